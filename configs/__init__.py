@@ -1,0 +1,1 @@
+"""Configs: base.py holds every field once; the others start from it and change what they must."""

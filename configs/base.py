@@ -1,0 +1,125 @@
+"""Every field of every run, once, with its meaning, unit and source. Start from it; do not run it.
+
+    def get_config(arg=None):
+        config = base.get_config()
+        config.sft.steps = 100
+        return ablations.apply(config, arg)
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    c = ConfigDict()
+    c.name = "base"
+    c.ablation = ""  # the row of configs/ablations.py that was applied
+    c.seed = 0  # decides everything: problems, weights, batches, samples, resampling
+    c.stages = "problems,sft,rl,eval,report"  # which stages run, in this order
+    c.init_from = ""  # directory of a run whose parameters and tokenizer to start from (skips sft)
+
+    c.problems = ConfigDict()
+    c.problems.families = ("accumulate", "extremum")  # of problems/generator
+    c.problems.n_train = 3000  # problems
+    c.problems.n_heldout = 320  # problems whose compositions are never trained on
+    c.problems.n_unseen = 160  # problems that join parts never seen together in training
+    c.problems.open_share = 0.3  # of the statements leave one part to the examples (at most a third)
+    c.problems.n_public = 3  # tests that the solver sees (paper: 1 to 4)
+    c.problems.n_private = 10  # tests that decide
+    c.problems.public_size = (3, 5)  # numbers in a public test's input, from and to
+    c.problems.private_size = (2, 7)  # the same for private tests
+    c.problems.n_solutions = 2  # differently written reference programs a problem
+    c.problems.n_wrong = 2  # near misses a problem
+    c.problems.real_data = "../shared/data"  # where real data is looked for; SELFEXEC_DATA overrides it
+
+    c.sandbox = ConfigDict()
+    c.sandbox.workers = 2  # zygotes; each runs one program at a time
+    c.sandbox.min_tier = "no_namespaces"  # weakest isolation accepted (DESIGN.md, sandbox)
+    c.sandbox.cpu_s = 1.0  # seconds of CPU a run
+    c.sandbox.wall_s = 10.0  # seconds on the clock a run
+    c.sandbox.memory_mb = 256  # MiB a run
+    c.sandbox.stdout_bytes = 65536  # bytes a run may write
+
+    c.tasks = ConfigDict()
+    c.tasks.template = "paper"  # paper | compact
+    c.tasks.style = "full"  # narration: full | compact | direct (no narration)
+
+    c.text = ConfigDict()
+    c.text.vocab_size = 768  # pieces, 256 bytes among them
+
+    c.model = ConfigDict()  # as in model/config.py
+    c.model.d_model = 128
+    c.model.n_layers = 4
+    c.model.n_heads = 2
+    c.model.n_kv_heads = 1
+    c.model.head_dim = 64
+    c.model.d_ff = 384
+    c.model.rope_base = 10_000.0
+    c.model.norm_eps = 1e-6
+    c.model.query_block = 128  # queries a block of training attention
+    c.model.scan_layers = False  # scan and rematerialise layers (deep models)
+    c.model.compute_dtype = "float32"  # of activations; parameters and optimizer stay float32
+
+    c.mesh = ConfigDict()
+    c.mesh.cpu_devices = 2  # on a CPU, make so many devices and shard the batch over them (0: one)
+    c.mesh.fsdp = 1  # ways to shard parameters
+    c.mesh.tensor = 1  # ways to shard heads and hidden units; the rest of the devices is data
+
+    c.sft = ConfigDict()
+    c.sft.steps = 1000  # updates
+    c.sft.batch_rows = 32  # packed rows an update
+    c.sft.row_tokens = 256  # tokens a packed row
+    c.sft.mix = ConfigDict({"predict": 0.5, "solve": 0.3, "fix": 0.2})  # share of examples drawn
+    c.sft.narrated_tests = 3  # traced runs of a right program a training problem
+    c.sft.narrated_size = 5  # longest input, in numbers, that is narrated; longer ones are left to RL
+    c.sft.learning_rate = 2e-3  # peak
+    c.sft.warmup_steps = 50
+    c.sft.final_lr_share = 0.05  # cosine decay ends at this share of the peak
+    c.sft.weight_decay = 0.01
+    c.sft.beta2 = 0.98
+    c.sft.grad_clip = 1.0  # global norm
+    c.sft.checkpoint_every = 200  # updates
+    c.sft.log_every = 20  # updates
+    c.sft.eval_every = 200  # updates; 0: never
+    c.sft.eval_size = 64  # held-in validation prompts, answered greedily
+
+    c.rl = ConfigDict()
+    c.rl.steps = 20  # updates
+    c.rl.share = ConfigDict({"predict": 0.5, "solve": 0.25, "fix": 0.25})  # of the prompts of a step
+    c.rl.weight = ConfigDict({"predict": 0.8, "solve": 1.0, "fix": 1.0})  # on the advantage (paper: 0.8)
+    c.rl.prompts = 32  # groups a step
+    c.rl.group_size = 8  # samples a prompt (paper)
+    c.rl.max_new_tokens = 256  # tokens an answer; also the fixed length that the loss is divided by
+    c.rl.temperature = 1.0  # of sampling and of all log-probabilities
+    c.rl.learning_rate = 1e-4  # constant after warm-up
+    c.rl.warmup_steps = 2
+    c.rl.clip_low = 0.2  # ratio below 1 - this gains nothing (paper)
+    c.rl.clip_high = 0.25  # ratio above 1 + this gains nothing (paper)
+    c.rl.grad_clip = 0.1  # global norm (paper)
+    c.rl.beta2 = 0.95
+    c.rl.reward_right = 1.0  # (paper)
+    c.rl.reward_wrong = -1.0  # wrong, unreadable or truncated (paper)
+    c.rl.own_programs = 2  # of the model's own programs a training problem, simulated in RL
+    c.rl.row_tokens = 512  # tokens a packed row of the update; at least the longest prompt and answer
+    c.rl.micro_rows = 32  # packed rows a micro-batch
+    c.rl.checkpoint_every = 10  # updates
+    c.rl.samples_kept = 8  # rollouts a step that are written to samples/
+
+    c.rollout = ConfigDict()
+    c.rollout.slots = 64  # sequences decoded at once
+    c.rollout.cache_length = 512  # tokens a slot: prompt and answer
+    c.rollout.prompt_buckets = (64, 96, 128, 192, 256, 384)  # prompts and cache views are padded to the next of these
+    c.rollout.prefill_rows = 16  # prompts a prefill
+    c.rollout.steps_per_dispatch = 16  # decoded tokens a slot between looks from the host
+
+    c.eval = ConfigDict()
+    c.eval.candidates = 8  # programs a problem (K)
+    c.eval.votes = 1  # simulations a test (paper: 5)
+    c.eval.temperature = 1.0  # of candidates, simulations and fixes (paper)
+    c.eval.top_p = 0.95  # (paper)
+    c.eval.simulate_temperature = 1.0  # of simulations that verify
+    c.eval.max_fixes = 3  # fix turns of Self-RLEF (paper: 9)
+    c.eval.prediction_cases = 300  # simulated programs of each kind (own, near misses)
+    c.eval.prediction_samples = 4  # answers a case at temperature 1
+    c.eval.max_new_tokens = 256
+    c.eval.bootstrap = 10_000  # resamples
+    return c.lock()

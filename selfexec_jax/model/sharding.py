@@ -1,0 +1,56 @@
+"""The device mesh and the one table that says how parameters lie on it."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
+
+# First match wins; the leading axis of a layer's parameter is the layer. Optimizer state has the same
+# paths with a prefix, so the same rows shard it.
+RULES = (
+    (r"(^|/)embed$", P("tensor", "fsdp")),
+    (r"(^|/)q$", P(None, "fsdp", "tensor", None)),
+    (r"(^|/)(k|v)$", P(None, "fsdp", None, None)),  # few key/value heads: kept whole on the tensor axis
+    (r"(^|/)o$", P(None, "tensor", None, "fsdp")),
+    (r"(^|/)(gate|up)$", P(None, "fsdp", "tensor")),
+    (r"(^|/)down$", P(None, "tensor", "fsdp")),
+    (r"(^|/)(attn_norm|mlp_norm|final_norm)$", P()),
+    (r"(^|/)(count|step|key)$", P()),
+)
+BATCH = P(("data", "fsdp"))  # rows of a batch
+
+
+def make_mesh(fsdp: int = 1, tensor: int = 1, devices=None) -> Mesh:
+    """A data x fsdp x tensor mesh over the devices. Raises ValueError when they do not divide."""
+    devices = jax.devices() if devices is None else devices
+    data, rest = divmod(len(devices), fsdp * tensor)
+    if rest or not data:
+        raise ValueError(
+            f"mesh.fsdp={fsdp} x mesh.tensor={tensor} does not divide {len(devices)} devices; change either"
+        )
+    return jax.make_mesh(
+        (data, fsdp, tensor), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3, devices=devices
+    )
+
+
+def tree_shardings(tree, mesh: Mesh):
+    """A NamedSharding for every leaf, by the rules. A leaf that no row matches is an error."""
+
+    def one(path, _leaf):
+        name = "/".join(str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path)
+        for pattern, spec in RULES:
+            if re.search(pattern, name):
+                return NamedSharding(mesh, spec)
+        raise ValueError(f"no row of model/sharding.py RULES matches the parameter {name!r}")
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, P())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, BATCH)

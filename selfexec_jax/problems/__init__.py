@@ -1,0 +1,5 @@
+"""What is to be solved, and whether it was."""
+
+from selfexec_jax.problems.types import Problem, Test, Verdict
+
+__all__ = ["Problem", "Test", "Verdict"]

@@ -1,0 +1,137 @@
+"""A seeded generator of small contest problems with tests, reference programs and near misses.
+
+`generate(...)` yields disjoint sets: `train`, `heldout` (compositions never trained on) and `unseen`
+(compositions that join two kinds of parts never seen together in training).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+from selfexec_jax.problems.generator import lists, loops, words
+from selfexec_jax.problems.generator.draft import Draft
+from selfexec_jax.problems.splits import normalised_ast
+from selfexec_jax.problems.types import Problem, Test
+
+FAMILIES = {
+    "accumulate": lists.accumulate,
+    "extremum": lists.extremum,
+    "helper": lists.helper,
+    "digits": loops.digits,
+    "running": loops.running,
+    "pairs": loops.pairs,
+    "letters": words.letters,
+    "tables": words.tables,
+}
+
+# Pairs of kinds kept apart in training: where a draft holds both, it belongs to `unseen`.
+UNSEEN_PAIRS = (
+    ("select:even", "transform:linear"), ("select:remainder", "transform:minus"),
+    ("select:above", "transform:from"), ("select:below", "reduce:count"),
+    ("select:between", "reduce:sum"), ("select:odd", "reduce:max"),
+    ("select:not_multiple", "reduce:first"), ("transform:times", "reduce:min"),
+    ("bound:below", "update:double"), ("keep:vowels", "join:backward"),
+    ("pair:rising", "reduce:sum"), ("weight:length", "ask:largest"),
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejected:
+    """How many drafts were thrown away, and why."""
+
+    same_composition: int = 0
+    same_program: int = 0
+    dull: int = 0  # every test has the same output, or no near miss differs
+
+
+def is_unseen(draft: Draft) -> bool:
+    kinds = set(draft.kinds)
+    return any(first in kinds and second in kinds for first, second in UNSEEN_PAIRS)
+
+
+def _finish(
+    draft: Draft, name: str, rng: random.Random, knobs
+) -> tuple[Problem, frozenset[str]] | None:
+    """Draws tests and near misses; None when the tests would settle nothing."""
+    inputs: dict[str, None] = {}
+    for size_range, count in ((knobs.public_size, knobs.n_public), (knobs.private_size, knobs.n_private)):
+        target = len(inputs) + count
+        for _ in range(200):
+            if len(inputs) >= target:
+                break
+            inputs.setdefault(draft.sample_input(rng, rng.randint(*size_range)) + "\n")
+        if len(inputs) < target:
+            return None
+    outputs = [draft.evaluate(draft.choices, text) for text in inputs]
+    if len(set(outputs)) == 1 or len(set(outputs[: knobs.n_public])) == 1:
+        return None
+    tests = tuple(Test(i, o) for i, o in zip(inputs, outputs, strict=True))
+    wrong: dict[str, None] = {}
+    for _ in range(4 * knobs.n_wrong):
+        if len(wrong) >= knobs.n_wrong:
+            break
+        other = draft.mutate(draft.choices, rng)
+        if any(draft.evaluate(other, t.input) != t.output for t in tests):
+            wrong.setdefault(draft.render(other, rng))
+    if len(wrong) < knobs.n_wrong:
+        return None
+    solutions = tuple(dict.fromkeys(draft.render(draft.choices, rng) for _ in range(knobs.n_solutions)))
+    problem = Problem(
+        id=name,
+        statement=draft.statement,
+        public_tests=tests[: knobs.n_public],
+        private_tests=tests[knobs.n_public :],
+        solutions=solutions,
+        wrong_solutions=tuple(wrong),
+        source=f"generator/{draft.family}",
+        tags=(draft.family, "open" if draft.is_open else "specified"),
+    )
+    return problem, frozenset(map(normalised_ast, solutions))
+
+
+def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
+    """Problems by split; `knobs` is the config's `problems` section. Held-out sets are drawn first.
+
+    Disjoint by composition (parts with constants) and by the name-normalised AST, constants included,
+    of every reference program: a draft that collides with another split is rejected and counted.
+    """
+    wanted = {"heldout": knobs.n_heldout, "unseen": knobs.n_unseen, "train": knobs.n_train}
+    names = list(knobs.families)
+    owner_of_composition: dict[tuple, str] = {}
+    owner_of_program: dict[str, str] = {}
+    problems: dict[str, list[Problem]] = {split: [] for split in wanted}
+    rejected = dict.fromkeys((f.name for f in dataclasses.fields(Rejected)), 0)
+    for split, count in wanted.items():
+        rng = random.Random(f"{seed}/{split}")
+        seen: set[tuple] = set()
+        tries = 0
+        while len(problems[split]) < count:
+            tries += 1
+            if tries > 200 * count + 10_000:
+                raise ValueError(
+                    f"problems.n_{split}={count}: families {names} have no more distinct compositions"
+                    f" than {len(problems[split])}; ask for fewer or add families"
+                )
+            draft = FAMILIES[rng.choice(names)](rng, knobs.open_share)
+            if is_unseen(draft) != (split == "unseen"):
+                continue
+            key = (*draft.composition, draft.is_open)
+            if key in seen and split != "train":
+                continue
+            if owner_of_composition.get(draft.composition, split) != split:
+                rejected["same_composition"] += 1
+                continue
+            finished = _finish(draft, f"{split}-{len(problems[split])}", rng, knobs)
+            if finished is None:
+                rejected["dull"] += 1
+                continue
+            problem, programs = finished
+            if any(owner_of_program.get(program, split) != split for program in programs):
+                rejected["same_program"] += 1
+                continue
+            seen.add(key)
+            owner_of_composition[draft.composition] = split
+            owner_of_program.update(dict.fromkeys(programs, split))
+            problems[split].append(problem)
+    return problems, Rejected(**rejected)

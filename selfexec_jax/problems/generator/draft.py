@@ -1,0 +1,50 @@
+"""A draft of a problem: what a family returns before tests are drawn and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable
+
+from selfexec_jax.problems.generator.parts import Choice, Part, neighbour
+
+
+@dataclasses.dataclass(frozen=True)
+class Draft:
+    """`render(choices, rng)` writes a program, `evaluate(choices, stdin)` computes its output from meanings."""
+
+    family: str
+    choices: tuple[Choice, ...]
+    statement: str
+    render: Callable[[tuple[Choice, ...], random.Random], str]
+    evaluate: Callable[[tuple[Choice, ...], str], str]
+    sample_input: Callable[[random.Random, int], str]
+    mutate: Callable[[tuple[Choice, ...], random.Random], tuple[Choice, ...]]
+    is_open: bool = False
+
+    @property
+    def composition(self) -> tuple:
+        return (self.family, *(choice.key for choice in self.choices))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind of each part without its constants, as slot:kind."""
+        return tuple(f"{c.part.slot}:{c.part.kind}" for c in self.choices)
+
+
+def indent(lines: list[str], depth: int = 1) -> list[str]:
+    return ["    " * depth + line for line in lines]
+
+
+def sentence(*pieces: str) -> str:
+    return " ".join(piece for piece in pieces if piece)
+
+
+def mutator(slots: tuple[tuple[Part, ...], ...]) -> Callable:
+    """A function that replaces one choice, in any slot, by a near miss."""
+
+    def mutate(now: tuple[Choice, ...], rng: random.Random) -> tuple[Choice, ...]:
+        i = rng.randrange(len(slots))
+        return (*now[:i], neighbour(rng, now[i], slots[i]), *now[i + 1 :])
+
+    return mutate

@@ -1,0 +1,36 @@
+"""Keeping training and evaluation apart: programs are compared by their normalised syntax tree."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+
+_BUILTINS = frozenset(dir(builtins))
+
+
+class _Rename(ast.NodeTransformer):
+    """Renames every name of the program's own to v0, v1, ... in order of appearance."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+
+    def _new(self, name: str) -> str:
+        return name if name in _BUILTINS else self.names.setdefault(name, f"v{len(self.names)}")
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.copy_location(ast.Name(self._new(node.id), node.ctx), node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        return ast.arg(self._new(node.arg))
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.name = self._new(node.name)
+        return self.generic_visit(node)
+
+
+def normalised_ast(source: str) -> str:
+    """The program's syntax tree with its own names renamed and its constants kept, as text.
+
+    Raises SyntaxError for text that is not Python.
+    """
+    return ast.dump(_Rename().visit(ast.parse(source)))

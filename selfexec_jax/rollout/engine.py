@@ -1,0 +1,289 @@
+"""Continuous batching: finished sequences are replaced while the others decode.
+
+An engine drives the local devices of one host, each with slots and parameters of its own (a lane), so
+that no device waits for another inside a step. A prompt is prefilled once and its cache copied into the
+slots of all its samples. Many tokens are decoded a dispatch, on the device, in one compiled loop.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from selfexec_jax.model.cache import empty_cache
+from selfexec_jax.model.transformer import Transformer
+from selfexec_jax.rollout.sampling import sample
+from selfexec_jax.rollout.types import Request, Sample
+
+
+@dataclasses.dataclass
+class _Sequence:
+    """One sample in the making, on the host."""
+
+    request: int
+    index: int  # of the sample within its request
+    tokens: list[int] = dataclasses.field(default_factory=list)
+    logprobs: list[float] = dataclasses.field(default_factory=list)
+
+
+class _Lane:
+    """One device with its slots: the device state, and which sequence each slot holds."""
+
+    def __init__(self, device, n_slots: int):
+        self.device = device
+        self.params = None
+        self.state: dict = {}
+        self.held: list[_Sequence | None] = [None] * n_slots
+
+    def free(self) -> list[int]:
+        return [slot for slot, held in enumerate(self.held) if held is None]
+
+
+class Engine:
+    """Answers requests with one model. `slots` are divided over the local devices.
+
+    Raises ValueError for a prompt that leaves no room in `cache_length`, before anything is decoded.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer,
+        slots: int = 64,
+        cache_length: int = 512,
+        prompt_buckets: Sequence[int] = (64, 128, 256),
+        prefill_rows: int = 16,
+        steps_per_dispatch: int = 16,
+        devices: Sequence | None = None,
+    ):
+        devices = jax.local_devices() if devices is None else devices
+        if slots % len(devices):
+            raise ValueError(f"rollout.slots={slots} does not divide over {len(devices)} devices")
+        self._model, self._tokenizer = model, tokenizer
+        self._cache_length, self._prefill_rows = cache_length, prefill_rows
+        self._buckets = sorted(b for b in prompt_buckets if b < cache_length) + [cache_length]
+        self._steps = steps_per_dispatch
+        self._lanes = [_Lane(device, slots // len(devices)) for device in devices]
+        self._version = -1
+        self._cancelled: set[int] = set()
+        self._prefill = jax.jit(self._prefill_rows_of)
+        self._insert = jax.jit(self._insert_slots, donate_argnums=(0,))
+        self._decode = jax.jit(self._decode_steps, static_argnums=(2, 3), donate_argnums=(1,))
+        self.dispatches = 0  # decode dispatches so far: the clock of a run
+        for lane in self._lanes:
+            with jax.default_device(lane.device):
+                lane.state = jax.device_put(self._empty_state(len(lane.held)), lane.device)
+
+    # ---- device side ---------------------------------------------------------------------------------
+    def _empty_state(self, n: int) -> dict:
+        zeros = lambda dtype: jnp.zeros((n,), dtype)  # noqa: E731
+        return {
+            "cache": empty_cache(self._model.cfg, n, self._cache_length),
+            "token": zeros(jnp.int32),  # the newest token of a slot, not yet in the cache
+            "position": zeros(jnp.int32),  # where it goes
+            "left": zeros(jnp.int32),  # tokens that may still be decoded; 0: idle
+            "key": jnp.zeros((n, 2), jnp.uint32),
+            "temperature": jnp.ones((n,), jnp.float32),
+            "top_p": jnp.ones((n,), jnp.float32),
+            "top_k": zeros(jnp.int32),
+        }
+
+    def _prefill_rows_of(self, params: dict, tokens_RxL: jax.Array) -> list[dict]:
+        """Keys and values of prompts, one {"k", "v"} RxKxLxH a layer. Padding is never read: later
+        positions are overwritten before they are attended to."""
+        R, L = tokens_RxL.shape
+        positions_RxL = jnp.broadcast_to(jnp.arange(L), (R, L))
+        mask_RxLxL = jnp.broadcast_to(jnp.tril(jnp.ones((L, L), bool)), (R, L, L))
+        cache = empty_cache(self._model.cfg, R, L)
+        _, cache = self._model.apply(
+            {"params": params}, tokens_RxL, positions_RxL, cache, mask_RxLxL, method="extend"
+        )
+        return cache
+
+    def _insert_slots(self, state: dict, prefilled: list[dict], row_M: jax.Array, slot_M: jax.Array, new: dict) -> dict:
+        """Copies prefilled rows into slots; slots out of range (padding) are dropped."""
+        L = prefilled[0]["k"].shape[2]
+        put = lambda old, rows: old.at[slot_M, :, :L].set(rows[row_M], mode="drop")  # noqa: E731
+        cache = [
+            {"k": put(old["k"], rows["k"]), "v": put(old["v"], rows["v"])}
+            for old, rows in zip(state["cache"], prefilled, strict=True)
+        ]
+        rest = {name: state[name].at[slot_M].set(values, mode="drop") for name, values in new.items()}
+        return {"cache": cache} | rest
+
+    def _decode_steps(self, params: dict, state: dict, view: int, is_restricted: bool) -> tuple[dict, jax.Array, jax.Array]:
+        """Decodes up to `steps_per_dispatch` tokens a slot, over the first `view` cache positions.
+
+        Returns the state, tokens SxB (-1 where a slot was idle) and log-probabilities SxB.
+        """
+        end = self._tokenizer.end_id
+        index_S = jnp.arange(view)
+        full = state["cache"]
+        short = [{k: v[:, :, :view] for k, v in entry.items()} for entry in full]
+
+        def step(carry: tuple, _) -> tuple:
+            cache, token, position, left = carry
+            is_active = left > 0
+            mask = index_S[None, None, :] <= position[:, None, None]
+            logits, cache = self._model.apply(
+                {"params": params}, token[:, None], position[:, None], cache, mask, method="extend"
+            )
+            drawn, logprob = sample(
+                logits[:, 0], state["key"], position, state["temperature"], state["top_p"], state["top_k"], is_restricted
+            )
+            drawn = drawn.astype(jnp.int32)
+            left = jnp.where(is_active, jnp.where(drawn == end, 0, left - 1), 0)
+            token = jnp.where(is_active, drawn, token)
+            position = jnp.where(is_active, jnp.minimum(position + 1, view - 1), position)
+            return (cache, token, position, left), (jnp.where(is_active, drawn, -1), logprob)
+
+        carry = (short, state["token"], state["position"], state["left"])
+        (short, token, position, left), (tokens_SxB, logprobs_SxB) = jax.lax.scan(step, carry, None, length=self._steps)
+        cache = [
+            {k: jax.lax.dynamic_update_slice(whole[k], part[k], (0, 0, 0, 0)) for k in whole}
+            for whole, part in zip(full, short, strict=True)
+        ]
+        return state | {"cache": cache, "token": token, "position": position, "left": left}, tokens_SxB, logprobs_SxB
+
+    # ---- host side -----------------------------------------------------------------------------------
+    def load(self, params: dict, version: int) -> Engine:
+        """Takes new weights without recompiling; samples carry `version`."""
+        for lane in self._lanes:
+            lane.params = jax.device_put(params, lane.device)
+        self._version = version
+        return self
+
+    def generate(self, requests: Sequence[Request]) -> list[list[Sample]]:
+        """All samples of all requests, in order."""
+        answers: list[dict[int, Sample]] = [{} for _ in requests]
+        for i, j, done in self._run(requests):
+            answers[i][j] = done
+        return [[found[j] for j in sorted(found)] for found in answers]
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Sample]]:
+        """Samples as they are finished, each with the index of its request."""
+        for i, _, done in self._run(requests):
+            yield i, done
+
+    def cancel(self, i: int) -> None:
+        """Ends request i of the running stream; what was decoded of it comes back as `cancelled`."""
+        self._cancelled.add(i)
+
+    def _check(self, requests: Sequence[Request]) -> None:
+        for i, request in enumerate(requests):
+            n = len(request.prompt_tokens)
+            if not n or request.max_new_tokens < 1 or request.n < 1:
+                raise ValueError(f"request {i}: needs a prompt, max_new_tokens and n of at least 1")
+            if n + request.max_new_tokens > self._cache_length:
+                raise ValueError(
+                    f"request {i}: a prompt of {n} and {request.max_new_tokens} new tokens do not fit"
+                    f" rollout.cache_length={self._cache_length}"
+                )
+
+    def _run(self, requests: Sequence[Request]) -> Iterator[tuple[int, int, Sample]]:
+        self._check(requests)
+        if self._version < 0:
+            raise ValueError("the engine has no weights: call load(params, version) first")
+        self._cancelled.clear()
+        waiting = collections.deque((i, j) for i, r in enumerate(requests) for j in range(r.n))
+        try:
+            while waiting or any(held for lane in self._lanes for held in lane.held):
+                for lane in self._lanes:
+                    self._fill(lane, waiting, requests)
+                started = [(lane, *self._dispatch(lane, requests)) for lane in self._lanes if any(lane.held)]
+                for lane, tokens, logprobs in started:
+                    yield from self._collect(lane, np.asarray(tokens), np.asarray(logprobs), requests)
+        finally:  # an abandoned stream leaves no sequence behind
+            for lane in self._lanes:
+                lane.held = [None] * len(lane.held)
+                lane.state["left"] = jnp.zeros_like(lane.state["left"])
+
+    def _fill(self, lane: _Lane, waiting: collections.deque, requests: Sequence[Request]) -> None:
+        """Puts waiting sequences into free slots, a prefill of a few distinct prompts at a time."""
+        free = lane.free()
+        while free and waiting:
+            bucket = self._bucket(len(requests[waiting[0][0]].prompt_tokens))
+            rows: dict[tuple[int, ...], int] = {}
+            taken: list[tuple[int, int, int]] = []  # (row, request, sample)
+            while waiting and len(taken) < len(free):
+                i, j = waiting[0]
+                prompt = requests[i].prompt_tokens
+                if prompt not in rows:
+                    if len(rows) == self._prefill_rows or self._bucket(len(prompt)) != bucket:
+                        break
+                    rows[prompt] = len(rows)
+                taken.append((rows[prompt], i, j))
+                waiting.popleft()
+            slots, free = free[: len(taken)], free[len(taken) :]
+            self._place(lane, bucket, list(rows), taken, slots, requests)
+
+    def _bucket(self, n: int) -> int:
+        return next(b for b in self._buckets if b >= n)
+
+    def _place(self, lane: _Lane, bucket: int, prompts: list, taken: list, slots: list, requests) -> None:
+        tokens = np.full((self._prefill_rows, bucket), self._tokenizer.pad_id, np.int32)
+        for row, prompt in enumerate(prompts):
+            tokens[row, : len(prompt)] = prompt
+        n = len(lane.held)
+        row_M, slot_M = np.zeros(n, np.int32), np.full(n, n, np.int32)
+        fields = {"token": np.int32, "position": np.int32, "left": np.int32, "top_k": np.int32,
+                  "temperature": np.float32, "top_p": np.float32}  # fmt: skip
+        new = {name: np.zeros(n, dtype) for name, dtype in fields.items()} | {"key": np.zeros((n, 2), np.uint32)}
+        for m, ((row, i, j), slot) in enumerate(zip(taken, slots, strict=True)):
+            request = requests[i]
+            row_M[m], slot_M[m] = row, slot
+            # The last prompt token is decoded again, so that a prefill needs no logits.
+            new["token"][m], new["position"][m] = request.prompt_tokens[-1], len(request.prompt_tokens) - 1
+            new["left"][m], new["temperature"][m] = request.max_new_tokens, request.temperature
+            new["top_p"][m], new["top_k"][m] = request.top_p, request.top_k
+            new["key"][m] = (request.seed & 0xFFFFFFFF, (request.seed >> 32 & 0xFFFFF) << 12 | j)
+            lane.held[slot] = _Sequence(i, j)
+        prefilled = self._prefill(lane.params, jax.device_put(tokens, lane.device))
+        lane.state = self._insert(lane.state, prefilled, row_M, slot_M, new)
+
+    def _dispatch(self, lane: _Lane, requests: Sequence[Request]) -> tuple[jax.Array, jax.Array]:
+        held = [s for s in lane.held if s is not None]
+        longest = max(len(requests[s.request].prompt_tokens) + len(s.tokens) for s in held)
+        view = self._bucket(min(longest + self._steps, self._cache_length))
+        is_restricted = any(requests[s.request].top_p < 1 or requests[s.request].top_k for s in held)
+        lane.state, tokens, logprobs = self._decode(lane.params, lane.state, view, is_restricted)
+        self.dispatches += 1
+        return tokens, logprobs
+
+    def _collect(self, lane: _Lane, tokens_SxB, logprobs_SxB, requests) -> Iterator[tuple[int, int, Sample]]:
+        for slot, held in enumerate(lane.held):
+            if held is None:
+                continue
+            request = requests[held.request]
+            n = int((tokens_SxB[:, slot] >= 0).sum())  # idle steps only follow active ones
+            held.tokens += tokens_SxB[:n, slot].tolist()
+            held.logprobs += logprobs_SxB[:n, slot].tolist()
+            reason = self._finish_reason(held, request)
+            if reason is not None:
+                lane.held[slot] = None
+                if reason in ("cancelled", "stop_string"):
+                    lane.state["left"] = lane.state["left"].at[slot].set(0)
+                yield held.request, held.index, self._sample(held, request, reason)
+
+    def _finish_reason(self, held: _Sequence, request: Request) -> str | None:
+        if held.tokens and held.tokens[-1] == self._tokenizer.end_id:
+            return "stop"
+        if request.stop and any(s in self._tokenizer.decode(held.tokens) for s in request.stop):
+            return "stop_string"
+        if len(held.tokens) >= request.max_new_tokens:
+            return "length"
+        return "cancelled" if held.request in self._cancelled else None
+
+    def _sample(self, held: _Sequence, request: Request, reason: str) -> Sample:
+        tokens, logprobs = held.tokens, held.logprobs
+        if reason == "stop_string":  # keep the shortest prefix that holds a stop string
+            decode = self._tokenizer.decode
+            n = next(n for n in range(1, len(tokens) + 1) if any(s in decode(tokens[:n]) for s in request.stop))
+            tokens, logprobs, reason = tokens[:n], logprobs[:n], "stop"
+        text = self._tokenizer.decode(t for t in tokens if t != self._tokenizer.end_id)
+        return Sample(request.prompt_tokens, tuple(tokens), tuple(logprobs), text, reason, self._version)

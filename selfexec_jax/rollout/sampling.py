@@ -1,0 +1,63 @@
+"""Choosing the next token: temperature, nucleus and top-k, one random number a token."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+_BISECTIONS = 30  # halvings of the probability threshold: finer than float32 needs
+
+
+def _threshold(p_BxV: jax.Array, reaches) -> jax.Array:
+    """The largest threshold t, by bisection, for which reaches(p >= t) holds; Bx1."""
+    low = jnp.zeros_like(p_BxV[:, :1])
+    high = jnp.max(p_BxV, axis=-1, keepdims=True) * 1.000001
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = 0.5 * (low + high)
+        is_enough = reaches(p_BxV >= middle)
+        return jnp.where(is_enough, middle, low), jnp.where(is_enough, high, middle)
+
+    return jax.lax.fori_loop(0, _BISECTIONS, halve, (low, high))[0]
+
+
+def restrict(p_BxV: jax.Array, top_p_B: jax.Array, top_k_B: jax.Array) -> jax.Array:
+    """Zeroes what lies outside the smallest set of likeliest tokens that holds top_p, and outside the top_k (0: all).
+
+    No sort: two bisections on the probability, which a CPU and a TPU both do fast.
+    """
+    mass = _threshold(p_BxV, lambda m: jnp.sum(p_BxV * m, -1, keepdims=True) >= top_p_B[:, None])
+    kept = jnp.where(p_BxV >= jnp.where(top_p_B[:, None] < 1, mass, 0), p_BxV, 0)
+    count = _threshold(p_BxV, lambda m: jnp.sum(m, -1, keepdims=True) >= top_k_B[:, None])
+    return jnp.where(p_BxV >= jnp.where(top_k_B[:, None] > 0, count, 0), kept, 0)
+
+
+def sample(
+    logits_BxV: jax.Array,
+    key_Bx2: jax.Array,
+    position_B: jax.Array,
+    temperature_B: jax.Array,
+    top_p_B: jax.Array,
+    top_k_B: jax.Array,
+    is_restricted: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """A token for each row, and its log-probability over the full vocabulary at the sampling temperature.
+
+    Temperature 0 is greedy, with log-probabilities at temperature 1. A row's draw depends on its own key
+    and position alone. `is_restricted` (static) says whether any row uses top_p or top_k.
+    """
+    is_greedy_B = temperature_B <= 0
+    scaled = logits_BxV.astype(jnp.float32) / jnp.where(is_greedy_B, 1.0, temperature_B)[:, None]
+    logprobs_BxV = jax.nn.log_softmax(scaled)
+    p_BxV = jnp.exp(logprobs_BxV)
+    if is_restricted:
+        p_BxV = restrict(p_BxV, top_p_B, top_k_B)
+    keys = jax.vmap(jax.random.fold_in)(jax.random.wrap_key_data(key_Bx2), position_B)
+    uniform_B = jax.vmap(lambda k: jax.random.uniform(k))(keys)
+    cumulative_BxV = jnp.cumsum(p_BxV, axis=-1)
+    drawn_B = jnp.sum(cumulative_BxV <= uniform_B[:, None] * cumulative_BxV[:, -1:], axis=-1)
+    # Rounding may carry the draw past the last token that has any probability.
+    last_B = p_BxV.shape[-1] - 1 - jnp.argmax(p_BxV[:, ::-1] > 0, axis=-1)
+    token_B = jnp.where(is_greedy_B, jnp.argmax(scaled, axis=-1), jnp.minimum(drawn_B, last_B))
+    return token_B, jnp.take_along_axis(logprobs_BxV, token_B[:, None], axis=-1)[:, 0]

@@ -1,0 +1,233 @@
+"""How a child is locked up, and how we know that it is: confinement, the probe program, the tiers.
+
+Standard library only: the zygote loads this file by path. A program runs as a process that cannot start
+another one, so killing that one process ends everything it began.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import struct
+import sys
+import sysconfig
+
+from selfexec_jax.sandbox import landlock, seccomp
+
+TIERS = ("rlimits_only", "no_landlock", "no_namespaces", "full")  # weakest first
+
+STDIN_FD, STDOUT_FD, STDERR_FD, RESULT_FD, REQUEST_FD = range(5)  # all that a child has open
+
+# What passes between the pool, the zygote and the child.
+ORDER = struct.Struct("<BQdQ")  # RUN or KILL, run, CPU seconds, memory bytes; RUN carries four descriptors
+ENDED = struct.Struct("<QiddQ")  # run, wait status, CPU seconds, wall seconds, peak KiB
+RUN, KILL = 1, 2
+ARMED = b"\x01"  # first byte of a result: the jail is closed and the program has not begun
+FRAME = struct.Struct("<Q")  # then one frame: its length, and that much JSON
+
+_STACK_BYTES = 64 << 20
+_FILE_BYTES = 16 << 20
+_OPEN_FILES = 64
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_NEW_USER_IPC_PID_NET = 0x10000000 | 0x08000000 | 0x20000000 | 0x40000000
+_CAPSET = {"x86_64": 126, "aarch64": 91}
+
+_linux = sys.platform == "linux"
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Jail:
+    """What this machine offers to lock a child up, found once in the zygote and applied in every child."""
+
+    def __init__(self, masked: frozenset[str]):
+        self.base_bytes = _address_space_bytes()
+        self.landlock_abi = landlock.abi() if _linux and "landlock" not in masked else 0
+        self._ruleset = landlock.ruleset(_readable()) if self.landlock_abi else None
+        usable = _linux and "seccomp" not in masked and seccomp.available()
+        self._filter = seccomp.Filter(read_only_open=not self.landlock_abi) if usable else None
+        self._rlimits = "rlimits" not in masked
+
+    @property
+    def mechanisms(self) -> dict[str, bool]:
+        return {
+            "rlimits": self._rlimits,
+            "landlock": self._ruleset is not None,
+            "seccomp": self._filter is not None,
+        }
+
+    def enter(self, zygote_pid: int, fds: tuple[int, int, int, int], cpu_s: float, memory_bytes: int) -> None:
+        """Lock this process up for good: `fds` (stdin, stdout, result, request) are all that it keeps.
+
+        Raises OSError when a mechanism that the zygote found does not take hold.
+        """
+        if self._rlimits:
+            _limit(cpu_s, memory_bytes + self.base_bytes)
+        if _linux:
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != zygote_pid:
+                raise OSError("the zygote is gone")
+            _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        if self._ruleset is not None:
+            landlock.restrict(self._ruleset)
+        for fd, place in zip(fds, (STDIN_FD, STDOUT_FD, RESULT_FD, REQUEST_FD), strict=True):
+            os.dup2(fd, place)
+        os.closerange(REQUEST_FD + 1, 1024)
+        if self._filter is not None:
+            self._filter.install(os.getpid())
+
+
+def secure_zygote(parent_pid: int, namespaces: bool) -> bool:
+    """Cut the zygote off: own namespaces where allowed, no capabilities, closed to same-user readers.
+
+    Returns whether it has its own user, pid, net and ipc namespaces. In that case it goes on in a new
+    process, the first of its pid namespace, while the old one waits for it and ends with it.
+    """
+    if not _linux:
+        return False
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+    separate = namespaces and _libc.unshare(_NEW_USER_IPC_PID_NET) == 0
+    if separate:
+        inner = os.fork()
+        if inner:
+            os.closerange(0, 1024)  # the control socket must end with the inner process
+            _, status = os.waitpid(inner, 0)
+            os._exit(1 if status else 0)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    number = _CAPSET.get(os.uname().machine)
+    if number:
+        header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+        _libc.syscall(ctypes.c_long(number), header, (ctypes.c_uint32 * 6)())
+    _prctl(_PR_SET_DUMPABLE, 0)
+    return separate
+
+
+def _limit(cpu_s: float, address_space: int) -> None:
+    whole = int(cpu_s) + 1
+    lower = (
+        (resource.RLIMIT_CPU, whole, whole + 1),
+        (resource.RLIMIT_AS, address_space, address_space),
+        (resource.RLIMIT_FSIZE, _FILE_BYTES, _FILE_BYTES),
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES, _OPEN_FILES),
+    )
+    for name, soft, hard in lower:
+        ceiling = resource.getrlimit(name)[1]
+        if ceiling != resource.RLIM_INFINITY:
+            soft, hard = min(soft, ceiling), min(hard, ceiling)
+        resource.setrlimit(name, (soft, hard))
+    # The hard stack limit stays: programs that ask for more must not fail, and the address space bounds it.
+    ceiling = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    soft = _STACK_BYTES if ceiling == resource.RLIM_INFINITY else min(_STACK_BYTES, ceiling)
+    resource.setrlimit(resource.RLIMIT_STACK, (soft, ceiling))
+    # RLIMIT_CPU counts whole seconds; this timer, which a program may disarm, saves the rest of one.
+    signal.setitimer(signal.ITIMER_PROF, cpu_s + 0.01)
+
+
+def _readable() -> list[tuple[str, int]]:
+    """The standard library without installed packages, shared libraries, and a few devices."""
+    grants = [
+        (path, landlock.TREE) for path in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
+    ]
+    grants += [
+        (path, landlock.READ_FILE)
+        for path in ("/dev/zero", "/dev/random", "/dev/urandom", "/etc/ld.so.cache")
+    ]
+    grants.append(("/dev/null", landlock.READ_FILE | landlock.WRITE_FILE))
+    for library in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}:
+        grants.append((library, landlock.READ_DIR))
+        for name in os.listdir(library) if os.path.isdir(library) else ():
+            if name not in ("site-packages", "dist-packages"):
+                grants.append((os.path.join(library, name), landlock.TREE))
+    shared = os.path.join(sys.base_prefix, "lib")
+    for name in os.listdir(shared) if os.path.isdir(shared) else ():
+        if name.startswith("lib") and ".so" in name:
+            grants.append((os.path.join(shared, name), landlock.READ_FILE))
+    return grants
+
+
+def _address_space_bytes() -> int:
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 128 << 20
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"prctl({option}): {os.strerror(error)}")
+
+
+# Run once through the pool like any program; each entry is None (it could) or how it was refused.
+PROBE = """
+import os, resource, socket
+
+def tried(action):
+    try:
+        action()
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+def start_process():
+    if os.fork() == 0:
+        os._exit(0)
+
+def start_program():
+    try:
+        os.execv("/nonexistent", ["x"])
+    except FileNotFoundError:
+        pass
+
+def probe(secret, folder, memory_bytes, pool_pid):
+    parent = os.getppid()
+    return {
+        "read a file": tried(lambda: open(secret).read()),
+        "write a file": tried(lambda: open(folder + "/written", "w")),
+        "read another process's memory": tried(lambda: open(f"/proc/{pool_pid or parent}/mem", "rb")),
+        "open a socket": tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()),
+        "start a process": tried(start_process),
+        "start a program": tried(start_program),
+        "signal another process": tried(lambda: os.kill(parent, 0)),
+        "change another process's limits": tried(
+            lambda: resource.prlimit(parent, resource.RLIMIT_CORE, (0, 0))),
+        "use more memory than allowed": tried(lambda: bytearray(memory_bytes)),
+    }
+"""
+
+_STOPPED_BY = {
+    "rlimits": ("use more memory than allowed",),
+    "landlock": ("read a file", "write a file", "read another process's memory"),
+    "seccomp": (
+        "open a socket", "start a process", "start a program", "signal another process",
+        "change another process's limits",
+    ),
+}  # fmt: skip
+
+
+def tier_of(evidence: dict[str, str | None], found: dict[str, bool]) -> tuple[str, list[str], list[str]]:
+    """The tier that the probe's `evidence` proves, then what is not possible and what still is.
+
+    `found` says which mechanisms the zygote applied; one counts only when the probe also saw it hold.
+    """
+    works = {
+        name: found.get(name, False) and all(evidence.get(probe) for probe in probes)
+        for name, probes in _STOPPED_BY.items()
+    }
+    if not works["seccomp"]:
+        tier = "rlimits_only"
+    elif not works["landlock"]:
+        tier = "no_landlock"
+    elif not (found.get("namespaces") and works["rlimits"]):
+        tier = "no_namespaces"
+    else:
+        tier = "full"
+    stopped = [name for name, refusal in evidence.items() if refusal]
+    possible = [name for name, refusal in evidence.items() if not refusal]
+    return tier, stopped, possible

@@ -1,0 +1,74 @@
+"""What the sandbox is asked to run and what it answers: plain frozen data, no behaviour."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class TraceBudget:
+    """Hard bounds on one trace; the defaults are the paper's (section 3.1: 10,000 events, 1 MB)."""
+
+    events: int = 10_000
+    bytes: int = 1_000_000
+    depth: int = 64  # call depth beyond which frames are no longer traced
+    value_chars: int = 400  # longest literal that one value may take
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One program to run: with `stdin` as a script, or with `call`, the source of one call expression."""
+
+    source: str
+    stdin: str | None = None
+    call: str | None = None
+    trace: TraceBudget | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Bounds on one run: seconds of CPU and wall time, MiB of memory, bytes of stdout."""
+
+    cpu_s: float = 2.0
+    wall_s: float = 10.0
+    memory_mb: int = 512
+    stdout_bytes: int = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """One thing that happened while a program ran; `data` depends on `kind` (see tracer.py)."""
+
+    kind: str
+    line: int
+    data: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """What happened, in order; `stop` names the budget that ended it early, or is None."""
+
+    source: str
+    events: tuple[Event, ...]
+    stop: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How one run ended.
+
+    `status`: ok runtime_error syntax_error timeout memory_limit output_limit invalid_result
+    trace_budget trace_tampered infra_error. `value` is the source of the literal that the call
+    returned (call style). `error` is "Type: message" for an exception.
+    """
+
+    status: str
+    stdout: str = ""
+    value: str | None = None
+    error: str | None = None
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    peak_mb: float = 0.0
+    tier: str = ""
+    denied: bool = False
+    trace: Trace | None = None

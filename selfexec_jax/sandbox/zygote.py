@@ -1,0 +1,239 @@
+"""The zygote: a warm interpreter that forks one jailed child a run and never sees what it runs.
+
+Executed by path, never imported: `python zygote.py CONTROL_FD PARENT_PID MASKED`. Its messages hold numbers
+and descriptors only (`jail.ORDER`, `jail.ENDED`). Program text, inputs and results travel between the pool
+and the child, so that no child inherits anything of another run. Standard library only.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import site
+import socket
+import sys
+import threading
+import time
+import types
+
+# What programs commonly import, so that each finds it loaded.
+WARM = """
+abc array ast bisect cmath collections.abc copy dataclasses datetime decimal enum fractions functools heapq io
+itertools math numbers operator queue random re resource statistics string struct textwrap traceback typing
+""".split()
+ERROR_CHARS = 500
+
+
+def main(control_fd: int, parent_pid: int, masked: frozenset[str]):
+    """Serve orders until the pool goes away; in a child, return the function that runs its program."""
+    siblings = os.path.dirname(os.path.abspath(__file__))
+    for name, place in (("selfexec_jax", os.path.dirname(siblings)), ("selfexec_jax.sandbox", siblings)):
+        package = types.ModuleType(name)  # an empty stand-in: the real one would import the pool
+        package.__path__ = [place]
+        sys.modules[name] = package
+    from selfexec_jax.sandbox import jail
+
+    separate = jail.secure_zygote(parent_pid, "namespaces" not in masked)
+    from selfexec_jax.sandbox import encode, tracer
+
+    for name in WARM:
+        importlib.import_module(name)
+    site.setquit()  # exit() and quit(), which an interpreter started with -S lacks
+    cell = jail.Jail(masked)
+    for name in [name for name in sys.modules if name.startswith("selfexec_jax")]:
+        del sys.modules[name]  # a program finds no more of us than a plain interpreter has
+    control = socket.socket(fileno=fcntl.fcntl(control_fd, fcntl.F_DUPFD_CLOEXEC, 16))
+    os.close(control_fd)
+    null = os.open(os.devnull, os.O_RDWR)
+    while null <= jail.REQUEST_FD:  # so that no descriptor we receive lands where a child wants its own
+        null = os.dup(null)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # whatever the pool's process blocked or ignored
+    for number in (signal.SIGXCPU, signal.SIGPROF, signal.SIGALRM, signal.SIGVTALRM, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # a collection here would touch, and so copy, every page shared with the children
+    hello = {**cell.mechanisms, "namespaces": separate, "landlock_abi": cell.landlock_abi}
+    control.sendall(json.dumps(hello).encode() + b"\n")
+    os.dup2(null, 2)
+    _serve(control, jail, cell, os.getpid())
+    return lambda: _run(jail, encode, tracer)
+
+
+def _serve(control: socket.socket, jail, cell, my_pid: int):
+    """Fork a child an order and report its end; returns only in a child, jailed."""
+    wake, woken = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(woken, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(wake, select.POLLIN)
+    running: dict[int, tuple[int, float]] = {}  # pid: run, when it began
+    while True:
+        for fd, _ in poll.poll():
+            if fd == wake:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(wake, 4096)
+                _reap(control, jail, running)
+                continue
+            message, fds, _, _ = socket.recv_fds(control, jail.ORDER.size, 4, socket.MSG_WAITALL)
+            if len(message) < jail.ORDER.size:  # the pool is gone
+                for pid in running:
+                    os.kill(pid, signal.SIGKILL)
+                for pid in running:
+                    os.waitpid(pid, 0)
+                os._exit(0)
+            kind, run, cpu_s, memory_bytes = jail.ORDER.unpack(message)
+            if kind == jail.KILL:
+                for pid, (number, _) in running.items():
+                    if number == run:
+                        os.kill(pid, signal.SIGKILL)
+                continue
+            began = time.monotonic()
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    cell.enter(my_pid, tuple(fds), cpu_s, memory_bytes)
+                    os.write(jail.RESULT_FD, jail.ARMED)
+                    control.detach()
+                except BaseException:
+                    os._exit(1)
+                return
+            running[pid] = (run, began)
+            for fd in fds:
+                os.close(fd)
+
+
+def _reap(control: socket.socket, jail, running: dict[int, tuple[int, float]]) -> None:
+    while running:
+        try:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if pid in running:
+            run, began = running.pop(pid)
+            cpu_s, wall_s = usage.ru_utime + usage.ru_stime, time.monotonic() - began
+            control.sendall(jail.ENDED.pack(run, status, cpu_s, wall_s, usage.ru_maxrss))
+
+
+def _run(jail, encode, tracer_module) -> None:
+    """Run the request's program as an ordinary script would be, write one frame, end the process."""
+    data = b""
+    with open(jail.REQUEST_FD, "rb") as file:
+        data = file.read()
+    request = json.loads(data)
+    text = {"encoding": "utf-8", "errors": "surrogateescape", "closefd": False}
+    sys.stdin = sys.__stdin__ = open(jail.STDIN_FD, **text)
+    stdout = sys.stdout = sys.__stdout__ = open(jail.STDOUT_FD, "w", **text)
+    sys.argv = [""]
+    limit = sys.getrecursionlimit()
+    # A called program is imported, as its callers would: what hides behind a main guard must not run.
+    module = types.ModuleType("__main__" if request["call"] is None else "program")
+    module.__builtins__ = builtins
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.modules[module.__name__] = module
+    gc.enable()
+    try:
+        result = _execute(request, module.__dict__, encode, tracer_module)
+        sys.settrace(None)
+        _finish(module.__dict__, stdout, limit)
+        frame = json.dumps(result).encode()
+    except MemoryError:
+        frame = b'{"status": "memory_limit", "error": "MemoryError"}'
+    frame = jail.FRAME.pack(len(frame)) + frame
+    while frame:
+        frame = frame[os.write(jail.RESULT_FD, frame) :]
+    os._exit(0)
+
+
+def _execute(request: dict, namespace: dict, encode, tracer_module) -> dict:
+    source, call, budget = request["source"], request["call"], request["trace"]
+    result = {"status": "ok"}
+    tracer = None
+    try:
+        try:
+            if budget is not None:
+                tracer = tracer_module.Tracer(source, budget)
+                code = tracer.compile("<program>")
+            else:
+                code = compile(source, "<program>", "exec", dont_inherit=True)
+            asked = None if call is None else compile(call, "<call>", "eval", dont_inherit=True)
+        except MemoryError:
+            raise
+        except Exception as error:
+            return {"status": "syntax_error", "error": _described(error)}
+        if tracer is not None:
+            namespace.update(tracer.names())
+            with tracer:
+                exec(code, namespace)
+                value = None if call is None else tracer.call(call, namespace)
+        else:
+            exec(code, namespace)
+            value = None if asked is None else eval(asked, namespace)
+        if call is not None:
+            try:
+                result["value"] = encode.literal(value, request["value_chars"])
+            except ValueError as error:
+                result.update(status="invalid_result", error=_described(error))
+    except MemoryError:
+        result = {"status": "memory_limit", "error": "MemoryError"}
+    except SystemExit as error:
+        code = error.code
+        if call is not None:
+            result.update(status="runtime_error", error="SystemExit: ended before the call returned")
+        elif not (code is None or (isinstance(code, int) and int.__eq__(code, 0))):
+            result.update(status="runtime_error", error=_described(error))
+    except BaseException as error:
+        result.update(status="runtime_error", error=_described(error), denied=_is_denial(error))
+    if tracer is not None:
+        result["trace"] = tracer.result()
+    return result
+
+
+def _described(error: BaseException) -> str:
+    try:
+        message = str(error)
+    except Exception:
+        message = ""
+    name = type(error).__name__
+    return (f"{name}: {message}" if message else name)[:ERROR_CHARS]
+
+
+def _is_denial(error: BaseException) -> bool:
+    return isinstance(error, PermissionError)
+
+
+def _finish(namespace: dict, stdout, recursion_limit: int) -> None:
+    """What an interpreter does after the last line: join threads, call exit handlers, flush, let go."""
+    steps = (
+        threading._shutdown,
+        atexit._run_exitfuncs,
+        lambda: sys.setrecursionlimit(
+            recursion_limit
+        ),  # what follows is ours; the program's threads are done
+        lambda: sys.stdout.flush(),
+        namespace.clear,  # files of its own are flushed as they go
+        stdout.flush,
+    )
+    for step in steps:
+        with contextlib.suppress(BaseException):  # as CPython: reported on stderr, which nobody reads
+            step()
+
+
+if __name__ == "__main__":
+    run_program = main(int(sys.argv[1]), int(sys.argv[2]), frozenset(filter(None, sys.argv[3].split(","))))
+    run_program()

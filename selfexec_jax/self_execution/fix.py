@@ -1,0 +1,114 @@
+"""Self-RLEF: submit or repair, turn by turn, on simulated (or, for a trainer, real) feedback."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from selfexec_jax.problems.types import Problem
+from selfexec_jax.rollout import Request, Sample
+from selfexec_jax.self_execution.simulate import Asking, request_seed, simulate
+from selfexec_jax.self_execution.verify import given
+from selfexec_jax.tasks import Messages
+from selfexec_jax.tasks import fix as task
+from selfexec_jax.tasks.fix import Feedback, Submit
+
+# (problem, source) pairs -> for each pair its feedback on the public tests, and the tokens that it cost
+FeedbackSource = Callable[[Sequence[tuple[Problem, str]]], list[tuple[list[Feedback], int]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """One fix turn: what was asked, the answer, and the program that stands after it."""
+
+    messages: Messages
+    sample: Sample
+    feedback: tuple[Feedback, ...]
+    source: str | None
+    is_submit: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Episode:
+    """From a first program to the submitted one. `n_tokens` counts every turn and simulation after the first."""
+
+    first: str | None
+    submitted: str | None
+    turns: tuple[Turn, ...]
+    n_tokens: int
+
+
+def simulated_feedback(engine, tokenizer, seed: int, asking: Asking, votes: int = 1) -> FeedbackSource:
+    """Feedback by the model itself; of several votes the commonest output counts, the earliest among equals."""
+
+    def ask(pairs: Sequence[tuple[Problem, str]]) -> list[tuple[list[Feedback], int]]:
+        found: dict[tuple, list] = {}
+        for kind in ("stdio", "call"):
+            cases = [(s, given(p, t)) for p, s in pairs if p.kind == kind for t in p.public_tests]
+            if cases:
+                found |= zip(cases, simulate(engine, tokenizer, cases, votes, seed, asking, kind), strict=True)
+        answers = []
+        for problem, source in pairs:
+            cells = [(test, found[source, given(problem, test)]) for test in problem.public_tests]
+            feedback = [Feedback(test, _commonest([p.output for p in cell])) for test, cell in cells]
+            answers.append((feedback, sum(p.n_tokens for _, cell in cells for p in cell)))
+        return answers
+
+    return ask
+
+
+def _commonest(outputs: list[str | None]) -> str | None:
+    return max(outputs, key=outputs.count)
+
+
+def fix(
+    engine,
+    tokenizer,
+    items: Sequence[tuple[Problem, str | None]],
+    feedback: FeedbackSource,
+    max_fixes: int,
+    seed: int,
+    asking: Asking,
+) -> list[Episode]:
+    """Episodes from each item's first program, all problems in step; every turn is an independent prompt.
+
+    An answer that is neither a program nor #SUBMIT leaves the standing program and ends the episode.
+    """
+    standing = [source for _, source in items]
+    turns: list[list[Turn]] = [[] for _ in items]
+    cost = [0] * len(items)
+    live = [i for i, source in enumerate(standing) if source is not None]
+    for turn in range(max_fixes):
+        if not live:
+            break
+        told = feedback([(items[i][0], standing[i]) for i in live])
+        prompts = [
+            task.render(items[i][0], standing[i], given_back, asking.template)
+            for i, (given_back, _) in zip(live, told, strict=True)
+        ]
+        requests = [
+            Request(
+                prompt_tokens=tuple(tokenizer.encode_prompt(prompt)),
+                max_new_tokens=asking.max_new_tokens,
+                temperature=asking.temperature,
+                top_p=asking.top_p,
+                seed=request_seed(seed, "fix", items[i][0].id, str(turn)),
+            )
+            for i, prompt in zip(live, prompts, strict=True)
+        ]
+        still = []
+        for i, prompt, (given_back, tokens), (sample,) in zip(
+            live, prompts, told, engine.generate(requests), strict=True
+        ):
+            answer = None if sample.finish_reason == "length" else task.parse(sample.text, asking.template)
+            is_submit = isinstance(answer, Submit)
+            if isinstance(answer, str):
+                standing[i] = answer
+                still.append(i)
+            cost[i] += tokens + len(sample.tokens)
+            turns[i].append(Turn(prompt, sample, tuple(given_back), standing[i], is_submit))
+        live = still
+    return [
+        Episode(first, submitted, tuple(t), tokens)
+        for (_, first), submitted, t, tokens in zip(items, standing, turns, cost, strict=True)
+    ]

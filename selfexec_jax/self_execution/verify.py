@@ -1,0 +1,77 @@
+"""Self-verification: candidates ranked by the public tests that they are predicted to pass (best@k)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from selfexec_jax.problems.compare import literals_match, outputs_match
+from selfexec_jax.problems.types import Problem, Test
+from selfexec_jax.self_execution.simulate import Asking, Prediction, simulate
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """`scores[i]`: share of (test, vote) pairs that candidate i is predicted to pass.
+
+    `predictions[i][t]`: its simulated runs on public test t; `n_tokens`: what all of it cost, each
+    distinct simulation charged once.
+    """
+
+    scores: tuple[float, ...]
+    predictions: tuple[tuple[tuple[Prediction, ...], ...], ...]
+    n_tokens: int
+
+
+def passes(problem: Problem, test: Test, output: str | None) -> bool:
+    """Whether an output, real or predicted, is what the test expects."""
+    if output is None:
+        return False
+    if problem.kind == "stdio":
+        return outputs_match(test.output, output)
+    try:
+        return literals_match(test.output, output)
+    except ValueError:
+        return False
+
+
+def given(problem: Problem, test: Test) -> str:
+    """What a program is run on: the text of stdin, or the call expression."""
+    return test.input if problem.kind == "stdio" else f"{problem.entry_point}({test.input})"
+
+
+def verify(
+    engine, tokenizer, items: Sequence[tuple[Problem, Sequence[str]]], votes: int, seed: int, asking: Asking
+) -> list[Ranking]:
+    """A ranking of every item's candidates, in one stream of simulations."""
+    predictions: dict[tuple, list[Prediction]] = {}
+    for kind in ("stdio", "call"):
+        wanted = [
+            (source, given(problem, test))
+            for problem, sources in items
+            if problem.kind == kind
+            for source in sources
+            for test in problem.public_tests
+        ]
+        if wanted:
+            predictions |= zip(wanted, simulate(engine, tokenizer, wanted, votes, seed, asking, kind), strict=True)
+    rankings = []
+    for problem, sources in items:
+        table = tuple(
+            tuple(tuple(predictions[source, given(problem, test)]) for test in problem.public_tests)
+            for source in sources
+        )
+        scores = tuple(_score(problem, row) for row in table)
+        distinct = dict(zip(sources, table, strict=True))
+        cost = sum(p.n_tokens for row in distinct.values() for cell in row for p in cell)
+        rankings.append(Ranking(scores, table, cost))
+    return rankings
+
+
+def _score(problem: Problem, row: Sequence[Sequence[Prediction]]) -> float:
+    hits = [
+        passes(problem, test, p.output)
+        for test, cell in zip(problem.public_tests, row, strict=True)
+        for p in cell
+    ]
+    return sum(hits) / len(hits) if hits else 0.0

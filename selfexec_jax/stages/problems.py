@@ -1,0 +1,132 @@
+"""Stage 1: problems, their runs, narrations of the runs, and the tokenizer."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import random
+
+from tqdm import tqdm
+
+from selfexec_jax.problems import Problem
+from selfexec_jax.problems.compare import outputs_match
+from selfexec_jax.problems.datasets import NAMES, data_dir, load_problems, save_problems
+from selfexec_jax.problems.generator import generate
+from selfexec_jax.problems.judge import judge
+from selfexec_jax.sandbox import Limits, Run, SandboxPool, TraceBudget
+from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.tasks import fix, solve
+from selfexec_jax.text import train_tokenizer
+from selfexec_jax.traces import check_claims, narrate, parse_claims
+
+SPLITS = ("train", "heldout", "unseen")
+
+
+def open_pool(config) -> SandboxPool:
+    """A sandbox pool as the config's `sandbox` section asks."""
+    s = config.sandbox
+    limits = Limits(s.cpu_s, s.wall_s, s.memory_mb, s.stdout_bytes)
+    return SandboxPool(workers=s.workers, limits=limits, min_tier=s.min_tier)
+
+
+def run(config, workdir: Workdir) -> dict:
+    """Writes data/{train,heldout,unseen}.jsonl, narrations.jsonl.gz and tokenizer.model; returns the counts."""
+    splits, rejected = generate(config.problems, config.seed)
+    with open_pool(config) as pool:
+        check_references(splits["heldout"] + splits["unseen"], pool)
+        narrations, statuses = narrate_training(config, splits["train"], pool)
+        real = narrate_real(config, pool)
+        tier = pool.capabilities()["tier"]
+    for name in SPLITS:
+        save_problems(workdir.data / f"{name}.jsonl", splits[name])
+    workdir.write_rows(workdir.data / "narrations.jsonl.gz", narrations)
+    train_tokenizer(_tokenizer_texts(config, splits["train"], narrations), config.text.vocab_size, workdir.tokenizer)
+    return {
+        "problems": {name: len(splits[name]) for name in SPLITS},
+        "open": {name: sum("open" in p.tags for p in splits[name]) for name in SPLITS},
+        "rejected": dataclasses.asdict(rejected),
+        "narrations": len(narrations),
+        "statuses": statuses,
+        "real": real,
+        "sandbox_tier": tier,
+    }
+
+
+def check_references(problems: list[Problem], pool: SandboxPool) -> None:
+    """Runs every evaluation problem's reference program on all its tests; a wrong one is an error."""
+    futures = [judge(p.solutions[0], p, p.public_tests + p.private_tests, pool) for p in problems]
+    for problem, future in zip(problems, tqdm(futures, "checking references", leave=False), strict=True):
+        if future.result().status != "passed":
+            raise RuntimeError(f"{problem.id}: the reference program and the generator disagree")
+
+
+def narrate_training(config, problems: list[Problem], pool: SandboxPool) -> tuple[list[dict], dict]:
+    """Traced and narrated runs of right programs on short inputs and of near misses on the public tests."""
+    rng = random.Random(f"{config.seed}/narrations")
+    jobs = []
+    for problem in problems:
+        tests = problem.public_tests + problem.private_tests
+        short = [t for t in tests if len(t.input.split()) <= config.sft.narrated_size]
+        for test in rng.sample(short, min(config.sft.narrated_tests, len(short))):
+            jobs.append((problem, rng.choice(problem.solutions), test, True))
+        jobs += [(problem, problem.wrong_solutions[0], test, False) for test in problem.public_tests]
+    futures = [pool.submit(Run(source, test.input, trace=TraceBudget())) for _, source, test, _ in jobs]
+    rows, statuses = [], collections.Counter()
+    for (problem, source, test, is_right), future in zip(
+        jobs, tqdm(futures, "narrating", leave=False, mininterval=1), strict=True
+    ):
+        execution = future.result()
+        statuses[execution.status] += 1
+        if execution.status != "ok":
+            continue
+        if is_right and not outputs_match(test.output, execution.stdout):
+            raise RuntimeError(f"{problem.id}: the reference program and the generator disagree on {test.input!r}")
+        narration = narrate(execution.trace, style=config.tasks.style)
+        rows.append(
+            {"problem": problem.id, "source": source, "stdin": test.input, "text": narration.text,
+             "output": narration.output, "is_right": is_right}
+        )  # fmt: skip
+    return rows, dict(statuses)
+
+
+def narrate_real(config, pool: SandboxPool) -> dict:
+    """Runs, traces, narrates and checks real programs where they are to be had; statuses by set."""
+    found = {}
+    directory = data_dir(config.problems.real_data)
+    for name, file in NAMES.items():
+        if not (directory / file).is_file():
+            continue
+        runs = []
+        for problem in load_problems(directory / file):
+            test = (problem.public_tests + problem.private_tests)[0]
+            is_call = problem.kind == "call"
+            runs.append(
+                Run(
+                    problem.solutions[0],
+                    stdin=None if is_call else test.input,
+                    call=f"{problem.entry_point}({test.input})" if is_call else None,
+                    trace=TraceBudget(),
+                )
+            )
+        counts = collections.Counter()
+        futures = [pool.submit(r) for r in runs]
+        for future in tqdm(futures, f"narrating {name}", leave=False, mininterval=1):
+            execution = future.result()
+            status = execution.status
+            if execution.trace is not None and status == "ok":
+                narration = narrate(execution.trace, style="full")
+                check = check_claims(parse_claims(narration.text, style="full"), execution.trace, style="full")
+                status = "narrated and checked" if check.ok else "narrated, check failed"
+            counts[status] += 1
+        found[name] = dict(counts)
+    return found
+
+
+def _tokenizer_texts(config, problems: list[Problem], narrations: list[dict]) -> list[str]:
+    """A sample of everything the model reads and writes, from the training split alone."""
+    texts = [row["text"] for row in narrations[::4]] + [row["source"] for row in narrations[::8]]
+    for problem in problems[::2]:
+        texts.append(solve.render(problem, config.tasks.template)[0]["content"])
+        feedback = [fix.Feedback(t, t.output) for t in problem.public_tests]
+        texts.append(fix.render(problem, problem.solutions[0], feedback, config.tasks.template)[0]["content"])
+    return texts

@@ -1,0 +1,76 @@
+"""Stage 2: supervised fine-tuning on narrated runs, and on demonstrations of solving and fixing."""
+
+from __future__ import annotations
+
+import logging
+
+from selfexec_jax.model.sharding import make_mesh
+from selfexec_jax.model.transformer import Transformer
+from selfexec_jax.problems import Problem
+from selfexec_jax.problems.datasets import load_problems
+from selfexec_jax.stages.workdir import Metrics, Workdir
+from selfexec_jax.tasks import fix, predict, solve
+from selfexec_jax.text import SentencePieceTokenizer
+from selfexec_jax.traces import Narration
+from selfexec_jax.train import data, sft
+from selfexec_jax.train.data import Example
+from selfexec_jax.train.state import model_config
+
+log = logging.getLogger(__name__)
+
+
+def run(config, workdir: Workdir) -> dict:
+    """Trains from random weights; leaves checkpoints/sft. Returns what was trained on."""
+    tokenizer = SentencePieceTokenizer(workdir.tokenizer)
+    sets = build_examples(config, workdir, tokenizer)
+    kept = {name: data.fits(examples, config.sft.row_tokens) for name, examples in sets.items()}
+    dropped = {name: len(sets[name]) - len(kept[name]) for name in sets}
+    batches = data.packed_batches(kept, config.sft.mix, config.sft.batch_rows, config.sft.row_tokens, config.seed)
+    mesh = make_mesh(config.mesh.fsdp, config.mesh.tensor)
+    model = Transformer(model_config(config, tokenizer.vocab_size))
+    metrics = Metrics(workdir, "sft")
+
+    def write(step: int, values: dict) -> None:
+        metrics.write(step, values)
+        log.info("sft %d/%d  loss %.4f  %.0f tokens/s", step, config.sft.steps, values["loss"], values["tokens_per_s"])
+
+    sft.train(config.sft, model, batches, mesh, config.seed, workdir.checkpoints / "sft", write)
+    metrics.close()
+    return {"examples": {k: len(v) for k, v in kept.items()}, "too_long": dropped}
+
+
+def build_examples(config, workdir: Workdir, tokenizer: SentencePieceTokenizer) -> dict[str, list[Example]]:
+    """Examples by task, as token ids: `predict`, `solve` and `fix`."""
+    problems = load_problems(workdir.data / "train.jsonl")
+    narrations = workdir.read_rows(workdir.data / "narrations.jsonl.gz")
+    template = config.tasks.template
+
+    def example(messages: list[dict], answer: str) -> Example:
+        return Example(tokenizer.encode_prompt(messages), tokenizer.encode_answer(answer))
+
+    predictions = [
+        example(
+            predict.render(row["source"], row["stdin"], template),
+            predict.target(Narration(row["text"], row["output"]), template),
+        )
+        for row in narrations
+    ]
+    solutions = [
+        example(solve.render(problem, template), solve.target(source, template))
+        for problem in problems
+        for source in problem.solutions
+    ]
+    outputs = {(row["source"], row["stdin"]): row["output"] for row in narrations}
+    fixes = [example(*pair) for problem in problems for pair in _fixes(problem, outputs, template)]
+    return {"predict": predictions, "solve": solutions, "fix": fixes}
+
+
+def _fixes(problem: Problem, outputs: dict, template: str) -> list[tuple[list[dict], str]]:
+    """A near miss with what it really gave -> a right program; a right program -> submit."""
+    right, wrong = problem.solutions[0], problem.wrong_solutions[0]
+    passed = [fix.Feedback(t, t.output) for t in problem.public_tests]
+    pairs = [(fix.render(problem, right, passed, template), fix.target(fix.Submit(), template))]
+    given = [fix.Feedback(t, outputs.get((wrong, t.input))) for t in problem.public_tests]
+    if any(not f.agrees for f in given):
+        pairs.append((fix.render(problem, wrong, given, template), fix.target(problem.solutions[-1], template)))
+    return pairs

@@ -1,0 +1,122 @@
+"""A run directory: what lies where, what is done, and the metrics of every step."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from ml_collections import ConfigDict
+from tensorboardX import SummaryWriter
+
+
+class WorkdirError(ValueError):
+    """A run directory that cannot be used; one line with the mend."""
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with open(partial, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+class Workdir:
+    """The paths of a run and small readers and writers for them."""
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        self.data = self.root / "data"
+        self.checkpoints = self.root / "checkpoints"
+        self.tokenizer = self.data / "tokenizer.model"
+
+    def open(self, config: ConfigDict) -> None:
+        """Makes the directory or checks that it belongs to this config (stages and init_from apart)."""
+        path = self.root / "config.json"
+        now = json.loads(config.to_json_best_effort())
+        if path.exists():
+            before = json.loads(path.read_text())
+            for key in _differences(before, now):
+                if key not in ("stages", "init_from"):
+                    raise WorkdirError(
+                        f"{self.root}: holds a run with another {key}; give another --workdir or the same config"
+                    )
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(now, indent=1).encode())
+        except OSError as error:
+            raise WorkdirError(f"{self.root}: cannot be written ({error.strerror}); give another --workdir") from None
+
+    def is_done(self, stage: str) -> bool:
+        return (self.root / "done" / f"{stage}.json").exists()
+
+    def mark_done(self, stage: str, facts: dict) -> None:
+        write_whole(self.root / "done" / f"{stage}.json", json.dumps(facts, indent=1).encode())
+
+    def facts(self, stage: str) -> dict:
+        """What a finished stage wrote down about itself; empty for one that did not run."""
+        path = self.root / "done" / f"{stage}.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def write_rows(self, path: Path, rows: Iterable[dict]) -> None:
+        """Rows as gzipped jsonl, whole or not at all; the same rows give the same bytes."""
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_whole(path, gzip.compress(text.encode(), compresslevel=3, mtime=0))
+
+    def read_rows(self, path: Path) -> list[dict]:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+
+
+def _differences(a: dict, b: dict, prefix: str = "") -> list[str]:
+    found = []
+    for key in sorted(set(a) | set(b)):
+        if isinstance(a.get(key), dict) and isinstance(b.get(key), dict):
+            found += _differences(a[key], b[key], f"{prefix}{key}.")
+        elif a.get(key) != b.get(key):
+            found.append(f"{prefix}{key}")
+    return found
+
+
+class Metrics:
+    """Appends a line a step to metrics.jsonl and TensorBoard events, and prints it when asked."""
+
+    def __init__(self, workdir: Workdir, stage: str):
+        self._stage = stage
+        self._file = open(workdir.root / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._events = SummaryWriter(str(workdir.root / "events" / stage))
+
+    def write(self, step: int, values: dict) -> None:
+        line = {"stage": self._stage, "step": step, "time": time.time()} | values
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for key, value in values.items():
+            self._events.add_scalar(key, value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._events.close()
+
+
+def read_metrics(workdir: Workdir) -> list[dict]:
+    """The last line of each (stage, step), in order; a line cut short by a kill is left out."""
+    path = workdir.root / "metrics.jsonl"
+    lines: dict[tuple, dict] = {}
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        lines[line["stage"], line["step"]] = line
+    return sorted(lines.values(), key=lambda m: (m["stage"], m["step"]))

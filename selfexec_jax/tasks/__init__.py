@@ -1,0 +1,17 @@
+"""The questions we ask a model: predict an output, solve a problem, fix or submit a program.
+
+Messages are lists of {"role", "content"}. Two template sets: `paper`, the paper's formats, and
+`compact`, few tokens for small models.
+"""
+
+Messages = list[dict[str, str]]
+TEMPLATES = ("paper", "compact")
+
+
+def user(content: str) -> Messages:
+    return [{"role": "user", "content": content}]
+
+
+def check_template(template: str) -> None:
+    if template not in TEMPLATES:
+        raise ValueError(f"template {template!r} is not one of {', '.join(TEMPLATES)}")

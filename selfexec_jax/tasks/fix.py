@@ -1,0 +1,73 @@
+"""Fixing: a program with what its public tests gave, answered with #SUBMIT or a new program."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from selfexec_jax.problems.compare import outputs_match
+from selfexec_jax.problems.types import Problem, Test
+from selfexec_jax.tasks import Messages, check_template, solve, user
+
+_SUBMIT = "#SUBMIT"
+_PAPER = """{question}
+
+Here is a program for it:
+```python
+{source}
+```
+
+What it gives on the examples:
+{feedback}
+
+Answer with a fenced block that holds only #SUBMIT if the program is right, else with one fenced block
+that holds a right program."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Feedback:
+    """What a program gave on one public test: an output, really run or predicted, or None for no output."""
+
+    test: Test
+    output: str | None
+
+    @property
+    def agrees(self) -> bool:
+        return self.output is not None and outputs_match(self.test.output, self.output)
+
+
+@dataclasses.dataclass(frozen=True)
+class Submit:
+    """The model is content with the program."""
+
+
+def _show(feedback: Feedback, template: str) -> str:
+    got = "no output" if feedback.output is None else feedback.output.strip()
+    shown = solve.show_test(feedback.test, template)
+    if template == "compact":
+        return f"{shown} {'ok' if feedback.agrees else 'got ' + got.replace(chr(10), ' ')}"
+    return f"{shown}\nThe program's output:\n{got}"
+
+
+def render(problem: Problem, source: str, feedback: list[Feedback], template: str) -> Messages:
+    check_template(template)
+    shown = [_show(f, template) for f in feedback]
+    if template == "compact":
+        return user("\n".join(["fix", problem.statement, source.rstrip("\n"), *shown]))
+    return user(
+        _PAPER.format(question=problem.statement, source=source.rstrip(), feedback="\n\n".join(shown))
+    )
+
+
+def target(answer: str | Submit, template: str) -> str:
+    """The answer to learn: Submit() or a program."""
+    if isinstance(answer, Submit):
+        return _SUBMIT if template == "compact" else f"```\n{_SUBMIT}\n```"
+    return solve.target(answer, template)
+
+
+def parse(answer: str, template: str = "paper") -> Submit | str | None:
+    """Submit(), the source of a new program, or None when the answer is neither."""
+    source = solve.extract(answer, template)
+    if source is not None and source.strip() == _SUBMIT:
+        return Submit()
+    return source

@@ -1,0 +1,102 @@
+"""Output prediction: a program and its input, never the problem or the expected answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from selfexec_jax.problems.compare import literals_match, outputs_match
+from selfexec_jax.tasks import Messages, check_template, user
+
+_PAPER_STDIO = """Simulate the program step by step and say what it writes to standard output.
+The program may be buggy, whatever its names suggest: follow what it does, not what it is meant to do.
+End with the output inside an <output> element, newlines written as \\n.
+
+```python
+{source}
+```
+
+Standard input:
+```
+{given}
+```"""
+_PAPER_CALL = """Simulate the call step by step and complete the assertion.
+The function may be buggy, whatever its name suggests: follow what it does, not what it is meant to do.
+
+```python
+{source}
+```
+
+assert {given} == ??"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Grade:
+    """`label`: ok wrong not_literal no_answer truncated; `prediction`: what the answer claims, if anything."""
+
+    label: str
+    prediction: str | None = None
+
+
+def render(source: str, stdin_or_call: str, template: str, kind: str = "stdio") -> Messages:
+    """The question. It receives no Test and no Problem, so it cannot hold the expected output."""
+    check_template(template)
+    source, given = source.rstrip("\n"), stdin_or_call.rstrip("\n")
+    if template == "compact":
+        return user(f"run\n{source}\n{'<' if kind == 'stdio' else '?'}{given}")
+    form = _PAPER_STDIO if kind == "stdio" else _PAPER_CALL
+    return user(form.format(source=source, given=given))
+
+
+def target(narration, template: str, kind: str = "stdio", call: str | None = None) -> str:
+    """The answer to learn: a Narration (its `text` may be empty: a direct answer), then the output."""
+    check_template(template)
+    if template == "compact":
+        return _join(narration.text, f"=>{escape(narration.output)}")
+    if kind == "stdio":
+        return _join(narration.text, f"<output>{escape(narration.output)}</output>")
+    return _join(narration.text, f"assert {call} == {narration.output}")
+
+
+def _join(text: str, answer: str) -> str:
+    return f"{text.rstrip()}\n{answer}" if text.strip() else answer
+
+
+def escape(output: str) -> str:
+    """One line of text for an output; trailing newlines, which no comparison counts, are dropped."""
+    return output.rstrip("\n").replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def unescape(text: str) -> str:
+    return re.sub(r"\\(\\|n)", lambda m: "\n" if m[1] == "n" else "\\", text)
+
+
+def extract(answer: str, kind: str = "stdio") -> str | None:
+    """The output that an answer claims, in either template, or None. The last claim counts."""
+    lines = answer.rstrip().splitlines()
+    if lines and lines[-1].startswith("=>"):
+        return unescape(lines[-1][2:])
+    if kind == "stdio":
+        found = re.findall(r"<output>(.*?)</output>", answer, re.DOTALL)
+        return unescape(found[-1].strip("\n")) if found else None
+    if lines and lines[-1].startswith("assert ") and " == " in lines[-1]:
+        return lines[-1].rsplit(" == ", 1)[1]
+    return None
+
+
+def grade(answer: str, expected: str, kind: str = "call", finish_reason: str = "stop") -> Grade:
+    """Grades an answer by the output it claims; nothing of it is ever executed.
+
+    An answer that ran into its token limit is `truncated`, whatever it says.
+    """
+    if finish_reason == "length":
+        return Grade("truncated")
+    prediction = extract(answer, kind)
+    if prediction is None:
+        return Grade("no_answer")
+    if kind == "stdio":
+        return Grade("ok" if outputs_match(expected, prediction) else "wrong", prediction)
+    try:
+        return Grade("ok" if literals_match(expected, prediction) else "wrong", prediction)
+    except ValueError:
+        return Grade("not_literal", prediction)

@@ -1,0 +1,17 @@
+"""What happened in a run, in words, and whether words about it are right."""
+
+from selfexec_jax.traces.claims import Check, FirstError, check_claims, parse_claims
+from selfexec_jax.traces.narrate import STYLES, Narration, narrate
+from selfexec_jax.traces.steps import Step, steps
+
+__all__ = [
+    "STYLES",
+    "Check",
+    "FirstError",
+    "Narration",
+    "Step",
+    "check_claims",
+    "narrate",
+    "parse_claims",
+    "steps",
+]

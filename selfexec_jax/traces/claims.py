@@ -1,0 +1,142 @@
+"""Whether words about a run are right: claims read from a narration, compared with what happened."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from selfexec_jax.sandbox.types import Trace
+from selfexec_jax.traces.narrate import STYLES, Style, style_named
+from selfexec_jax.traces.steps import (
+    Bind,
+    Branch,
+    Compare,
+    Op,
+    Print,
+    Raise,
+    Return,
+    Step,
+    Unreadable,
+    Yield,
+    steps,
+)
+
+_WINDOW = 8  # steps looked ahead for where claims and run agree again
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstError:
+    """Where a narration first goes wrong: the index of the claim, the program's line, and why.
+
+    `reason`: wrong value, wrong branch, wrong output, wrong line, skipped, invented or unreadable.
+    """
+
+    step: int
+    line: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """How claims compare with a run; `ok` only if every required step is claimed, right and in order."""
+
+    ok: bool
+    n_claims: int
+    n_right: int
+    n_required: int
+    first_error: FirstError | None
+
+
+def parse_claims(text: str, style: str | None = None) -> list[Step]:
+    """The claims in a narration; without a style, the style that can read the most of it.
+
+    Never raises on what a model wrote: what cannot be read becomes an `Unreadable` claim.
+    """
+    if style is not None:
+        return style_named(style).parse(text)
+    readings = [told.parse(text) for told in STYLES.values()]
+    return min(readings, key=lambda claims: sum(isinstance(claim, Unreadable) for claim in claims))
+
+
+def check_claims(claims: list[Step], trace: Trace, style: str = "full") -> Check:
+    """Compares claims with the steps of a trace that the style requires, one by one and in order.
+
+    `n_right` counts the claims that match a step, found again after a slip within a few steps.
+    """
+    told = style_named(style)
+    required = told.said(steps(trace))
+    wants = [_key(told, step) for step in required]
+    has = [_key(told, claim) for claim in claims]
+    right, wrong_at = _align(has, wants)
+    error = None
+    if wrong_at is not None:
+        i, j = wrong_at
+        line = required[j].line if j < len(required) else (required[-1].line if required else 0)
+        error = FirstError(i, line, _reason(claims, required, has, wants, i, j))
+    ok = error is None and len(claims) == len(required) and bool(required)
+    return Check(ok, len(claims), right, len(required), error)
+
+
+def _key(told: Style, step: Step) -> tuple:
+    return (step.line if told.lines else 0, told.key(step))
+
+
+def _align(has: list, wants: list) -> tuple[int, tuple[int, int] | None]:
+    """The number of claims that match, and the first place (claim, step) where they do not."""
+    i = j = right = 0
+    first = None
+    while i < len(has) and j < len(wants):
+        if has[i] == wants[j]:
+            i, j, right = i + 1, j + 1, right + 1
+            continue
+        first = first or (i, j)
+        i, j = _resume(has, wants, i, j)
+    if first is None and (i < len(has) or j < len(wants)):
+        first = (i, j)
+    return right, first
+
+
+def _resume(has: list, wants: list, i: int, j: int) -> tuple[int, int]:
+    """The nearest later place where claims and steps agree; one further on each side if none is near."""
+    for far in range(1, 2 * _WINDOW):
+        # A step replaced by a wrong one comes before one left out or put in.
+        for di in sorted(range(far + 1), key=lambda d: abs(2 * d - far)):
+            dj = far - di
+            if max(di, dj) <= _WINDOW and i + di < len(has) and j + dj < len(wants):
+                if has[i + di] == wants[j + dj]:
+                    return i + di, j + dj
+    return i + 1, j + 1
+
+
+def _reason(claims, required, has, wants, i, j) -> str:
+    if i >= len(claims):
+        return "skipped"
+    if isinstance(claims[i], Unreadable):
+        return "unreadable"
+    if j >= len(required):
+        return "invented"
+    claim, step = claims[i], required[j]
+    if has[i][1] == wants[j][1]:
+        return "wrong line"
+    if i + 1 < len(has) and has[i + 1] == wants[j]:
+        return "invented"
+    if has[i] in wants[j + 1 : j + 1 + _WINDOW] and not _same_subject(claim, step):
+        return "skipped"
+    if isinstance(claim, Print) and isinstance(step, Print):
+        return "wrong output"
+    if isinstance(claim, (Branch, Compare)) and type(claim) is type(step):
+        return "wrong branch" if _same_subject(claim, step) else "wrong value"
+    if _same_subject(claim, step) or type(claim) is type(step):
+        return "wrong value"
+    return "skipped" if has[i] in wants[j + 1 :] else "invented"
+
+
+def _same_subject(claim: Step, step: Step) -> bool:
+    """Whether two steps speak of the same thing, whatever they say of it."""
+    if isinstance(claim, (Bind, Op)) and isinstance(step, (Bind, Op)):
+        names = [one.target if isinstance(one, Bind) else one.text for one in (claim, step)]
+        return names[0].replace(" ", "") == names[1].replace(" ", "")
+    if type(claim) is not type(step):
+        return False
+    if isinstance(claim, Compare):
+        return claim.text.replace(" ", "") == step.text.replace(" ", "")
+    return isinstance(claim, (Branch, Return, Yield, Raise, Print))

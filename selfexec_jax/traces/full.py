@@ -1,0 +1,266 @@
+"""The style `full`: one English sentence a statement, with its line number, operands and results.
+
+    Line 5: 7 % 3 is 1, and 1 == 1 is true, so the branch is taken.
+    Line 6: 7 * 2 is 14 and 0 + 14 is 14, so t becomes 14.
+
+Facts (operations, comparisons, reads) come first and are joined by " and " or ", and "; what follows from
+them comes after ", so ". What is printed, raised or matched takes the rest of its sentence as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+
+from selfexec_jax.traces import scan
+from selfexec_jax.traces.steps import (
+    Bind,
+    Branch,
+    Call,
+    Catch,
+    Compare,
+    Jump,
+    LoopEnd,
+    Op,
+    Print,
+    Raise,
+    Read,
+    Return,
+    Step,
+    Unreadable,
+    Yield,
+)
+
+_OUTCOMES = {
+    ("if", True): "the branch is taken",
+    ("if", False): "the branch is not taken",
+    ("while", True): "the loop goes on",
+    ("while", False): "the loop stops",
+    ("ternary", True): "the first choice is used",
+    ("ternary", False): "the second choice is used",
+    ("comp", True): "the element is kept",
+    ("comp", False): "the element is left out",
+    ("assert", True): "the assertion holds",
+    ("assert", False): "the assertion fails",
+}
+_JUMPS = {"break": "the loop is left", "continue": "the rest of this round is skipped"}
+_FACTS = (Op, Compare, Read)
+_ALONE = (Call, Return, Yield, Raise, Jump, Print)
+_JOINS = (", so ", ", and ", ", then ", " and ")
+_LINE = re.compile(r"Line (\d+): (.*)\.$")
+
+
+def said(steps: list[Step]) -> list[Step]:
+    """The steps that this style says: all of them."""
+    return [
+        dataclasses.replace(step, target=step.over) if isinstance(step, LoopEnd) else step for step in steps
+    ]
+
+
+def key(step: Step) -> tuple:
+    """What two equal claims share: all their fields but the line; spaces outside strings do not matter."""
+    return (type(step).__name__, *(_tight(getattr(step, name)) for name in _SAID[type(step)]))
+
+
+def _tight(value):
+    return scan.squeeze(value) if type(value) is str else value
+
+
+def render(steps: list[Step]) -> str:
+    """The narration of steps that went through `said`."""
+    sentences: list[str] = []
+    last = None
+    for step in steps:
+        clause = _CLAUSES[type(step)](step)
+        if last is None or _new_sentence(last, step):
+            sentences.append(f"Line {step.line}: {clause}")
+        else:
+            sentences[-1] += _join(last, step) + clause
+        last = step
+    return "\n".join(sentence + "." for sentence in sentences)
+
+
+def _new_sentence(last: Step, step: Step) -> bool:
+    if isinstance(last, _ALONE) or isinstance(step, Call):
+        return True
+    if isinstance(step, Bind) and step.how in ("loop", "comp"):
+        return True
+    return last.stmt != step.stmt or last.line != step.line
+
+
+def _join(last: Step, step: Step) -> str:
+    if isinstance(step, _FACTS):
+        if not isinstance(last, _FACTS):
+            return ", then "
+        return ", and " if isinstance(step, Compare) else " and "
+    return ", so " if isinstance(last, _FACTS) else " and "
+
+
+def _bind(step):
+    if step.how in ("loop", "loop+", "comp", "comp+"):
+        return f"{step.target} takes the next value, {step.value}"
+    return f"{step.target} becomes {step.value}"
+
+
+def _op(step):
+    bare = step.value == "None" and step.text.endswith(")")
+    return f"it calls {step.text}" if bare else f"{step.text} is {step.value}"
+
+
+def _call(step):
+    args = ", ".join(f"{name} = {value}" for name, value in step.args)
+    name = "the lambda" if step.name == "lambda" else step.name
+    return f"{name} is called with {args}" if args else f"{name} is called"
+
+
+def _print(step):
+    text = step.text[:-1]
+    if not (step.text.endswith("\n") and text.isprintable() and text == text.strip()):
+        return f"it writes {step.text!r}"
+    return f"it prints {text}" if text else "it prints an empty line"
+
+
+_CLAUSES = {
+    Bind: _bind,
+    Op: _op,
+    Compare: lambda step: f"{step.text} is {'true' if step.holds else 'false'}",
+    Branch: lambda step: _OUTCOMES[step.of, step.taken],
+    LoopEnd: lambda step: f"the loop over {step.target} is finished",
+    Call: _call,
+    Return: lambda step: f"it returns {step.value}",
+    Yield: lambda step: f"it yields {step.value}",
+    Raise: lambda step: f"it raises {step.type}" + (f": {step.message}" if step.message else ""),
+    Catch: lambda step: f"the {step.type} is caught",
+    Jump: lambda step: _JUMPS.get(step.word, f"it matches {step.word}"),
+    Print: _print,
+    Read: lambda step: f"it reads {step.value}",
+    Unreadable: lambda step: step.text,
+}
+_SAID = {
+    Bind: ("target", "value"),
+    Op: ("text", "value"),
+    Compare: ("text", "holds"),
+    Branch: ("taken",),
+    LoopEnd: ("target",),
+    Call: ("name", "args"),
+    Return: ("value",),
+    Yield: ("value",),
+    Raise: ("type", "message"),
+    Catch: ("type",),
+    Jump: ("word",),
+    Print: ("text",),
+    Read: ("value",),
+    Unreadable: ("text",),
+}
+
+
+def parse(text: str) -> list[Step]:
+    """The claims of a narration, one after the other; what cannot be read becomes `Unreadable`."""
+    claims: list[Step] = []
+    for sentence in text.split("\n"):
+        sentence = sentence.strip("\r")
+        if sentence.strip():
+            claims += _parse_sentence(sentence)
+    return claims
+
+
+def _parse_sentence(sentence: str) -> list[Step]:
+    match = _LINE.match(sentence)
+    if match is None or len(match.group(1)) > 9:
+        return [Unreadable(0, sentence)]
+    line, rest = int(match.group(1)), match.group(2)
+    claims: list[Step] = []
+    while rest:
+        claim = _rest_of_sentence(line, rest)
+        if claim is not None:
+            return [*claims, claim]
+        try:
+            if " is called" in rest:
+                claim = _parse_call(line, rest)
+                if claim is not None:
+                    return [*claims, claim]
+            clause, _, after = scan.cut(rest, _JOINS)
+            if clause.endswith(" takes the next value"):
+                raise ValueError("a value is missing")
+            claims.append(_parse_clause(line, clause))
+        except ValueError:
+            return [*claims, Unreadable(line, rest)]
+        rest = after
+    return claims
+
+
+def _rest_of_sentence(line: int, rest: str) -> Step | None:
+    if rest == "it prints an empty line":
+        return Print(line, "\n")
+    if rest.startswith("it prints "):
+        return Print(line, rest[10:] + "\n")
+    if rest.startswith("it raises "):
+        kind, _, message = rest[10:].partition(": ")
+        return Raise(line, kind, message)
+    if rest.startswith("it matches "):
+        return Jump(line, rest[11:])
+    if rest.startswith("it writes "):
+        try:
+            text = ast.literal_eval(rest[10:])
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return Unreadable(line, rest)
+        return Print(line, text) if type(text) is str else Unreadable(line, rest)
+    return None
+
+
+def _parse_call(line: int, rest: str) -> Step | None:
+    match = re.match(r"(the lambda|[A-Za-z_]\w*) is called(?: with (.*))?$", rest)
+    if match is None:
+        return None
+    args = []
+    for part in scan.split(match.group(2), ", ") if match.group(2) else []:
+        name, equals, value = part.partition(" = ")
+        if not equals:
+            return Unreadable(line, rest)
+        args.append((name, value))
+    return Call(line, "lambda" if match.group(1) == "the lambda" else match.group(1), tuple(args))
+
+
+_OUTCOME_OF = {words: outcome for outcome, words in _OUTCOMES.items()}
+_JUMP_OF = {words: word for word, words in _JUMPS.items()}
+_LOOP = re.compile(r"the loop over (.+) is finished$")
+_CAUGHT = re.compile(r"the (\w+) is caught$")
+_FIRST = (
+    ("it calls ", lambda n, t: Op(n, t, "None")),
+    ("it returns ", Return),
+    ("it yields ", Yield),
+    ("it reads ", Read),
+)
+
+
+def _parse_clause(line: int, clause: str) -> Step:
+    if clause in _OUTCOME_OF:
+        of, taken = _OUTCOME_OF[clause]
+        return Branch(line, taken, of=of)
+    if clause in _JUMP_OF:
+        return Jump(line, _JUMP_OF[clause])
+    for start, make in _FIRST:
+        if clause.startswith(start):
+            return make(line, clause[len(start) :])
+    for pattern, make in ((_LOOP, LoopEnd), (_CAUGHT, Catch)):
+        match = pattern.match(clause)
+        if match:
+            return make(line, match.group(1))
+    for words, make in ((" takes the next value, ", Bind), (" becomes ", Bind)):
+        left, found, right = scan.cut(clause, (words,))
+        if found:
+            return make(line, left, right)
+    for ending, holds in ((" is true", True), (" is false", False)):
+        if clause.endswith(ending):
+            return Compare(line, clause[: -len(ending)], holds)
+    left, found, right = _last(clause, " is ")
+    return Op(line, left, right) if found else Unreadable(line, clause)
+
+
+def _last(clause: str, words: str) -> tuple[str, bool, str]:
+    """The clause cut at the last top-level occurrence of `words`: a value never holds them, a text may."""
+    places = [at for at in scan.outside(clause) if clause.startswith(words, at)]
+    if not places:
+        return clause, False, ""
+    return clause[: places[-1]], True, clause[places[-1] + len(words) :]

@@ -1,0 +1,61 @@
+"""Steps in words: `narrate` and the table of styles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from selfexec_jax.sandbox.types import Trace
+from selfexec_jax.traces import compact, full
+from selfexec_jax.traces.steps import Print, Step, steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Narration:
+    """What a run did, in words, and what it gave: its stdout, or the literal that a call returned."""
+
+    text: str
+    output: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """One way of telling steps.
+
+    `said` picks and spells the steps that the style tells, `render` writes those, `parse` reads a text
+    back into them; `key` is what equal steps share besides their line, and `lines` says whether the text
+    names lines. parse(render(said(s))) has the keys of said(s).
+    """
+
+    said: Callable[[list[Step]], list[Step]]
+    render: Callable[[list[Step]], str]
+    parse: Callable[[str], list[Step]]
+    key: Callable[[Step], tuple]
+    lines: bool
+
+
+STYLES = {
+    "full": Style(full.said, full.render, full.parse, full.key, lines=True),
+    "compact": Style(compact.said, compact.render, compact.parse, compact.key, lines=False),
+}
+
+
+def style_named(name: str) -> Style:
+    """The style of that name; ValueError names the choices."""
+    if name not in STYLES:
+        raise ValueError(f"unknown narration style {name!r}; choose from {', '.join(STYLES)}")
+    return STYLES[name]
+
+
+def narrate(trace: Trace, style: str = "full") -> Narration:
+    """The narration of a trace: same trace, same words."""
+    told = style_named(style)
+    happened = steps(trace)
+    return Narration(told.render(told.said(happened)), output(trace))
+
+
+def output(trace: Trace) -> str:
+    """The stdout of a traced script, or the literal of the value that a traced call returned ("" if none)."""
+    if any(event.kind == "start" for event in trace.events):
+        return next((event.data["value"] for event in trace.events if event.kind == "value"), "")
+    return "".join(step.text for step in steps(trace) if isinstance(step, Print))

@@ -1,0 +1,62 @@
+"""Checkpoints with orbax: the whole state on one side, small JSON (data position, counters) on the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orbax.checkpoint as ocp
+
+from selfexec_jax.train.state import TrainState
+
+
+class Checkpoints:
+    """The checkpoints of one stage, newest last. A half-written one is never taken for a whole one."""
+
+    def __init__(self, directory: str | Path, keep: int = 1):
+        self._directory = Path(directory).resolve()
+        self._manager = ocp.CheckpointManager(
+            self._directory, options=ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
+        )
+
+    def save(self, step: int, state: TrainState, extra: dict) -> None:
+        """Writes state and extra (JSON) for a step; returns when they are whole on disk."""
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(extra))
+        self._manager.save(step, args=args)
+
+    def restore(self, target: TrainState) -> tuple[TrainState, dict] | None:
+        """The newest checkpoint laid out as `target` (shapes and shardings), or None when there is none.
+
+        Raises ValueError with one line for a checkpoint of another model.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(target), extra=ocp.args.JsonRestore())
+        try:
+            found = self._manager.restore(step, args=args)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self._directory}/{step}: not a checkpoint of this model: {_brief(error)}") from None
+        return found["state"], found["extra"]
+
+    def restore_params(self, target: dict) -> dict:
+        """Only the parameters of the newest checkpoint, laid out as `target`."""
+        step = self._manager.latest_step()
+        if step is None:
+            raise ValueError(f"{self._directory}: no checkpoint there; train it first or name another directory")
+        item = {"params": target}
+        args = ocp.args.Composite(
+            state=ocp.args.PyTreeRestore(
+                item=item, restore_args=ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
+            )
+        )
+        try:
+            return self._manager.restore(step, args=args)["state"]["params"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self._directory}/{step}: not a checkpoint of this model: {_brief(error)}") from None
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

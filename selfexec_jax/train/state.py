@@ -1,0 +1,55 @@
+"""The state of training and how it is made, sharded from the start."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax.sharding import Mesh
+
+from selfexec_jax.model.config import ModelConfig
+from selfexec_jax.model.sharding import tree_shardings
+from selfexec_jax.model.transformer import Transformer
+
+
+@struct.dataclass
+class TrainState:
+    """Parameters, optimizer state, the number of updates made and the key of the run."""
+
+    params: dict
+    opt: optax.OptState
+    step: jax.Array
+    key: jax.Array
+
+
+def model_config(config, vocab_size: int) -> ModelConfig:
+    """The decoder's shape from the config's `model` section."""
+    return ModelConfig(vocab_size=vocab_size, **config.model)
+
+
+def abstract_state(model: Transformer, tx: optax.GradientTransformation, seed: int, mesh: Mesh) -> tuple:
+    """(function that makes the state, its shapes with shardings): a target for restoring."""
+
+    def init(key: jax.Array) -> TrainState:
+        params = model.init(key, jnp.zeros((1, 8), jnp.int32))["params"]
+        return TrainState(params, tx.init(params), jnp.zeros((), jnp.int32), jax.random.key_data(key))
+
+    key = jax.random.key(seed)
+    shapes = jax.eval_shape(init, key)
+    shardings = tree_shardings(shapes, mesh)
+    target = jax.tree.map(lambda s, d: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=d), shapes, shardings)
+    return jax.jit(init, out_shardings=shardings), key, target
+
+
+def adamw(learning_rate, beta2: float, weight_decay: float, grad_clip: float) -> optax.GradientTransformation:
+    """AdamW after clipping by global norm; weight decay on matrices only."""
+    return optax.chain(
+        optax.clip_by_global_norm(grad_clip),
+        optax.adamw(
+            learning_rate,
+            b2=beta2,
+            weight_decay=weight_decay,
+            mask=lambda params: jax.tree_util.tree_map_with_path(lambda p, _: "norm" not in str(p[-1]), params),
+        ),
+    )

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="selfexec_jax",
+    version="0.1.0",
+    description="Teach a code LLM to run programs in its head, and to choose and repair its own with that skill.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["selfexec_jax", "selfexec_jax.*"]),
+    install_requires=[
+        "jax>=0.10,<0.11",  # flax 0.12 subclasses a class that jax 0.11.1 removed; 0.11 needs Python 3.12
+        "flax>=0.12",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12",
+        "grain>=0.2.18",
+        "sentencepiece>=0.2.3",  # 0.2.1 segfaults
+        "ml-collections>=1.1",
+        "absl-py>=2",
+        "numpy>=2",
+        "matplotlib>=3.9",  # the report's figures
+        "tensorboardX>=2.6",  # event files without TensorFlow
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "tpu": ["jax[tpu]>=0.10,<0.11"],
+        "dev": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.12", "import-linter>=2", "psutil>=6"],
+    },
+)

@@ -1,0 +1,141 @@
+from itertools import combinations
+from math import comb, prod
+
+import numpy as np
+import pytest
+
+from selfexec_jax.evals import bootstrap_ci, paired_bootstrap, pass_at_k, rank_score_at_k
+
+
+def brute_pass(n, c, k):
+    subsets = list(combinations([1] * c + [0] * (n - c), k))
+    return sum(any(s) for s in subsets) / len(subsets)
+
+
+def brute_rank(scores, correct, k):
+    """The definition itself: every subset, every tied winner with equal weight."""
+    total = 0.0
+    for subset in combinations(range(len(scores)), k):
+        best = max(scores[i] for i in subset)
+        winners = [i for i in subset if scores[i] == best]
+        total += sum(correct[i] for i in winners) / len(winners)
+    return total / comb(len(scores), k)
+
+
+def test_pass_at_k_equals_enumeration_and_the_product_formula():
+    for n in range(1, 8):
+        for c in range(n + 1):
+            for k in range(1, n + 1):
+                product = 1 - prod(1 - k / i for i in range(n - c + 1, n + 1))
+                assert pass_at_k(n, c, k) == pytest.approx(brute_pass(n, c, k), abs=1e-12)
+                assert pass_at_k(n, c, k) == pytest.approx(product, abs=1e-12)
+
+
+def test_pass_at_k_stays_exact_for_many_samples():
+    assert pass_at_k(10_000, 1, 100) == pytest.approx(0.01, abs=1e-15)
+    assert pass_at_k(np.int64(20), np.int32(20), np.int64(5)) == 1.0
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 50])
+def test_rank_score_equals_enumeration_with_ties(levels):
+    rng = np.random.default_rng(levels)
+    for n in range(1, 9):
+        scores = rng.integers(0, levels, n).astype(float)
+        scores[0] = -np.inf if n > 3 else scores[0]
+        correct = rng.integers(0, 2, n)
+        for k in range(1, n + 1):
+            assert rank_score_at_k(scores, correct, k) == pytest.approx(
+                brute_rank(scores, correct, k), abs=1e-12
+            )
+
+
+def test_rank_score_without_ties_equals_the_published_closed_form():
+    rng = np.random.default_rng(0)
+    n, correct = 20, rng.integers(0, 2, 20)
+    scores = rng.permutation(n)
+    ranked = correct[np.argsort(-scores)]  # best first: candidate i wins when the other k - 1 come after it
+    for k in (1, 3, 8, 20):
+        closed = sum(comb(n - 1 - i, k - 1) * int(ranked[i]) for i in range(n)) / comb(n, k)
+        assert rank_score_at_k(scores, correct, k) == pytest.approx(closed, abs=1e-12)
+
+
+def test_rank_score_reaches_its_known_ends():
+    correct = [1, 0, 0, 1, 0, 0]
+    for k in range(1, 7):
+        assert rank_score_at_k([0] * 6, correct, k) == pytest.approx(2 / 6)
+        assert rank_score_at_k(correct, correct, k) == pytest.approx(pass_at_k(6, 2, k))
+        assert rank_score_at_k([-x for x in correct], correct, k) == pytest.approx(1 - pass_at_k(6, 4, k))
+
+
+def test_bootstrap_is_reproducible_and_ordered():
+    values = np.random.default_rng(1).random(300)
+    first = bootstrap_ci(values, seed=3)
+    assert first == bootstrap_ci(list(values), seed=3) != bootstrap_ci(values, seed=4)
+    mean, low, high = first
+    assert mean == pytest.approx(values.mean()) and low < mean < high
+    assert all(type(x) is float for x in first)
+
+
+def test_bootstrap_agrees_with_the_normal_approximation_across_chunks():
+    values = np.random.default_rng(2).random(5_000)  # 10,000 resamples of 5,000 values take several chunks
+    mean, low, high = bootstrap_ci(values, seed=0)
+    error = values.std() / np.sqrt(len(values))
+    assert (mean - low) / error == pytest.approx(1.96, abs=0.08)
+    assert (high - mean) / error == pytest.approx(1.96, abs=0.08)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    rng, trials = np.random.default_rng(7), 300
+    covered = covered_difference = 0
+    for trial in range(trials):
+        hard = rng.random(150)  # what makes a problem hard is shared by both systems
+        a, b = (rng.random(150) < 0.8 * hard + 0.1), (rng.random(150) < 0.8 * hard)
+        _, low, high = bootstrap_ci(a, trial, resamples=1_000)
+        covered += low <= 0.5 <= high
+        _, low, high = paired_bootstrap(a, b, trial, resamples=1_000)
+        covered_difference += low <= 0.1 <= high
+    # 300 trials at 95 % have a standard error of 1.3 points.
+    assert 0.90 <= covered / trials <= 0.99
+    assert 0.90 <= covered_difference / trials <= 0.99
+
+
+def test_pairing_narrows_the_interval_and_keeps_the_sign():
+    rng = np.random.default_rng(5)
+    b = (rng.random(400) < 0.5).astype(float)
+    a = np.where(rng.random(400) < 0.1, 1.0, b)
+    difference, low, high = paired_bootstrap(a, b, seed=0)
+    assert difference == pytest.approx((a - b).mean()) and 0 < low < difference < high
+    _, a_low, a_high = bootstrap_ci(a, seed=0)
+    assert high - low < a_high - a_low
+    assert paired_bootstrap(b, a, seed=0)[0] == -difference
+
+
+def test_equal_values_give_an_interval_without_width():
+    assert bootstrap_ci([1, 1, 1], seed=0) == (1.0, 1.0, 1.0)
+    assert paired_bootstrap([0.5], [0.25], seed=0) == (0.25, 0.25, 0.25)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: pass_at_k(3, 4, 1), "c = 4"),
+        (lambda: pass_at_k(3, 1, 4), "k = 4"),
+        (lambda: pass_at_k(3, 1, 0), "k = 0"),
+        (lambda: pass_at_k(3.5, 1, 1), "n must be a whole number"),
+        (lambda: pass_at_k(3, -1, 1), "c must be a whole number"),
+        (lambda: rank_score_at_k([1, 2], [1], 1), "2 scores but 1"),
+        (lambda: rank_score_at_k([], [], 1), "scores is empty"),
+        (lambda: rank_score_at_k([1, float("nan")], [0, 1], 1), "scores holds NaN"),
+        (lambda: rank_score_at_k([1, 2], [0, 2], 1), "0..1"),
+        (lambda: rank_score_at_k([1, 2], [0, 1], 3), "k = 3"),
+        (lambda: bootstrap_ci([], 0), "values is empty"),
+        (lambda: bootstrap_ci([[1, 2]], 0), "one dimension"),
+        (lambda: bootstrap_ci([1, float("inf")], 0), "NaN or infinity"),
+        (lambda: bootstrap_ci(["x"], 0), "flat sequence of numbers"),
+        (lambda: bootstrap_ci([1], 0, resamples=0), "resamples"),
+        (lambda: paired_bootstrap([1, 2], [1], 0), "pair them"),
+    ],
+)
+def test_bad_shapes_are_named(call, message):
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        call()

@@ -1,0 +1,290 @@
+"""Ordinary programs run unchanged, every status is told apart, and the pool survives what befalls it."""
+
+import concurrent.futures
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from selfexec_jax.sandbox import Limits, Run, SandboxPool, SandboxTooWeak, TraceBudget
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the jail is built of Linux mechanisms")
+LIMITS = Limits(cpu_s=2, wall_s=15, memory_mb=512)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with SandboxPool(workers=2, limits=LIMITS, min_tier="rlimits_only") as pool:
+        yield pool
+
+
+def script(pool, source, stdin="", **limits):
+    overridden = Limits(**{"cpu_s": 2, "wall_s": 15, "memory_mb": 512, **limits})
+    return pool.submit(Run(textwrap.dedent(source), stdin=stdin), overridden).result(60)
+
+
+def call(pool, source, expression):
+    return pool.submit(Run(textwrap.dedent(source), call=expression)).result(60)
+
+
+ORDINARY = {
+    "input": ("print(int(input()) + int(input()))", "1\n41\n", "42\n"),
+    "main guard": ("if __name__ == '__main__':\n    print('main')", "", "main\n"),
+    "argv": ("import sys; print(sys.argv)", "", "['']\n"),
+    "binary stdin": ("import sys; print(sum(map(int, sys.stdin.buffer.read().split())))", "1 2\n3", "6\n"),
+    "raw stdin": ("import os; print(len(os.read(0, os.fstat(0).st_size)))", "12345", "5\n"),
+    "stdin by number": ("print(open(0).read())", "a\nb", "a\nb\n"),
+    "stdin by name": ("print(open('/dev/stdin').read())", "a\nb", "a\nb\n"),
+    "unicode": ("print(input()[::-1])", "\u00e9\u4e2d\U0001f600\n", "\U0001f600\u4e2d\u00e9\n"),
+    "exit": ("print(1)\nexit()\nprint(2)", "", "1\n"),
+    "sys.exit": ("import sys\nprint(1)\nsys.exit(0)", "", "1\n"),
+    "left by os._exit": ("import os\nprint(1, flush=True)\nos._exit(0)", "", "1\n"),
+    "unflushed file": ("out = open(1, 'w')\nout.write('late')", "", "late"),
+    "exit handler": ("import atexit\natexit.register(print, 'bye')\nprint('hi')", "", "hi\nbye\n"),
+    "default recursion limit": ("import sys; print(sys.getrecursionlimit())", "", "1000\n"),
+    "recursion to the limit": (
+        "def f(n): return n and f(n - 1)\nprint(f(990))", "", "0\n",
+    ),
+    "deep recursion in a big thread": (
+        """
+        import sys, threading
+        sys.setrecursionlimit(1 << 20)
+        threading.stack_size(1 << 27)
+        def depth(n):
+            return 0 if n == 0 else 1 + max(map(depth, [n - 1]))
+        def main():
+            print(depth(20000))
+        threading.Thread(target=main).start()
+        """, "", "20000\n",
+    ),
+    "raised stack limit": (
+        "from resource import *\nhard = getrlimit(RLIMIT_STACK)[1]\n"
+        "setrlimit(RLIMIT_STACK, (hard, hard))\nprint(1)", "", "1\n",
+    ),
+    "asyncio": ("import asyncio\nasync def f(): return 7\nprint(asyncio.run(f()))", "", "7\n"),
+    "rare imports": ("import sqlite3, hashlib\nprint(hashlib.sha256(b'').hexdigest()[:4])", "", "e3b0\n"),
+    "dev null": ("import os, sys\nsys.stderr = open(os.devnull, 'w')\nprint('x', file=sys.stderr)", "", ""),
+    "dataclasses": (
+        "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\nprint(P(1))", "", "P(x=1)\n",
+    ),
+    "alarm to itself": (
+        "import os, signal\nsignal.signal(signal.SIGUSR1, lambda *_: print('got'))\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)", "", "got\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_programs_run_unchanged(pool, name):
+    source, stdin, stdout = ORDINARY[name]
+    execution = script(pool, source, stdin)
+    assert (execution.status, execution.error, execution.stdout) == ("ok", None, stdout)
+    assert execution.tier == pool.capabilities()["tier"]
+    assert not execution.denied
+
+
+STATUSES = {
+    "runtime_error": "1 / 0",
+    "syntax_error": "x = (",
+    "timeout": "while True: pass",
+    "memory_limit": "x = [0] * 10**9",
+    "output_limit": "while True: print('x' * 1000)",
+}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_each_way_to_end(pool, status):
+    execution = script(pool, STATUSES[status], cpu_s=0.5, memory_mb=256)
+    assert execution.status == status
+    assert execution.error
+
+
+def test_errors_are_described(pool):
+    assert script(pool, "int('x')").error == "ValueError: invalid literal for int() with base 10: 'x'"
+    assert script(pool, "assert False").error == "AssertionError"
+    assert script(pool, "import sys; sys.exit(3)").status == "runtime_error"
+    assert script(pool, "def f(): f()\nf()").error.startswith("RecursionError")
+    assert "<program>, line 2" in script(pool, "x = 1\ny = = 2").error
+    assert script(pool, "x = '\0'").status == "syntax_error"
+    assert len(script(pool, "raise ValueError('x' * 10**6)").error) <= 500
+    assert script(pool, "import time; time.sleep(30)", wall_s=0.5).status == "timeout"
+    assert script(pool, "print('kept'); 1 / 0").stdout == "kept\n"
+    cut = script(pool, "while True: print('x' * 1000)", stdout_bytes=5000)
+    assert (cut.status, len(cut.stdout)) == ("output_limit", 5000)
+
+
+def test_calls_return_literals(pool):
+    source = "def f(x): return x\nclass A(int): pass\nclass B: pass\n"
+    for value in ("{1: (2.5, None), 'a': [True, b'x']}", "{1, 2}", "set()", "-3", "'\\n'", "1e999", "(1,)"):
+        execution = call(pool, source, f"f({value})")
+        assert (execution.status, execution.value) == ("ok", value)
+    for value in ("A(1)", "B()", "f", "[B()]", "float('nan')", "[1] * 10**6"):
+        execution = call(pool, source, f"f({value})")
+        assert (execution.status, execution.value) == ("invalid_result", None), value
+    cyclic = call(pool, "def f():\n    x = []\n    x.append(x)\n    return x", "f()")
+    assert cyclic.status == "invalid_result"
+    assert call(pool, source, "f(").status == "syntax_error"
+    assert call(pool, source, "g()").error == "NameError: name 'g' is not defined"
+    assert call(pool, "def f():\n    exit()", "f()").status == "runtime_error"
+    assert call(pool, "def f(): return 1\nif __name__ == '__main__':\n    1 / 0", "f()").value == "1"
+
+
+def test_large_input_and_output(pool):
+    text = "1 " * 2_500_000
+    execution = script(pool, "print(sum(map(int, input().split())))", text, cpu_s=5)
+    assert execution.stdout == "2500000\n"
+    execution = script(pool, "print('y' * 900000)")
+    assert (execution.status, len(execution.stdout)) == ("ok", 900001)
+
+
+def test_hashes_and_results_do_not_depend_on_the_zygote(pool):
+    executions = pool.map([Run("print(hash('a'), list({'x', 'yy', 'zzz'}))")] * 8)
+    assert len({execution.stdout for execution in executions}) == 1
+
+
+def test_order_duplicates_and_counter(pool):
+    before = pool.n_runs
+    runs = [Run("print(input())", stdin=str(i % 7)) for i in range(40)]
+    assert [execution.stdout for execution in pool.map(runs)] == [f"{i % 7}\n" for i in range(40)]
+    assert pool.n_runs == before + 40
+
+
+def test_traced_runs_bring_their_events(pool):
+    source = "x = 1\nfor i in range(3):\n    x += i\nprint(x)"
+    execution = pool.submit(Run(source, stdin="", trace=TraceBudget())).result(30)
+    assert (execution.status, execution.stdout) == ("ok", "4\n")
+    assert execution.trace.source == source and execution.trace.stop is None
+    assert execution.trace.events
+    cut = pool.submit(Run("for i in range(99):\n    x = i", stdin="", trace=TraceBudget(events=5))).result(30)
+    assert (cut.status, cut.trace.stop) == ("trace_budget", "events")
+    called = pool.submit(Run("def f(x):\n    return x + 1", call="f(1)", trace=TraceBudget())).result(30)
+    assert (called.status, called.value) == ("ok", "2")
+    killed = pool.submit(Run("import os\nos._exit(0)", stdin="", trace=TraceBudget())).result(30)
+    assert killed.trace is None
+
+
+def test_bad_runs_and_limits_are_refused_at_once(pool):
+    with pytest.raises(TypeError, match=r"Run\.source"):
+        pool.submit(Run(None))
+    with pytest.raises(ValueError, match=r"Limits\.cpu_s"):
+        pool.submit(Run(""), Limits(cpu_s=float("inf")))
+    with pytest.raises(ValueError, match="min_tier"):
+        SandboxPool(min_tier="none")
+
+
+def test_a_zygote_killed_in_the_middle_costs_nothing():
+    with SandboxPool(workers=2, limits=LIMITS, min_tier="rlimits_only") as pool:
+        futures = [pool.submit(Run("import time; time.sleep(0.05); print(1)")) for _ in range(20)]
+        time.sleep(0.1)
+        for keeper in list(pool._zygotes):
+            keeper.signal(signal.SIGKILL)
+        assert [future.result(30).stdout for future in futures] == ["1\n"] * 20
+
+
+def test_a_zygote_that_always_dies_is_an_infra_error():
+    with SandboxPool(workers=1, limits=LIMITS, min_tier="rlimits_only") as pool:
+        future = pool.submit(Run("import time; time.sleep(5)"))
+        deadline = time.monotonic() + 30
+        while not future.done() and time.monotonic() < deadline:
+            for flight in list(pool._flights.values()):
+                flight.keeper.signal(signal.SIGKILL)
+            time.sleep(0.02)
+        assert future.result(1).status == "infra_error"
+        assert pool.map([Run("print(1)")])[0].stdout == "1\n"
+
+
+def test_nothing_is_left_after_many_runs():
+    before = len(os.listdir("/proc/self/fd"))
+    with SandboxPool(workers=2, limits=LIMITS, min_tier="rlimits_only") as pool:
+        pool.map([Run("print(1)")] * 20)
+        open_in_between = len(os.listdir("/proc/self/fd"))
+        executions = pool.map([Run("print(input())", stdin="2")] * 300)
+        assert {execution.status for execution in executions} == {"ok"}
+        assert len(os.listdir("/proc/self/fd")) <= open_in_between + 2
+        groups = [keeper.process.pid for keeper in pool._zygotes]
+        for group in groups:
+            assert "Z" not in _states(group)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not any(_states(group) for group in groups)
+
+
+def _states(group: int) -> list[str]:
+    states = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group:
+            states.append(fields[0])
+    return states
+
+
+def test_closing_ends_what_still_runs():
+    pool = SandboxPool(workers=1, limits=LIMITS, min_tier="rlimits_only")
+    futures = [pool.submit(Run("import time; time.sleep(60)")) for _ in range(6)]
+    queued = pool.submit(Run("print(1)"))
+    assert queued.cancel()
+    pool.close()
+    assert {future.result(5).status for future in futures} == {"infra_error"}
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit(Run("print(1)"))
+    pool.close()
+
+
+def test_many_threads_may_submit(pool):
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        results = threads.map(lambda i: pool.submit(Run(f"print({i})")).result(30).stdout, range(40))
+        assert list(results) == [f"{i}\n" for i in range(40)]
+
+
+def test_a_pool_outlives_the_thread_that_opened_it():
+    opened = []
+    thread = threading.Thread(target=lambda: opened.append(SandboxPool(1, LIMITS, "rlimits_only")))
+    thread.start()
+    thread.join()
+    time.sleep(0.1)
+    with opened[0] as pool:
+        assert pool.map([Run("print(1)")])[0].stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("masked", "tier"),
+    [("landlock", "no_landlock"), ("landlock,seccomp", "rlimits_only"), ("namespaces", "no_namespaces")],
+)
+def test_tiers_follow_what_holds(monkeypatch, masked, tier):
+    with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
+        if pool.capabilities()["tier"] != "full":
+            pytest.skip("this machine lacks a mechanism of its own")
+    monkeypatch.setenv("SELFEXEC_SANDBOX_MASK", masked)
+    with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
+        assert pool.capabilities()["tier"] == tier
+        assert pool.map([Run("print(1)")])[0].tier == tier
+    if tier != "no_namespaces":
+        with pytest.raises(SandboxTooWeak, match=f'read a file.*min_tier="{tier}"'):
+            SandboxPool(workers=1)
+
+
+def test_a_main_program_read_from_stdin_works():
+    program = (
+        "from selfexec_jax.sandbox import SandboxPool, Run\n"
+        "with SandboxPool(workers=1, min_tier='rlimits_only') as pool:\n"
+        "    print(pool.map([Run('print(5)')])[0].stdout)\n"
+    )
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=program,
+        capture_output=True,
+        text=True,
+        cwd=root,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.strip() == "5", done.stderr
