@@ -71,7 +71,9 @@ def get_config() -> ConfigDict:
     c.sft.mix = ConfigDict({"predict": 0.5, "solve": 0.3, "fix": 0.2})  # share of examples drawn
     c.sft.narrated_tests = 3  # traced runs of a right program a training problem
     c.sft.narrated_size = 5  # longest input, in numbers, that is narrated; longer ones are left to RL
-    c.sft.learning_rate = 2e-3  # peak
+    c.sft.optimizer = "adamw"  # adamw | muon (on the layers' matrices, AdamW on the rest)
+    c.sft.learning_rate = 2e-3  # peak, of AdamW
+    c.sft.matrix_learning_rate = 0.02  # peak, of Muon
     c.sft.warmup_steps = 50
     c.sft.final_lr_share = 0.05  # cosine decay ends at this share of the peak
     c.sft.weight_decay = 0.01
@@ -88,8 +90,9 @@ def get_config() -> ConfigDict:
     c.rl.weight = ConfigDict({"predict": 0.8, "solve": 1.0, "fix": 1.0})  # on the advantage (paper: 0.8)
     c.rl.prompts = 32  # groups a step
     c.rl.group_size = 8  # samples a prompt (paper)
-    c.rl.max_new_tokens = 256  # tokens an answer; also the fixed length that the loss is divided by
+    c.rl.max_new_tokens = 320  # tokens an answer; also the fixed length that the loss is divided by
     c.rl.temperature = 1.0  # of sampling and of all log-probabilities
+    c.rl.updates = 1  # optimizer updates a batch; above 1 the clip has work to do
     c.rl.learning_rate = 1e-4  # constant after warm-up
     c.rl.warmup_steps = 2
     c.rl.clip_low = 0.2  # ratio below 1 - this gains nothing (paper)
@@ -98,9 +101,11 @@ def get_config() -> ConfigDict:
     c.rl.beta2 = 0.95
     c.rl.reward_right = 1.0  # (paper)
     c.rl.reward_wrong = -1.0  # wrong, unreadable or truncated (paper)
-    c.rl.own_programs = 2  # of the model's own programs a training problem, simulated in RL
-    c.rl.row_tokens = 512  # tokens a packed row of the update; at least the longest prompt and answer
-    c.rl.micro_rows = 32  # packed rows a micro-batch
+    c.rl.problems = 600  # training problems whose programs, the model's own among them, RL works on
+    c.rl.own_programs = 4  # sampled once a problem, before RL: to simulate and to fix
+    c.rl.long_size = 6  # least numbers in an input that RL predicts on (SFT narrated up to narrated_size)
+    c.rl.row_tokens = 448  # tokens a packed row of the update; at least the longest prompt and answer
+    c.rl.micro_rows = 16  # packed rows a micro-batch
     c.rl.checkpoint_every = 10  # updates
     c.rl.samples_kept = 8  # rollouts a step that are written to samples/
 

@@ -17,7 +17,7 @@ RULES = (
     (r"(^|/)(gate|up)$", P(None, "fsdp", "tensor")),
     (r"(^|/)down$", P(None, "tensor", "fsdp")),
     (r"(^|/)(attn_norm|mlp_norm|final_norm)$", P()),
-    (r"(^|/)(count|step|key)$", P()),
+    (r"(^|/)(count|step|key|ns_coeffs)$", P()),
 )
 BATCH = P(("data", "fsdp"))  # rows of a batch
 

@@ -79,7 +79,7 @@ def error_message(error: BaseException) -> str:
     if plain and _from_builtins(type(error)):
         try:
             return BaseException.__str__(error) if type(error) is BaseException else str(error)
-        except Exception:
+        except (ValueError, RecursionError, MemoryError):
             return ""
     return ", ".join(show(arg, 200) for arg in args)
 
@@ -232,9 +232,7 @@ class _Writer:
             self.open(kind.__name__ + "(", ")")
             self.pairs(value, depth)
             self.close(")")
-        elif kind is types.FunctionType:
-            self.text(f"<function {value.__name__}>")
-        elif kind is types.BuiltinFunctionType:
+        elif kind in (types.FunctionType, types.BuiltinFunctionType):
             self.text(f"<function {value.__name__}>")
         elif kind is type:
             self.text(f"<class {_type_name(value)}>")

@@ -1,4 +1,4 @@
-"""The pool: hands runs to zygotes, drains what comes back under caps, kills at deadlines, says how it ended.
+"""The pool: hands runs to zygotes, drains what comes back under caps, kills at deadlines.
 
 One thread owns every descriptor and process. The process that opens the pool is never forked, so it may
 hold accelerators and threads. Expected answers are not known here.
@@ -11,36 +11,29 @@ import atexit
 import collections
 import concurrent.futures
 import contextlib
-import dataclasses
-import fcntl
 import json
 import os
 import selectors
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterable
 
 from selfexec_jax.sandbox import jail
-from selfexec_jax.sandbox.types import Event, Execution, Limits, Run, Trace
+from selfexec_jax.sandbox.ending import End, execution_of
+from selfexec_jax.sandbox.flight import Flight, check, file_of
+from selfexec_jax.sandbox.keeper import Keeper
+from selfexec_jax.sandbox.types import Execution, Limits, Run
 
 _DEFAULT = Limits()
 _MASK_VARIABLE = "SELFEXEC_SANDBOX_MASK"  # tests only: mechanisms to leave out, comma-separated
-_ZYGOTE = os.path.join(os.path.dirname(os.path.abspath(jail.__file__)), "zygote.py")
 _FLIGHTS_PER_WORKER = 3  # hides the hand-over between runs; CPU time is what a program is judged by
 _ATTEMPTS = 3
 _FAILED_STARTS = 3
 _START_S = 60.0
 _KILL_GRACE_S = 10.0
-_HANG_UP_S = 2.0
-_ERROR_CHARS = 500
-_RESULT_SLACK_BYTES = 1 << 16
-_LARGEST = {"cpu_s": 1e6, "wall_s": 1e6, "memory_mb": 1 << 24, "stdout_bytes": 1 << 31}
-_LOST_TO_SIGNALS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS}
 
 
 class SandboxTooWeak(RuntimeError):
@@ -65,9 +58,9 @@ class SandboxPool:
         self._workers = workers or os.cpu_count() or 1
         self._tier = ""
         self._lock = threading.Lock()
-        self._waiting: collections.deque[_Flight] = collections.deque()
-        self._flights: dict[int, _Flight] = {}
-        self._zygotes: list[_Zygote] = []
+        self._waiting: collections.deque[Flight] = collections.deque()
+        self._flights: dict[int, Flight] = {}
+        self._zygotes: list[Keeper] = []
         self._found: dict | None = None  # what the first zygote could apply; later ones must match
         self._next_id = 0
         self._failed_starts = 0
@@ -107,7 +100,7 @@ class SandboxPool:
         Raises TypeError or ValueError for what cannot be a run or a limit, RuntimeError once closed.
         """
         limits = limits or self.limits
-        _check(run, limits)
+        check(run, limits)
         future = self._enqueue(run, limits)
         with self._lock:
             self.n_runs += 1
@@ -138,7 +131,7 @@ class SandboxPool:
             if self._closing:
                 raise RuntimeError("the sandbox pool is closed")
             self._next_id += 1
-            self._waiting.append(_Flight(self._next_id, run, limits, future))
+            self._waiting.append(Flight(self._next_id, run, limits, future))
         self._poke()
         return future
 
@@ -155,7 +148,7 @@ class SandboxPool:
             call = f"probe({secret!r}, {folder!r}, {512 << 20}, {os.getpid()})"
             execution = self._enqueue(Run(jail.PROBE, call=call), limits).result()
         if execution.status != "ok" or not execution.value:
-            raise RuntimeError(f"the sandbox did not start: {execution.error or execution.status}")
+            raise RuntimeError(self._broken or f"the sandbox's probe failed: {execution.error or execution.status}")
         evidence = ast.literal_eval(execution.value)
         tier, stopped, possible = jail.tier_of(evidence, self._found or {})
         seen = {name: refusal or "possible" for name, refusal in evidence.items()}
@@ -200,7 +193,11 @@ class SandboxPool:
 
     def _dispatch(self) -> None:
         while not self._broken and len(self._zygotes) < self._workers:
-            keeper = _Zygote(self._masked)
+            try:
+                keeper = Keeper(self._masked)
+            except OSError as error:
+                self._failed_start(str(error))
+                continue
             self._zygotes.append(keeper)
             self._selector.register(
                 keeper.control, selectors.EVENT_READ, lambda k=keeper: self._on_control(k)
@@ -218,16 +215,16 @@ class SandboxPool:
                 continue
             self._launch(flight, keeper)
 
-    def _launch(self, flight: _Flight, keeper: _Zygote) -> None:
+    def _launch(self, flight: Flight, keeper: Keeper) -> None:
         flight.begin(keeper)
         theirs: list[int] = []
         try:
-            theirs.append(_file_of(flight.run.stdin))
+            theirs.append(file_of(flight.run.stdin))
             flight.stdout_fd, write_end = os.pipe()
             theirs.append(write_end)
             flight.result_fd, write_end = os.pipe()
             theirs.append(write_end)
-            theirs.append(_file_of(flight.request()))
+            theirs.append(file_of(flight.request()))
             for fd, on_data in ((flight.stdout_fd, self._on_stdout), (flight.result_fd, self._on_result)):
                 os.set_blocking(fd, False)
                 self._selector.register(fd, selectors.EVENT_READ, lambda f=flight, read=on_data: read(f))
@@ -241,7 +238,7 @@ class SandboxPool:
             for fd in theirs:
                 os.close(fd)
 
-    def _on_control(self, keeper: _Zygote) -> None:
+    def _on_control(self, keeper: Keeper) -> None:
         try:
             data = keeper.control.recv(1 << 16)
         except BlockingIOError:
@@ -264,29 +261,35 @@ class SandboxPool:
             self._failed_starts = 0
         while keeper.found is not None and len(keeper.inbox) >= jail.ENDED.size:
             record, keeper.inbox = keeper.inbox[: jail.ENDED.size], keeper.inbox[jail.ENDED.size :]
-            self._on_ended(keeper, _End(*jail.ENDED.unpack(record)))
+            self._on_ended(keeper, End(*jail.ENDED.unpack(record)))
 
-    def _bury(self, keeper: _Zygote, why: str = "") -> None:
+    def _bury(self, keeper: Keeper, why: str = "") -> None:
         """A zygote is gone: its runs go back to the queue, and `_dispatch` starts another."""
         self._selector.unregister(keeper.control)
         self._zygotes.remove(keeper)
         last_words = keeper.end()
         if keeper.found is None or why:
-            self._failed_starts += 1
-            if self._failed_starts >= _FAILED_STARTS:
-                self._broken = f"the sandbox did not start: {why or last_words or 'no reason given'}"
+            self._failed_start(why or last_words)
         for flight in list(keeper.running.values()):
             self._retry(flight, "its zygote died")
 
-    def _on_stdout(self, flight: _Flight) -> None:
+    def _failed_start(self, why: str) -> None:
+        self._failed_starts += 1
+        if self._failed_starts >= _FAILED_STARTS:
+            self._broken = (
+                f"the sandbox did not start: {_FAILED_STARTS} zygotes in a row failed, "
+                f"the last one with: {why or 'no word'}"
+            )
+
+    def _on_stdout(self, flight: Flight) -> None:
         if self._read(flight, "stdout_fd", flight.stdout, flight.limits.stdout_bytes) and not flight.killed:
             self._kill(flight, "output_limit")
 
-    def _on_result(self, flight: _Flight) -> None:
+    def _on_result(self, flight: Flight) -> None:
         if self._read(flight, "result_fd", flight.result, flight.result_cap()) and not flight.killed:
             self._kill(flight, "invalid_result")
 
-    def _read(self, flight: _Flight, name: str, into: bytearray, cap: int) -> bool:
+    def _read(self, flight: Flight, name: str, into: bytearray, cap: int) -> bool:
         """Read what is there, once; whether that was more than `cap`, which also ends the reading."""
         fd = getattr(flight, name)
         try:
@@ -303,7 +306,7 @@ class SandboxPool:
         setattr(flight, name, None)
         return bool(data)
 
-    def _kill(self, flight: _Flight, why: str) -> None:
+    def _kill(self, flight: Flight, why: str) -> None:
         flight.killed = why
         flight.deadline = time.monotonic() + _KILL_GRACE_S
         with contextlib.suppress(OSError):
@@ -328,7 +331,7 @@ class SandboxPool:
         deadlines += [keeper.began + _START_S for keeper in self._zygotes if keeper.found is None]
         return max(0.0, min(deadlines) - now) + 0.001 if deadlines else None
 
-    def _on_ended(self, keeper: _Zygote, end: _End) -> None:
+    def _on_ended(self, keeper: Keeper, end: End) -> None:
         flight = keeper.running.get(end.run)
         if flight is None:
             return
@@ -337,14 +340,14 @@ class SandboxPool:
             while getattr(flight, name) is not None and flight.read_bytes != before:
                 before = flight.read_bytes
                 on_data(flight)
-        execution = _execution(flight, end, self._tier, bool(self._found and self._found["seccomp"]))
+        execution = execution_of(flight, end, self._tier, bool(self._found and self._found["seccomp"]))
         if execution.status == "infra_error":
             self._retry(flight, execution.error or "")
         else:
             self._release(flight)
             self._resolve(flight, execution)
 
-    def _retry(self, flight: _Flight, why: str) -> None:
+    def _retry(self, flight: Flight, why: str) -> None:
         self._release(flight)
         if flight.attempts < _ATTEMPTS and not self._closing:
             self._waiting.appendleft(flight)
@@ -352,7 +355,7 @@ class SandboxPool:
             error = f"{why} ({flight.attempts} attempts)"
             self._resolve(flight, Execution("infra_error", error=error, tier=self._tier))
 
-    def _release(self, flight: _Flight) -> None:
+    def _release(self, flight: Flight) -> None:
         self._flights.pop(flight.id, None)
         if flight.keeper is not None:
             flight.keeper.running.pop(flight.id, None)
@@ -364,221 +367,6 @@ class SandboxPool:
                 os.close(fd)
                 setattr(flight, name, None)
 
-    def _resolve(self, flight: _Flight, execution: Execution) -> None:
+    def _resolve(self, flight: Flight, execution: Execution) -> None:
         with contextlib.suppress(concurrent.futures.InvalidStateError):  # cancelled while it waited
             flight.future.set_result(execution)
-
-
-@dataclasses.dataclass(eq=False)
-class _Flight:
-    """One run on its way, and what it has said so far."""
-
-    id: int
-    run: Run
-    limits: Limits
-    future: concurrent.futures.Future
-    attempts: int = 0
-    keeper: _Zygote | None = None
-    stdout_fd: int | None = None
-    result_fd: int | None = None
-
-    def begin(self, keeper: _Zygote) -> None:
-        self.keeper = keeper
-        self.attempts += 1
-        self.stdout, self.result, self.read_bytes = bytearray(), bytearray(), 0
-        self.killed = ""
-        self.deadline = time.monotonic() + self.limits.wall_s
-
-    def request(self) -> str:
-        trace = None if self.run.trace is None else dataclasses.asdict(self.run.trace)
-        fields = {"source": self.run.source, "call": self.run.call, "trace": trace}
-        if self.run.call is not None:
-            fields["value_chars"] = self.limits.stdout_bytes
-        return json.dumps(fields)
-
-    def result_cap(self) -> int:
-        """JSON escapes take up to six bytes for a byte of text."""
-        text = self.limits.stdout_bytes + (2 * self.run.trace.bytes if self.run.trace else 0)
-        return _RESULT_SLACK_BYTES + 6 * text
-
-
-@dataclasses.dataclass
-class _End:
-    run: int
-    wait_status: int
-    cpu_s: float
-    wall_s: float
-    peak_kib: int
-
-
-class _Zygote:
-    """A zygote process as the pool sees it."""
-
-    def __init__(self, masked: str):
-        if not sys.executable:
-            raise RuntimeError("sys.executable is empty: no interpreter to run programs with")
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        environment = {
-            "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": "/", "PATH": "/usr/bin:/bin",
-            "MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
-        }  # fmt: skip
-        if "LD_LIBRARY_PATH" in os.environ:  # some interpreters find their own library through it
-            environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
-        # -I would also ignore PYTHONHASHSEED; -s -P and this environment isolate as well.
-        flags = ["-s", "-S", "-P", "-B", "-X", "utf8"]
-        arguments = [_ZYGOTE, str(theirs.fileno()), str(os.getpid()), masked]
-        self.process = subprocess.Popen(
-            [sys.executable, *flags, *arguments], env=environment, cwd="/", start_new_session=True,
-            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
-        theirs.close()
-        self.control.setblocking(False)
-        self.began = time.monotonic()
-        self.inbox = b""
-        self.found: dict | None = None  # what it could apply, once it has answered
-        self.running: dict[int, _Flight] = {}
-
-    def signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, number)
-
-    def hang_up(self) -> None:
-        """Let it end by itself, so that it reaps its children: in a container nobody else may."""
-        with contextlib.suppress(OSError):
-            self.control.shutdown(socket.SHUT_RDWR)
-
-    def end(self) -> str:
-        """End it with all its children; the last line it wrote on stderr while starting."""
-        self.hang_up()
-        try:
-            self.process.wait(_HANG_UP_S)
-        except subprocess.TimeoutExpired:
-            self.signal(signal.SIGKILL)
-            self.process.wait()
-        self.control.close()
-        last_words = ""
-        if not self.process.stderr.closed:
-            lines = self.process.stderr.read().decode(errors="replace").strip().splitlines()
-            last_words = lines[-1] if lines else ""
-            self.process.stderr.close()
-        return last_words
-
-
-def _check(run: Run, limits: Limits) -> None:
-    for name in ("source", "stdin", "call"):
-        text = getattr(run, name)
-        if not (isinstance(text, str) or (text is None and name != "source")):
-            raise TypeError(f"Run.{name} must be a string, not {type(text).__name__}")
-    for field in dataclasses.fields(limits):
-        value = getattr(limits, field.name)
-        if not 0 < value < _LARGEST[field.name]:
-            raise ValueError(f"Limits.{field.name}={value!r} is not between 0 and {_LARGEST[field.name]:,}")
-
-
-def _file_of(text: str | None) -> int:
-    """A descriptor that reads `text` and cannot be written."""
-    if not text:
-        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    data = memoryview(text.encode("utf-8", "surrogatepass"))
-    if not hasattr(os, "memfd_create"):
-        with tempfile.TemporaryFile() as file:
-            file.write(data)
-            file.seek(0)
-            return os.dup(file.fileno())
-    fd = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    while data:
-        data = data[os.write(fd, data) :]
-    os.lseek(fd, 0, os.SEEK_SET)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
-    return fd
-
-
-def _execution(flight: _Flight, end: _End, tier: str, no_suicide: bool) -> Execution:
-    """How a run ended, from its wait status, its usage and its bytes; `infra_error` asks for another try.
-
-    no_suicide: programs cannot send themselves SIGKILL, so an unexplained one came from outside.
-    """
-    limits, call = flight.limits, flight.run.call is not None
-    peak_mb = end.peak_kib / 1024
-    code = os.waitstatus_to_exitcode(end.wait_status)
-    frame = _frame(flight.result[1:])
-    value = error = trace = None
-    denied = False
-    if flight.killed == "output_limit":
-        status, error = "output_limit", f"more than {limits.stdout_bytes} bytes on stdout"
-    elif end.cpu_s > limits.cpu_s or (
-        -code in (signal.SIGPROF, signal.SIGXCPU) and end.cpu_s > limits.cpu_s / 2
-    ):
-        status, error = "timeout", f"more than {limits.cpu_s:g} s of CPU time"
-    elif flight.killed == "timeout":
-        if end.wall_s < limits.wall_s / 2:
-            status, error = "infra_error", "this machine was too busy to start the program"
-        else:
-            status, error = "timeout", f"more than {limits.wall_s:g} s of wall time"
-    elif flight.killed == "invalid_result":
-        status, error = "invalid_result", "the result is too long"
-    elif not flight.result.startswith(jail.ARMED):
-        status, error = "infra_error", "the program's process could not be locked up"
-    elif code < 0:
-        status, error = "runtime_error", f"killed by {_name_of(-code)}"
-        denied = -code == signal.SIGSYS
-        if -code == signal.SIGKILL and no_suicide:
-            status = "memory_limit" if peak_mb > limits.memory_mb / 2 else "infra_error"
-        elif -code in _LOST_TO_SIGNALS and peak_mb > 0.8 * limits.memory_mb:
-            status = "memory_limit"
-    elif frame is not None:
-        status, value, error, denied, trace = frame
-        if status == "ok" and call and value is None:
-            status = "invalid_result"
-    elif code == 0 and not call:
-        status = "ok"  # a script may leave by os._exit; what it printed is what counts
-    else:
-        status, error = "runtime_error", f"ended with exit code {code} and no result"
-    if trace is not None:
-        if trace["tampered"]:
-            status, value, trace = "trace_tampered", None, None
-        else:
-            events = tuple(Event(*event) for event in trace["events"])
-            trace = Trace(flight.run.source, events, trace["stop"])
-            if trace.stop and status == "ok":
-                status = "trace_budget"
-    return Execution(
-        status=status, stdout=flight.stdout.decode("utf-8", "replace"), value=value, error=error,
-        cpu_s=end.cpu_s, wall_s=end.wall_s, peak_mb=peak_mb, tier=tier, denied=denied, trace=trace,
-    )  # fmt: skip
-
-
-def _name_of(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # most real-time signals have no name
-        return f"signal {number}"
-
-
-_SAID = {"ok", "runtime_error", "syntax_error", "memory_limit", "invalid_result"}  # what a child may claim
-
-
-def _frame(data: bytearray) -> tuple | None:
-    """A child's frame, checked: it wrote this itself, so anything odd counts as nothing."""
-    header = jail.FRAME.size
-    if len(data) < header or len(data) != header + jail.FRAME.unpack_from(data)[0]:
-        return None
-    try:
-        said = json.loads(bytes(data[header:]))
-        status, trace = said["status"], said.get("trace")
-        value, error, denied = said.get("value"), said.get("error"), said.get("denied", False)
-        good = status in _SAID and type(value) in (str, type(None)) and type(error) in (str, type(None))
-        if trace is not None:
-            good = (
-                good
-                and type(trace["tampered"]) is bool
-                and trace["stop"] in (None, "events", "bytes", "depth")
-            )
-            good = good and all(
-                type(kind) is str and type(line) is int and type(data) is dict
-                for kind, line, data in trace["events"]
-            )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    return (status, value, error and error[:_ERROR_CHARS], denied is True, trace) if good else None

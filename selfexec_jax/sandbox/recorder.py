@@ -6,24 +6,15 @@ Standard library only; runs inside the jailed child.
 
 from __future__ import annotations
 
-import builtins
-import functools
+import os
 import sys
 import types
 
 from selfexec_jax.sandbox import encode
-from selfexec_jax.sandbox.rewrite_expressions import IN_FRAME
+from selfexec_jax.sandbox.operands import Operands
 from selfexec_jax.sandbox.sites import QUIET
-
-READERS = frozenset(("input", "readline", "read", "readlines"))
-MUTATORS = frozenset(
-    (
-        "append extend insert remove pop clear sort reverse add discard update setdefault popitem popleft "
-        "appendleft extendleft rotate difference_update intersection_update symmetric_difference_update "
-        "subtract move_to_end"
-    ).split()
-)
-_OPERAND_CHARS = 40
+from selfexec_jax.sandbox.stands import MUTATORS, READERS, Stand, owner_of, recorded
+from selfexec_jax.sandbox.stdout import text_of
 
 
 class _Cell:
@@ -32,7 +23,7 @@ class _Cell:
     __slots__ = ("hooks", "site", "base", "index")
 
     def __init__(self, hooks, site, base, index):
-        for name, value in zip(self.__slots__, (hooks, site, base, index)):
+        for name, value in zip(self.__slots__, (hooks, site, base, index), strict=True):
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name, value):
@@ -45,6 +36,7 @@ class Hooks:
     def __init__(self, tracer):
         self._tracer = tracer
         self._sites = tracer.sites
+        self._say = Operands(tracer.value_chars, "__main__")
         self._stack = []  # [frame id, site, args] of the traced functions being run
         self._left = None  # (name, args) of the traced function that ended last
         self._done = False  # the call in progress has been recorded already
@@ -61,26 +53,6 @@ class Hooks:
         data["s"] = site.stmt
         self._tracer.add(kind, site.line, data)
 
-    def _show(self, value):
-        return encode.show(value, self._tracer.value_chars)
-
-    def _arg(self, part, value):
-        src, named = part
-        if type(value) in encode.SCALARS:
-            text = encode.show(value, _OPERAND_CHARS + 1)
-            if len(text) <= _OPERAND_CHARS or not src:
-                return [src, text]
-            return [src, None if named else encode.show(value, self._tracer.value_chars)]
-        if named or self.opaque(value):
-            return [src, None] if src else ["", encode.show(value, _OPERAND_CHARS)]
-        return [src, encode.show(value, self._tracer.value_chars)]
-
-    def opaque(self, value):
-        """Whether a value's display would say nothing (functions, classes, modules, iterators, files)."""
-        if type(value) in encode.KNOWN:
-            return False
-        return encode.class_module(value) != self._tracer.module or type(value) is type
-
     def _failed(self, site, error, traced=None):
         if id(error) == self._raised or self._tracer.stop:
             return
@@ -90,7 +62,7 @@ class Hooks:
     def begin(self, _site):
         self._globals = sys._getframe(1).f_globals
         name = self._globals.get("__name__")
-        self._tracer.module = name if type(name) is str else ""
+        self._say.module = name if type(name) is str else ""
 
     def finish(self, _site):
         self._tracer.finished = True
@@ -105,13 +77,13 @@ class Hooks:
     def _binary(self, site, left, right, which):
         if self._tracer.stop:
             return site.run[which](left, right)
-        args = [self._arg(site.args[0], left), self._arg(site.args[1], right)]
+        args = [self._say.arg(site.args[0], left), self._say.arg(site.args[1], right)]
         try:
             value = site.run[which](left, right)
         except BaseException as error:
             self._failed(site, error)
             raise
-        self._add("op", site, how="binary", op=site.op, args=args, src=site.src, value=self._show(value))
+        self._add("op", site, how="binary", op=site.op, args=args, src=site.src, value=self._say.show(value))
         return value
 
     def u(self, k, operand):
@@ -122,8 +94,8 @@ class Hooks:
             self._failed(site, error)
             raise
         if not self._tracer.stop:
-            args = [self._arg(site.args[0], operand)]
-            self._add("op", site, how="unary", op=site.op, args=args, src=site.src, value=self._show(value))
+            args = [self._say.arg(site.args[0], operand)]
+            self._add("op", site, how="unary", op=site.op, args=args, src=site.src, value=self._say.show(value))
         return value
 
     def g(self, k, base, index):
@@ -133,18 +105,10 @@ class Hooks:
         except BaseException as error:
             self._failed(site, error)
             raise
-        if not self._tracer.stop and not self.opaque(value):
-            args = [self._arg(site.args[0], base), self._index(site.args[1], index)]
-            self._add("op", site, how="item", op="[]", args=args, src=site.src, value=self._show(value))
+        if not self._tracer.stop and not self._say.opaque(value):
+            args = [self._say.arg(site.args[0], base), self._say.index(site.args[1], index)]
+            self._add("op", site, how="item", op="[]", args=args, src=site.src, value=self._say.show(value))
         return value
-
-    def _index(self, part, index):
-        if type(index) is slice:
-            parts = [index.start, index.stop, index.step]
-            if all(type(part) in (int, type(None)) for part in parts):
-                text = ":".join("" if part is None else str(part) for part in parts[:2])
-                return ["", text + ("" if parts[2] is None else f":{parts[2]}")]
-        return self._arg(part, index)
 
     def cmp(self, k, left, right):
         return self._compare(self._sites[k], left, right)
@@ -153,12 +117,12 @@ class Hooks:
         try:
             value = site.run(left, right)
             if site.branch is not None and type(value) is not bool:
-                value = True if value else False
+                value = bool(value)
         except BaseException as error:
             self._failed(site, error)
             raise
         if not self._tracer.stop and type(value) is bool:
-            args = [self._arg(site.args[0], left), self._arg(site.args[1], right)]
+            args = [self._say.arg(site.args[0], left), self._say.arg(site.args[1], right)]
             self._add("compare", site, op=site.op, args=args, holds=value, branch=site.branch or "")
         return value
 
@@ -179,19 +143,19 @@ class Hooks:
     def t(self, k, value):
         site = self._sites[k]
         try:
-            holds = True if value else False
+            holds = bool(value)
         except BaseException as error:
             self._failed(site, error)
             raise
         if not self._tracer.stop:
-            arg = self._arg(site.args[0], value)
+            arg = self._say.arg(site.args[0], value)
             self._add("test", site, arg=arg, named=site.args[0][1], holds=holds, branch=site.branch or "")
         return holds
 
     def w(self, k, holds):
         site = self._sites[k]
         if not self._tracer.stop:
-            self._add("branch", site, of=site.branch, holds=True if holds else False)
+            self._add("branch", site, of=site.branch, holds=bool(holds))
         return holds
 
     # ---- assignment ----
@@ -201,8 +165,8 @@ class Hooks:
             return True
         how = site.how
         for name, value in zip(site.names, values):
-            if not self.opaque(value):
-                self._add("bind", site, target=name, value=self._show(value), how=how)
+            if not self._say.opaque(value):
+                self._add("bind", site, target=name, value=self._say.show(value), how=how)
                 how = site.how + "+" if site.how in ("loop", "comp") else site.how
         return True
 
@@ -218,7 +182,7 @@ class Hooks:
 
     def _store(self, site, base, index, value, parts=None):
         parts = parts or site.args
-        shown = None if self._tracer.stop else self._arg(parts[0], base)
+        shown = None if self._tracer.stop else self._say.arg(parts[0], base)
         try:
             if site.attr:
                 setattr(base, site.attr, value)
@@ -227,10 +191,10 @@ class Hooks:
         except BaseException as error:
             self._failed(site, error)
             raise
-        if shown is None or self.opaque(value):
+        if shown is None or self._say.opaque(value):
             return
-        data = {"attr": site.attr} if site.attr else {"index": self._index(parts[1], index)}
-        self._add("store", site, base=shown, value=self._show(value), **data)
+        data = {"attr": site.attr} if site.attr else {"index": self._say.index(parts[1], index)}
+        self._add("store", site, base=shown, value=self._say.show(value), **data)
 
     def gi(self, k, base, index):
         return base, index, self.g(k, base, index)
@@ -246,13 +210,10 @@ class Hooks:
     # ---- calls ----
     def p(self, k, function):
         """The thing to call: the function itself, or a stand-in that records a builtin's arguments."""
-        kind = type(function)
         if function is sys.setrecursionlimit or function is sys.getrecursionlimit:
             return self._limits[function is sys.setrecursionlimit]
-        if self._tracer.stop or id(function) in _RAW:
-            return function
-        if kind in _DIRECT or kind is type and id(function) in _RECORDED_TYPES:
-            return _Stand(self, self._sites[k], function)
+        if not self._tracer.stop and recorded(function):
+            return Stand(self, self._sites[k], function)
         return function
 
     def r(self, k, value):
@@ -264,17 +225,17 @@ class Hooks:
         if self._tracer.stop or site.op in ("print", "super"):
             return value
         known = left is not None and left[0] in (site.op, "__init__", "__call__")
-        if (not known and (site.op in QUIET or value is None)) or self.opaque(value):
+        if (not known and (site.op in QUIET or value is None)) or self._say.opaque(value):
             return value
         args = left[1] if known else None
         if known and args and (left[0] != site.op or "." in site.src.split("(")[0]) and args[0][0] in _SELF:
             args = args[1:]
-        self._add("op", site, how="user", op=site.names[0], args=args, src=site.src, value=self._show(value))
+        self._add("op", site, how="user", op=site.names[0], args=args, src=site.src, value=self._say.show(value))
         return value
 
     def _run(self, site, function, args, kw):
         name = function.__name__
-        owner = _owner(function)
+        owner = owner_of(function)
         if self._tracer.stop:
             return self._deeper(function, args, kw)
         quiet = name in QUIET
@@ -285,12 +246,12 @@ class Hooks:
                 if type(value) is types.GeneratorType and value.gi_frame is not None:
                     watched.append((i, value.gi_frame))
                     self._elements[id(value.gi_frame)] = []
-                shown.append(self._arg(part, value))
+                shown.append(self._say.arg(part, value))
             for key, value in kw.items():
                 src = next((part for part in site.kw if part[0] == key), (key, ("", False)))[1]
-                operand = self._arg(src, value)
+                operand = self._say.arg(src, value)
                 shown.append([f"{key}={operand[0]}", operand[1] and f"{key}={operand[1]}"])
-            receiver = None if owner is None else self._arg(site.attr, owner)
+            receiver = None if owner is None else self._say.arg(site.attr, owner)
         try:
             value = self._deeper(function, args, kw)
         except BaseException as error:
@@ -301,22 +262,24 @@ class Hooks:
         self._left = None
         if quiet:
             if name in READERS and type(value) in encode.KNOWN:
-                self._add("read", site, value=self._show(value))
+                self._add("read", site, value=self._say.show(value))
+            elif function is os.write and type(args[0]) is int and args[0] == _STDOUT_FD:
+                self._tracer.wrote(text_of(args[1], value))
         else:
             for i, frame in watched:
                 shown[i] = [shown[i][0], "[" + ", ".join(self._elements.pop(id(frame), [])) + "]"]
-            if not self.opaque(value):
+            if not self._say.opaque(value):
                 self._called(site, name, owner, receiver, shown, value)
         self._done = True
         return value
 
     def _called(self, site, name, owner, receiver, shown, value):
-        data = {"src": site.src, "args": shown, "value": self._show(value)}
+        data = {"src": site.src, "args": shown, "value": self._say.show(value)}
         if owner is None:
             self._add("op", site, how="call", op=site.names[0], **data)
             return
         if name in MUTATORS and type(owner) in encode.KNOWN:
-            data["after"] = self._show(owner)
+            data["after"] = self._say.show(owner)
         self._add("op", site, how="method", op=name, on=receiver, **data)
 
     def _deeper(self, function, args, kw):
@@ -350,14 +313,14 @@ class Hooks:
         if len(self._stack) > self._tracer.depth:
             self._tracer.stop = "depth"
             return
-        args = [[name, self._show(value)] for name, value in zip(site.names, values)]
+        args = [[name, self._say.show(value)] for name, value in zip(site.names, values)]
         self._stack[-1] = (self._stack[-1][0], site, args)
         self._add("call", site, name=site.op, args=args)
 
     def gen(self, k, *values):
         site = self._sites[k]
         if not self._tracer.stop:
-            args = [[name, self._show(value)] for name, value in zip(site.names, values)]
+            args = [[name, self._say.show(value)] for name, value in zip(site.names, values)]
             self._add("call", site, name=site.op, args=args, gen=True)
 
     def leave(self, k):
@@ -370,7 +333,7 @@ class Hooks:
 
     def ret(self, k, value):
         if not self._tracer.stop:
-            self._add("return", self._sites[k], value=self._show(value), opaque=self.opaque(value))
+            self._add("return", self._sites[k], value=self._say.show(value), opaque=self._say.opaque(value))
         return value
 
     def le(self, k, *values):
@@ -383,13 +346,13 @@ class Hooks:
 
     def yv(self, k, value):
         if not self._tracer.stop:
-            self._add("yield", self._sites[k], value=self._show(value))
+            self._add("yield", self._sites[k], value=self._say.show(value))
         return value
 
     def e(self, k, value):
         seen = self._elements.get(id(sys._getframe(1)))
         if seen is not None and not self._tracer.stop and len(seen) < self._tracer.value_chars:
-            seen.append(self._show(value))
+            seen.append(self._say.show(value))
         return value
 
     # ---- control ----
@@ -440,35 +403,7 @@ class Hooks:
         self._failed(None, error, self._tracer.site_at(line))
 
 
+_STDOUT_FD = 1
 _SELF = ("self", "cls")
 _STAND_FRAMES = 3
 HOOK_FRAMES = 60  # how deep a hook itself may go below the program's last frame
-_RAW = frozenset(
-    [id(getattr(builtins, name)) for name in IN_FRAME] + [id(f) for f in (sys._getframe, sys.getrefcount)]
-)
-_DIRECT = frozenset({types.BuiltinFunctionType, types.MethodDescriptorType, type(functools.lru_cache(abs))})
-_RECORDED_TYPES = frozenset(
-    id(kind)
-    for kind in (*encode.KNOWN, enumerate, zip, map, filter, reversed)
-    if kind not in (type(None), type(Ellipsis))
-)
-
-
-def _owner(function):
-    """The receiver of a builtin method, or None for a plain function."""
-    if type(function) is not types.BuiltinFunctionType:
-        return None
-    owner = function.__self__
-    return None if type(owner) is types.ModuleType or owner is None else owner
-
-
-class _Stand:
-    """Calls a builtin in the program's place and records it."""
-
-    __slots__ = ("hooks", "site", "function")
-
-    def __init__(self, hooks, site, function):
-        self.hooks, self.site, self.function = hooks, site, function
-
-    def __call__(self, /, *args, **kw):
-        return self.hooks._run(self.site, self.function, args, kw)

@@ -12,7 +12,7 @@ from selfexec_jax.sandbox.sites import BINARY, Site, names_of, parameters, sourc
 
 
 class Statements:
-    """Rewrites one module; `statement_at` tells, for a source line, the innermost statement that covers it."""
+    """Rewrites one module; `statement_at` tells for a source line the innermost statement on it."""
 
     def __init__(self, helper: str, sites: list[Site]):
         self.ex = Expressions(helper, sites)

@@ -13,7 +13,8 @@ operand is `[source, literal or None]` (None: say the source). Kinds and their f
   compare `op`, `args`, `holds`, and `branch` if it alone decides a statement
   test    truth of a value used as a condition: `arg`, `src`, `holds`, `branch`
   branch  outcome of a condition made of several: `of`, `holds`
-  bind    `target`, `value`, `how` (assign, loop, comp, with, case, walrus, after; `+` added for a further name)
+  bind    `target`, `value`, `how` (assign, loop, comp, with, case, walrus, after; loop+ and comp+ for
+          a further name of the same target)
   store   `base` (operand), `index` (operand) or `attr`, `value`
   end     a for loop ran out: `target`, `over` (source)
   call    a function of the program begins: `name`, `args` ([[name, literal]...])
@@ -29,58 +30,24 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import os
 import sys
 
 from selfexec_jax.sandbox import encode
+from selfexec_jax.sandbox.operands import Operands
 from selfexec_jax.sandbox.recorder import HOOK_FRAMES, Hooks
 from selfexec_jax.sandbox.rewrite_statements import Statements
 from selfexec_jax.sandbox.sites import Site
+from selfexec_jax.sandbox.stdout import Out
 
-
-class _Out:
-    """The program's stdout while it is traced: passes everything on and records the text."""
-
-    def __init__(self, inner, tracer):
-        self._inner, self._tracer = inner, tracer
-
-    def write(self, text):
-        count = self._inner.write(text)
-        self._tracer.wrote(text)
-        return count
-
-    def writelines(self, lines):
-        for line in lines:
-            self.write(line)
-
-    @property
-    def buffer(self):
-        return _Bytes(self._inner, self._tracer)
-
-    def __getattr__(self, name):
-        return getattr(self._inner, name)
-
-    def __iter__(self):
-        return iter(self._inner)
-
-
-class _Bytes:
-    """The same for `sys.stdout.buffer`."""
-
-    def __init__(self, inner, tracer):
-        self._inner, self._tracer = inner.buffer, tracer
-
-    def write(self, data):
-        count = self._inner.write(data)
-        self._tracer.wrote(bytes(data).decode("utf-8", "replace"))
-        return count
-
-    def __getattr__(self, name):
-        return getattr(self._inner, name)
+_RECORDING = (Hooks, Operands, Out)
+# The recorder calls none of these, so a program may replace them, as many do to print or read faster.
+_FREE = frozenset(("input", "print", "open", "exit", "quit"))
 
 
 class Tracer:
-    """Traces one program: compile, put `names()` into builtins, exec inside `with tracer`, take `result()`."""
+    """Traces one program: compile, put `names()` in its globals, exec in `with tracer`, take `result()`."""
 
     def __init__(self, source, budget):
         self.source = source
@@ -91,12 +58,14 @@ class Tracer:
         self.stop: str | None = None
         self.sites: list[Site] = []
         self.statement_at: dict[int, Site] = {}
-        self.filename, self.module = "<program>", "__main__"
+        self.filename = "<program>"
         self.helper = "_" + os.urandom(8).hex()
         self.finished, self.tampered = True, False
         self.hooks = Hooks(self)
         self._out = self._before = None
-        self._methods, self._fields = dict(vars(Hooks)), set(vars(self.hooks))
+        self._inside = False
+        self._builtins: dict = {}  # a program that replaces one could make the recorder run its code
+        self._methods, self._fields = [dict(vars(cls)) for cls in _RECORDING], set(vars(self.hooks))
         self._recorded = 0  # a second count, to be compared with the events
 
     def names(self) -> dict:
@@ -119,7 +88,11 @@ class Tracer:
 
     def __enter__(self):
         self._before = sys.stdout
-        self._out = sys.stdout = _Out(self._before, self)
+        keep_out = {self.helper, *_FREE}
+        self._builtins = {name: value for name, value in vars(builtins).items() if name not in keep_out}
+        self._out = Out(self._before, self)
+        self._inside = True
+        self._swap(self._before, self._out)
         self.hooks._spare(HOOK_FRAMES)
         return self
 
@@ -130,17 +103,36 @@ class Tracer:
             self.hooks.seen(error)
         self._check(ended=error is None)
         self.hooks._spare(-self.hooks._spared)
-        if sys.stdout is self._out:
-            sys.stdout = self._before
+        self._swap(self._out, self._before)
+        self._inside = False
         return False
+
+    @contextlib.contextmanager
+    def listening(self):
+        """Records what is written after the last line: by exit handlers, other threads, the last flush."""
+        self._swap(self._before, self._out)
+        try:
+            yield
+        finally:
+            self._swap(self._out, self._before)
+
+    @staticmethod
+    def _swap(old, new):
+        """Where a program put a stream of its own, that one stays; the text shows when it reaches ours."""
+        for name in ("stdout", "__stdout__"):
+            if getattr(sys, name, None) is old:
+                setattr(sys, name, new)
 
     def _check(self, ended):
         space = self.hooks._globals
         found = self.hooks
         if space is not None:
             found = space.get(self.helper, vars(builtins).get(self.helper))
-        whole = found is self.hooks and vars(Hooks) == self._methods and set(vars(self.hooks)) == self._fields
-        whole = whole and len(self.events) == self._recorded and sys.stdout is self._out
+        whole = found is self.hooks and set(vars(self.hooks)) == self._fields
+        whole = whole and self._methods == [dict(vars(cls)) for cls in _RECORDING]
+        whole = whole and all(vars(builtins).get(name) is value for name, value in self._builtins.items())
+        # The bare stream is found by reaching into ours only, which stands for it under both of its names.
+        whole = whole and len(self.events) == self._recorded and sys.stdout is not self._before
         if not whole or (ended and not self.finished):
             self.tampered = True
 
@@ -148,19 +140,18 @@ class Tracer:
         """Evaluates one call expression in the program's namespace, traced; returns its value."""
         self.add("start", 0, {"s": 0, "call": call_source})
         code = compile(call_source.strip(), "<call>", "eval", dont_inherit=True)
-        if sys.stdout is self._out:
+        if self._inside:
             value = eval(code, ns)
         else:
             with self:
                 value = eval(code, ns)
-        try:
+        with contextlib.suppress(ValueError):  # the caller's own encoder names what is wrong with the value
             self.add("value", 0, {"s": 0, "value": encode.literal(value, self.max_bytes)})
-        except ValueError:
-            pass  # the caller's own encoder names what is wrong with the value
         return value
 
     def result(self) -> dict:
         """The events so far, which budget ended them, and whether the recorder was interfered with."""
+        self.tampered = self.tampered or len(self.events) != self._recorded
         return {"events": self.events, "stop": self.stop, "tampered": self.tampered}
 
     def add(self, kind, line, data):
@@ -184,8 +175,11 @@ class Tracer:
         frame = sys._getframe(2)
         while frame is not None and frame.f_code.co_filename != self.filename:
             frame = frame.f_back
-        site = self.site_at(frame.f_lineno if frame is not None else 0)
         last = self.events[-1] if self.events else None
+        if frame is not None:
+            site = self.site_at(frame.f_lineno)
+        else:  # flushed by the interpreter at the end
+            site = Site(last[1], last[2]["s"]) if last else Site(0, 0)
         if last and last[0] == "print" and last[2]["s"] == site.stmt and not last[2]["text"].endswith("\n"):
             self.size += len(text)
             last[2]["text"] += text

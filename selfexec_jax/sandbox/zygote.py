@@ -148,9 +148,12 @@ def _run(jail, encode, tracer_module) -> None:
     sys.modules[module.__name__] = module
     gc.enable()
     try:
-        result = _execute(request, module.__dict__, encode, tracer_module)
+        result, tracer = _execute(request, module.__dict__, encode, tracer_module)
         sys.settrace(None)
-        _finish(module.__dict__, stdout, limit)
+        with tracer.listening() if tracer is not None else contextlib.nullcontext():
+            _finish(module.__dict__, stdout, limit)
+        if tracer is not None:
+            result["trace"] = tracer.result()
         frame = json.dumps(result).encode()
     except MemoryError:
         frame = b'{"status": "memory_limit", "error": "MemoryError"}'
@@ -160,7 +163,8 @@ def _run(jail, encode, tracer_module) -> None:
     os._exit(0)
 
 
-def _execute(request: dict, namespace: dict, encode, tracer_module) -> dict:
+def _execute(request: dict, namespace: dict, encode, tracer_module) -> tuple:
+    """What to tell of the run, and its tracer if it was traced."""
     source, call, budget = request["source"], request["call"], request["trace"]
     result = {"status": "ok"}
     tracer = None
@@ -175,7 +179,7 @@ def _execute(request: dict, namespace: dict, encode, tracer_module) -> dict:
         except MemoryError:
             raise
         except Exception as error:
-            return {"status": "syntax_error", "error": _described(error)}
+            return {"status": "syntax_error", "error": _described(error)}, None
         if tracer is not None:
             namespace.update(tracer.names())
             with tracer:
@@ -199,9 +203,7 @@ def _execute(request: dict, namespace: dict, encode, tracer_module) -> dict:
             result.update(status="runtime_error", error=_described(error))
     except BaseException as error:
         result.update(status="runtime_error", error=_described(error), denied=_is_denial(error))
-    if tracer is not None:
-        result["trace"] = tracer.result()
-    return result
+    return result, tracer
 
 
 def _described(error: BaseException) -> str:

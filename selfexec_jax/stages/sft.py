@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import logging
 
-from selfexec_jax.model.sharding import make_mesh
-from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.datasets import load_problems
+from selfexec_jax.stages import model as models
 from selfexec_jax.stages.workdir import Metrics, Workdir
 from selfexec_jax.tasks import fix, predict, solve
 from selfexec_jax.text import SentencePieceTokenizer
 from selfexec_jax.traces import Narration
 from selfexec_jax.train import data, sft
 from selfexec_jax.train.data import Example
-from selfexec_jax.train.state import model_config
 
 log = logging.getLogger(__name__)
 
 
 def run(config, workdir: Workdir) -> dict:
     """Trains from random weights; leaves checkpoints/sft. Returns what was trained on."""
-    tokenizer = SentencePieceTokenizer(workdir.tokenizer)
+    if config.init_from:
+        return {"skipped": f"init_from={config.init_from}"}
+    loaded = models.load(config, workdir)
+    tokenizer = loaded.tokenizer
     sets = build_examples(config, workdir, tokenizer)
     kept = {name: data.fits(examples, config.sft.row_tokens) for name, examples in sets.items()}
     dropped = {name: len(sets[name]) - len(kept[name]) for name in sets}
     batches = data.packed_batches(kept, config.sft.mix, config.sft.batch_rows, config.sft.row_tokens, config.seed)
-    mesh = make_mesh(config.mesh.fsdp, config.mesh.tensor)
-    model = Transformer(model_config(config, tokenizer.vocab_size))
     metrics = Metrics(workdir, "sft")
 
     def write(step: int, values: dict) -> None:
         metrics.write(step, values)
         log.info("sft %d/%d  loss %.4f  %.0f tokens/s", step, config.sft.steps, values["loss"], values["tokens_per_s"])
 
-    sft.train(config.sft, model, batches, mesh, config.seed, workdir.checkpoints / "sft", write)
+    sft.train(config.sft, loaded.model, batches, loaded.mesh, config.seed, workdir.checkpoints / "sft", write)
     metrics.close()
     return {"examples": {k: len(v) for k, v in kept.items()}, "too_long": dropped}
 

@@ -58,11 +58,14 @@ class Workdir:
         except OSError as error:
             raise WorkdirError(f"{self.root}: cannot be written ({error.strerror}); give another --workdir") from None
 
+    def write_json(self, path: Path, value: dict) -> None:
+        write_whole(path, json.dumps(value, indent=1).encode())
+
     def is_done(self, stage: str) -> bool:
         return (self.root / "done" / f"{stage}.json").exists()
 
     def mark_done(self, stage: str, facts: dict) -> None:
-        write_whole(self.root / "done" / f"{stage}.json", json.dumps(facts, indent=1).encode())
+        self.write_json(self.root / "done" / f"{stage}.json", facts)
 
     def facts(self, stage: str) -> dict:
         """What a finished stage wrote down about itself; empty for one that did not run."""

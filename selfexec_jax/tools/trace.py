@@ -22,11 +22,15 @@ def main(argv=None):
     parser.add_argument("--json", action="store_true", help="print narration, steps and status as JSON")
     args = parser.parse_args(argv)
     try:
-        run = Run(_read(args.file), stdin=args.stdin and _read(args.stdin), call=args.call, trace=TraceBudget())
+        run = Run(
+            _read(args.file), stdin=args.stdin and _read(args.stdin), call=args.call, trace=TraceBudget()
+        )
         with SandboxPool(workers=1, min_tier=args.min_tier) as pool:
             execution = pool.submit(run).result()
-    except (OSError, ValueError, RuntimeError, SandboxTooWeak) as error:
-        return _complain(f"{args.file}: {error}")
+    except OSError as error:
+        return _complain(f"{error.filename}: {error.strerror}")
+    except (ValueError, RuntimeError, SandboxTooWeak) as error:
+        return _complain(str(error))
     if execution.trace is None or execution.status in ("syntax_error", "infra_error"):
         return _complain(f"{args.file}: {execution.status}: {execution.error or 'there is nothing to tell'}")
     told = narrate(execution.trace, args.style)
@@ -51,8 +55,11 @@ def _report(execution, told):
 def _read(name):
     if name == "-":
         return sys.stdin.read()
-    with open(name, encoding="utf-8") as file:
-        return file.read()
+    try:
+        with open(name, encoding="utf-8") as file:
+            return file.read()
+    except UnicodeDecodeError:
+        raise ValueError(f"{name}: not UTF-8 text") from None
 
 
 def _complain(message):

@@ -101,9 +101,9 @@ def _resume(has: list, wants: list, i: int, j: int) -> tuple[int, int]:
         # A step replaced by a wrong one comes before one left out or put in.
         for di in sorted(range(far + 1), key=lambda d: abs(2 * d - far)):
             dj = far - di
-            if max(di, dj) <= _WINDOW and i + di < len(has) and j + dj < len(wants):
-                if has[i + di] == wants[j + dj]:
-                    return i + di, j + dj
+            inside = max(di, dj) <= _WINDOW and i + di < len(has) and j + dj < len(wants)
+            if inside and has[i + di] == wants[j + dj]:
+                return i + di, j + dj
     return i + 1, j + 1
 
 

@@ -119,7 +119,11 @@ def _bare(step: Op) -> bool:
 def _same_line(last: Step, step: Step, in_lambda: int | None) -> bool:
     """Whether a step goes on in the line of the one before it."""
     within = step.stmt == in_lambda == last.stmt
-    if isinstance(last, Print) or (isinstance(last, _ALONE) and not (within and isinstance(last, Call))):
+    if (
+        isinstance(last, Print)
+        or isinstance(step, LoopEnd)
+        or (isinstance(last, _ALONE) and not (within and isinstance(last, Call)))
+    ):
         return False
     if isinstance(step, _ALONE):
         return within and isinstance(step, Return)

@@ -90,6 +90,8 @@ def _new_sentence(last: Step, step: Step) -> bool:
 
 
 def _join(last: Step, step: Step) -> str:
+    if isinstance(step, Bind) and step.how in ("loop+", "comp+"):
+        return ", and "
     if isinstance(step, _FACTS):
         if not isinstance(last, _FACTS):
             return ", then "

@@ -180,11 +180,12 @@ class _Builder:
     # ---- texts ----
     def operand(self, arg, tight=False) -> str:
         src, value = arg
-        if value is None or len(value) > LONGEST_OPERAND or (not _plain(value) and src):
-            text = self.paths.get(src, src)
-            return text if text or value is None else value
+        if value is None:
+            return self.paths.get(src, src)
         if src in self.paths and value[:1] in "[{":
             return self.paths[src]
+        if src and "(...)" not in src and (len(value) > LONGEST_OPERAND or not _plain(value)):
+            return src
         return f"({value})" if tight and value.startswith("-") else value
 
     def base(self, arg) -> str:

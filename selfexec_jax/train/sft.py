@@ -13,22 +13,25 @@ from selfexec_jax.model.sharding import batch_sharding, replicated
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train import losses
 from selfexec_jax.train.checkpoint import Checkpoints
-from selfexec_jax.train.state import TrainState, abstract_state, adamw
+from selfexec_jax.train.state import TrainState, abstract_state, adamw, muon
 
 
 def make_optimizer(knobs) -> optax.GradientTransformation:
-    """AdamW with linear warm-up and cosine decay, from the config's `sft` section."""
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0,
-        knobs.learning_rate,
-        min(knobs.warmup_steps, max(knobs.steps - 1, 1)),
-        max(knobs.steps, 2),
-        knobs.learning_rate * knobs.final_lr_share,
-    )
-    return adamw(schedule, knobs.beta2, knobs.weight_decay, knobs.grad_clip)
+    """The optimizer of the config's `sft` section, with linear warm-up and cosine decay."""
+
+    def schedule(peak: float):
+        warmup, steps = min(knobs.warmup_steps, max(knobs.steps - 1, 1)), max(knobs.steps, 2)
+        return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, steps, peak * knobs.final_lr_share)
+
+    rate, matrix_rate = schedule(knobs.learning_rate), schedule(knobs.matrix_learning_rate)
+    if knobs.optimizer == "muon":
+        return muon(matrix_rate, rate, knobs.beta2, knobs.weight_decay, knobs.grad_clip)
+    if knobs.optimizer == "adamw":
+        return adamw(rate, knobs.beta2, knobs.weight_decay, knobs.grad_clip)
+    raise ValueError(f"sft.optimizer={knobs.optimizer!r} is neither adamw nor muon")
 
 
-def loss_and_accuracy(model: Transformer, params: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
+def answer_loss(model: Transformer, params: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
     """Mean loss over answer tokens, and the number of them."""
     logits_BxLxV = model.apply({"params": params}, batch["tokens"], batch["positions"], batch["segments"])
     logprobs_BxL = losses.token_logprobs(logits_BxLxV, batch["tokens"])
@@ -40,7 +43,7 @@ def make_train_step(model: Transformer, tx: optax.GradientTransformation, target
 
     def step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         (loss, n), grads = jax.value_and_grad(
-            lambda params: loss_and_accuracy(model, params, batch), has_aux=True
+            lambda params: answer_loss(model, params, batch), has_aux=True
         )(state.params)
         updates, opt = tx.update(grads, state.opt, state.params)
         metrics = {"loss": loss, "grad_norm": optax.global_norm(grads), "answer_tokens": n}

@@ -168,6 +168,47 @@ def test_traced_runs_bring_their_events(pool):
     assert killed.trace is None
 
 
+OUTPUTS = {
+    "fast output": """
+import sys, os, io
+class Fast(io.IOBase):
+    def __init__(self, file):
+        self.fd, self.buffer = file.fileno(), io.BytesIO()
+    def write(self, text): self.buffer.write(text.encode())
+    def flush(self):
+        os.write(self.fd, self.buffer.getvalue())
+        self.buffer.truncate(0), self.buffer.seek(0)
+sys.stdout = Fast(sys.stdout)
+print(1); print(2)
+""",
+    "exit handler": """
+import atexit, io, sys
+sys.stdout = io.StringIO()
+@atexit.register
+def write(): sys.__stdout__.write(sys.stdout.getvalue())
+print(1); print(2)
+""",
+    "rewrapped": "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer)\nprint(1); print(2)\n",
+    "detached": "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.detach())\nprint(1); print(2)\n",
+    "a late thread": """
+import threading, time
+def work():
+    time.sleep(0.05)
+    print(1); print(2)
+threading.Thread(target=work).start()
+""",
+    "to the descriptor": "import os\nos.write(1, b'1\\n')\nw = os.write\nw(1, memoryview(b'2\\n')); w(2, b'3')\n",
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_trace_holds_what_reached_stdout_by_whatever_way(pool, name):
+    execution = pool.submit(Run(OUTPUTS[name], trace=TraceBudget())).result(30)
+    assert (execution.status, execution.stdout) == ("ok", "1\n2\n")
+    texts = [event.data["text"] for event in execution.trace.events if event.kind == "print"]
+    assert "".join(texts) == execution.stdout
+
+
 def test_bad_runs_and_limits_are_refused_at_once(pool):
     with pytest.raises(TypeError, match=r"Run\.source"):
         pool.submit(Run(None))
@@ -196,6 +237,20 @@ def test_a_zygote_that_always_dies_is_an_infra_error():
             time.sleep(0.02)
         assert future.result(1).status == "infra_error"
         assert pool.map([Run("print(1)")])[0].stdout == "1\n"
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit('out of luck')", None])
+def test_zygotes_that_never_start_are_a_clear_error(monkeypatch, tmp_path, program):
+    script = tmp_path / "zygote.py"
+    if program is None:
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+        said = "missing"
+    else:
+        script.write_text(program)
+        monkeypatch.setattr("selfexec_jax.sandbox.keeper._ZYGOTE", str(script))
+        said = "out of luck"
+    with pytest.raises(RuntimeError, match=f"did not start: 3 zygotes in a row failed, .*{said}"):
+        SandboxPool(workers=1, min_tier="rlimits_only")
 
 
 def test_nothing_is_left_after_many_runs():

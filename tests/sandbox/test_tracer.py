@@ -13,6 +13,8 @@ from selfexec_jax.sandbox import encode
 from selfexec_jax.sandbox.tracer import Tracer
 from selfexec_jax.sandbox.types import TraceBudget
 
+pytestmark = pytest.mark.filterwarnings("ignore::SyntaxWarning")
+
 PROGRAMS = {
     "closures": """
 def counter():
@@ -175,7 +177,8 @@ try:
         print('f')
 except Exception as e:
     print(e, e.args)
-for bad in ['1 + "a"', '[][0]', '{}["k"]', 'None.x', 'undefined', 'len(3)', 'int("q")', '(1)(2)', '"a" < 1', '[] in 3']:
+for bad in ['1 + "a"', '[][0]', '{}["k"]', 'None.x', 'undefined', 'len(3)', 'int("q")', '(1)(2)', '"a" < 1',
+            '[] in 3']:
     try: eval(bad)
     except Exception as e: print(type(e).__name__, e)
 def loop():
@@ -296,7 +299,8 @@ print(s.upper(), s.split(';'), '%s-%s' % (1, 'a'), b'ab'[0], 'a' 'b', 'x' * 3, s
 print('é', 'a\\x00b'.encode(), ord('a'), chr(98), ' pad '.strip(), 'A' < 'b', 'ab' in 'cabd')
 """,
     "numbers": """
-print(7 // -2, -7 % 3, 2 ** -1, 1e308 * 10, float('nan') == float('nan'), 10 ** 40, ~5, -(-3), +4, 5 & 3 | 8 ^ 1, 1 << 3)
+print(7 // -2, -7 % 3, 2 ** -1, 1e308 * 10, float('nan') == float('nan'), 10 ** 40, ~5, -(-3), +4)
+print(5 & 3 | 8 ^ 1, 1 << 3)
 print(divmod(-7, 2), round(2.5), abs(-3), 0.1 + 0.2, 3 == 3.0, True + True, 1j * 1j, int('ff', 16), not 0)
 import math
 print(math.gcd(12, 18), math.isqrt(17), sum([[1], [2]], []), 10 ** 5000 % 7)
@@ -478,8 +482,8 @@ def test_each_budget_names_itself_and_keeps_the_prefix():
 @pytest.mark.parametrize(
     "source",
     [
-        "import sys, io\nsys.stdout = io.StringIO()\nprint('hidden')\n",
         "import sys\nsys.stdout = sys.stdout._inner\nprint('hidden')\n",
+        "import builtins\nold = builtins.zip\nbuiltins.zip = lambda *a: old(*a)\n",
         "import builtins\nfor n in list(vars(builtins)):\n"
         "    if type(vars(builtins)[n]).__name__ == 'Hooks': delattr(builtins, n)\n",
         "import builtins\nfor n in list(vars(builtins)):\n"
@@ -495,11 +499,42 @@ def test_each_budget_names_itself_and_keeps_the_prefix():
 def test_interference_with_the_recorder_shows(source):
     from selfexec_jax.sandbox.recorder import Hooks
 
-    methods = dict(vars(Hooks))
+    method, zipped = Hooks.b, builtins.zip
     try:
         assert traced(source)[2]["tampered"]
     finally:
-        Hooks.b = methods["b"]
+        Hooks.b, builtins.zip = method, zipped
+
+
+OWN_STREAMS = {
+    "hidden": ("import sys, io\nsys.stdout = io.StringIO()\nprint('hidden')\n", ""),
+    "hidden for a while": (
+        "import io, contextlib\nwith contextlib.redirect_stdout(io.StringIO()) as f: print('a')\nprint(f.getvalue())\n",
+        "a\n\n",
+    ),
+    "copied": (
+        "import sys, io\nreal, sys.stdout = sys.stdout, io.StringIO()\nprint('a')\nreal.write(sys.stdout.getvalue())\n",
+        "a\n",
+    ),
+    "wrapped": (
+        "import sys, io\nsys.stdout = io.TextIOWrapper(io.BytesIO())\nprint('no')\nsys.stdout = sys.__stdout__\n",
+        "",
+    ),
+    "builtins.print": ("import builtins\nold = print\nbuiltins.print = lambda *a: old('>', *a)\nprint(1)\n", "> 1\n"),
+    "own print": ("old = print\ndef print(*a): old('>', *a)\nprint(1)\ninput = lambda: '7'\nprint(input())\n", "> 1\n> 7\n"),
+}
+
+
+@pytest.mark.parametrize("name", OWN_STREAMS)
+def test_streams_and_printers_of_its_own_are_no_interference(name):
+    source, want = OWN_STREAMS[name]
+    old, stream = builtins.print, sys.__stdout__
+    try:
+        out, error, result = traced(source)
+    finally:
+        builtins.print, sys.__stdout__ = old, stream
+    assert (out, error, result["tampered"]) == (want, None, False)
+    assert "".join(data["text"] for kind, _, data in result["events"] if kind == "print") == want
 
 
 def test_a_syntax_error_is_the_plain_one():
@@ -522,7 +557,11 @@ def test_exceptions_are_recorded_where_they_are_raised():
     source = "def f(x):\n    return 1 // x\ntry:\n    f(0)\nexcept ZeroDivisionError:\n    pass\nundefined\n"
     events = traced(source)[2]["events"]
     raised = [(kind, line, data["type"]) for kind, line, data in events if kind in ("raise", "catch")]
-    assert raised == [("raise", 2, "ZeroDivisionError"), ("catch", 5, "ZeroDivisionError"), ("raise", 7, "NameError")]
+    assert raised == [
+        ("raise", 2, "ZeroDivisionError"),
+        ("catch", 5, "ZeroDivisionError"),
+        ("raise", 7, "NameError"),
+    ]
 
 
 class Hostile:
@@ -538,7 +577,23 @@ class Sub(list):
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, -3, 2.5, "a'\"\n", b"x", 1j, [1, (2,)], (), set(), {3, 1}, {"a": [None]}, [[]], {(1, 2): {}}, ...],
+    [
+        None,
+        True,
+        -3,
+        2.5,
+        "a'\"\n",
+        b"x",
+        1j,
+        [1, (2,)],
+        (),
+        set(),
+        {3, 1},
+        {"a": [None]},
+        [[]],
+        {(1, 2): {}},
+        ...,
+    ],
 )
 def test_literals_read_back(value):
     assert eval(encode.literal(value, 100)) == value
@@ -548,11 +603,21 @@ def test_literals_read_back(value):
 def test_what_has_no_literal_is_refused_without_running_its_code():
     cycle = []
     cycle.append(cycle)
-    for value in (Hostile(), Sub([1]), [Hostile()], cycle, range(3), frozenset(), float("nan"), len, "x" * 101):
+    for value in (
+        Hostile(),
+        Sub([1]),
+        [Hostile()],
+        cycle,
+        range(3),
+        frozenset(),
+        float("nan"),
+        len,
+        "x" * 101,
+    ):
         with pytest.raises(ValueError, match="no literal"):
             encode.literal(value, 100)
         assert len(encode.show(value, 100)) < 130
     assert encode.show(cycle, 50) == "[<cycle>]"
     assert encode.show([Hostile()], 50) == "[<Hostile>]"
-    assert encode.show(list(range(50)), 20) == "[0, 1, 2, 3, 4, 5, ...]"
+    assert encode.show(list(range(50)), 20) == "[0, 1, 2, 3, 4, 5, 6, ...]"
     assert encode.show(10**5000, 50).startswith("<int of")

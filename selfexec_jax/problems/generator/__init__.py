@@ -87,14 +87,15 @@ def _finish(
         source=f"generator/{draft.family}",
         tags=(draft.family, "open" if draft.is_open else "specified"),
     )
-    return problem, frozenset(map(normalised_ast, solutions))
+    return problem, frozenset(map(normalised_ast, (*solutions, *wrong)))
 
 
 def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
     """Problems by split; `knobs` is the config's `problems` section. Held-out sets are drawn first.
 
     Disjoint by composition (parts with constants) and by the name-normalised AST, constants included,
-    of every reference program: a draft that collides with another split is rejected and counted.
+    of every program, near misses too: a draft that collides with another split is rejected and counted.
+    At most a third of a split is open, whatever `open_share` says.
     """
     wanted = {"heldout": knobs.n_heldout, "unseen": knobs.n_unseen, "train": knobs.n_train}
     names = list(knobs.families)
@@ -105,7 +106,7 @@ def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
     for split, count in wanted.items():
         rng = random.Random(f"{seed}/{split}")
         seen: set[tuple] = set()
-        tries = 0
+        tries = n_open = 0
         while len(problems[split]) < count:
             tries += 1
             if tries > 200 * count + 10_000:
@@ -115,6 +116,8 @@ def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
                 )
             draft = FAMILIES[rng.choice(names)](rng, knobs.open_share)
             if is_unseen(draft) != (split == "unseen"):
+                continue
+            if draft.is_open and 3 * (n_open + 1) > count:
                 continue
             key = (*draft.composition, draft.is_open)
             if key in seen and split != "train":
@@ -134,4 +137,5 @@ def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
             owner_of_composition[draft.composition] = split
             owner_of_program.update(dict.fromkeys(programs, split))
             problems[split].append(problem)
+            n_open += draft.is_open
     return problems, Rejected(**rejected)

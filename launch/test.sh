@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs the suite; --all adds the long tests. Other arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python="${PYTHON:-python3.11}"
+command -v "$python" >/dev/null || python=python3
+marks=(-m "not long") rest=()
+for arg in "$@"; do
+  if [ "$arg" = --all ]; then marks=(); else rest+=("$arg"); fi
+done
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+if [ ! -e .venv/installed-dev ] || [ setup.py -nt .venv/installed-dev ]; then
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+  touch .venv/installed-dev
+fi
+.venv/bin/ruff check .
+.venv/bin/lint-imports
+exec .venv/bin/python -m pytest -q ${marks[@]+"${marks[@]}"} ${rest[@]+"${rest[@]}"}

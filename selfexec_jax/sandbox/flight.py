@@ -1,0 +1,83 @@
+"""One run on its way: what the pool was asked, what it sends to the child, what has come back so far."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import fcntl
+import json
+import os
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+from selfexec_jax.sandbox.types import Limits, Run
+
+if TYPE_CHECKING:
+    from selfexec_jax.sandbox.keeper import Keeper
+
+_RESULT_SLACK_BYTES = 1 << 16
+_LARGEST = {"cpu_s": 1e6, "wall_s": 1e6, "memory_mb": 1 << 24, "stdout_bytes": 1 << 31}
+
+
+@dataclasses.dataclass(eq=False)
+class Flight:
+    """One run on its way, and what it has said so far."""
+
+    id: int
+    run: Run
+    limits: Limits
+    future: concurrent.futures.Future
+    attempts: int = 0
+    keeper: Keeper | None = None
+    stdout_fd: int | None = None
+    result_fd: int | None = None
+
+    def begin(self, keeper: Keeper) -> None:
+        self.keeper = keeper
+        self.attempts += 1
+        self.stdout, self.result, self.read_bytes = bytearray(), bytearray(), 0
+        self.killed = ""
+        self.deadline = time.monotonic() + self.limits.wall_s
+
+    def request(self) -> str:
+        trace = None if self.run.trace is None else dataclasses.asdict(self.run.trace)
+        fields = {"source": self.run.source, "call": self.run.call, "trace": trace}
+        if self.run.call is not None:
+            fields["value_chars"] = self.limits.stdout_bytes
+        return json.dumps(fields)
+
+    def result_cap(self) -> int:
+        """JSON escapes take up to six bytes for a byte of text."""
+        text = self.limits.stdout_bytes + (2 * self.run.trace.bytes if self.run.trace else 0)
+        return _RESULT_SLACK_BYTES + 6 * text
+
+
+def check(run: Run, limits: Limits) -> None:
+    """Raise TypeError or ValueError for what cannot be a run or a limit."""
+    for name in ("source", "stdin", "call"):
+        text = getattr(run, name)
+        if not (isinstance(text, str) or (text is None and name != "source")):
+            raise TypeError(f"Run.{name} must be a string, not {type(text).__name__}")
+    for field in dataclasses.fields(limits):
+        value = getattr(limits, field.name)
+        if not 0 < value < _LARGEST[field.name]:
+            raise ValueError(f"Limits.{field.name}={value!r} is not between 0 and {_LARGEST[field.name]:,}")
+
+
+def file_of(text: str | None) -> int:
+    """A descriptor that reads `text` and cannot be written."""
+    if not text:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    data = memoryview(text.encode("utf-8", "surrogatepass"))
+    if not hasattr(os, "memfd_create"):
+        with tempfile.TemporaryFile() as file:
+            file.write(data)
+            file.seek(0)
+            return os.dup(file.fileno())
+    fd = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    while data:
+        data = data[os.write(fd, data) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+    return fd

@@ -1,0 +1,45 @@
+"""How the recorder says a value: as an operand beside its source, or not at all where it would say nothing.
+
+Standard library only; runs inside the jailed child.
+"""
+
+from __future__ import annotations
+
+from selfexec_jax.sandbox import encode
+
+_OPERAND_CHARS = 40
+
+
+class Operands:
+    """Shows values in at most `value_chars` characters; `module` is the name of the program's module."""
+
+    def __init__(self, value_chars, module):
+        self.value_chars, self.module = value_chars, module
+
+    def show(self, value):
+        return encode.show(value, self.value_chars)
+
+    def arg(self, part, value):
+        src, named = part
+        if type(value) in encode.SCALARS:
+            text = encode.show(value, _OPERAND_CHARS + 1)
+            if len(text) <= _OPERAND_CHARS or not src:
+                return [src, text]
+            return [src, None if named else encode.show(value, self.value_chars)]
+        if named or self.opaque(value):
+            return [src, None] if src else ["", encode.show(value, _OPERAND_CHARS)]
+        return [src, encode.show(value, self.value_chars)]
+
+    def opaque(self, value):
+        """Whether a value's display would say nothing (functions, classes, modules, iterators, files)."""
+        if type(value) in encode.KNOWN:
+            return False
+        return encode.class_module(value) != self.module or type(value) is type
+
+    def index(self, part, index):
+        if type(index) is slice:
+            parts = [index.start, index.stop, index.step]
+            if all(type(part) in (int, type(None)) for part in parts):
+                text = ":".join("" if part is None else str(part) for part in parts[:2])
+                return ["", text + ("" if parts[2] is None else f":{parts[2]}")]
+        return self.arg(part, index)

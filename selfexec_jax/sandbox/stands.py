@@ -1,0 +1,60 @@
+"""Which builtins are recorded when they are called, and what is called in their place.
+
+Standard library only; runs inside the jailed child.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import sys
+import types
+
+from selfexec_jax.sandbox import encode
+from selfexec_jax.sandbox.rewrite_expressions import IN_FRAME
+
+READERS = frozenset(("input", "readline", "read", "readlines"))
+MUTATORS = frozenset(
+    (
+        "append extend insert remove pop clear sort reverse add discard update setdefault popitem popleft "
+        "appendleft extendleft rotate difference_update intersection_update symmetric_difference_update "
+        "subtract move_to_end"
+    ).split()
+)
+_RAW = frozenset(
+    [id(getattr(builtins, name)) for name in IN_FRAME] + [id(f) for f in (sys._getframe, sys.getrefcount)]
+)
+_DIRECT = frozenset({types.BuiltinFunctionType, types.MethodDescriptorType, type(functools.lru_cache(abs))})
+_RECORDED_TYPES = frozenset(
+    id(kind)
+    for kind in (*encode.KNOWN, enumerate, zip, map, filter, reversed)
+    if kind not in (type(None), type(Ellipsis))
+)
+
+
+def recorded(function):
+    """Whether a call of this object can be made by a stand-in: a builtin that asks nothing of its caller."""
+    kind = type(function)
+    if id(function) in _RAW:
+        return False
+    return kind in _DIRECT or (kind is type and id(function) in _RECORDED_TYPES)
+
+
+def owner_of(function):
+    """The receiver of a builtin method, or None for a plain function."""
+    if type(function) is not types.BuiltinFunctionType:
+        return None
+    owner = function.__self__
+    return None if type(owner) is types.ModuleType or owner is None else owner
+
+
+class Stand:
+    """Calls a builtin in the program's place and records it."""
+
+    __slots__ = ("hooks", "site", "function")
+
+    def __init__(self, hooks, site, function):
+        self.hooks, self.site, self.function = hooks, site, function
+
+    def __call__(self, /, *args, **kw):
+        return self.hooks._run(self.site, self.function, args, kw)

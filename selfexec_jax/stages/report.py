@@ -1,0 +1,49 @@
+"""Stage 5: report.json, report.md and report.html out of what the other stages left."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+
+from selfexec_jax.evals.report import write_report
+from selfexec_jax.stages.workdir import Workdir, read_metrics
+
+STAGES = ("problems", "sft", "rl", "eval")
+_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "sentencepiece", "numpy")
+
+
+def run(config, workdir: Workdir) -> dict:
+    """Writes the report; returns where it lies. Raises ValueError when the eval stage has not run."""
+    path = workdir.data / "eval.json"
+    if not path.exists():
+        raise ValueError(f"{path}: not there; run the eval stage first")
+    found = json.loads(path.read_text())
+    facts = {stage: workdir.facts(stage) for stage in STAGES}
+    curves = read_metrics(workdir)
+    report = {
+        "meta": {
+            "config": config.name + (f":{config.ablation}" if config.ablation else ""),
+            "seed": config.seed,
+            "machine": {"cpus": os.cpu_count(), "platform": platform.platform(), "processor": platform.machine()},
+            "versions": {"python": sys.version.split()[0]} | {p: importlib.metadata.version(p) for p in _PACKAGES},
+            "seconds": {stage: f["seconds"] for stage, f in facts.items() if "seconds" in f},
+            "tokens": {
+                "sft": int(sum(c.get("tokens", 0) for c in curves if c["stage"] == "sft")),
+                "rl": int(sum(c.get("sampled_tokens", 0) for c in curves if c["stage"] == "rl")),
+                "eval": facts["eval"].get("tokens", 0),
+            },
+            "counts": {k: v for k, v in facts["problems"].items() if k != "seconds"}
+            | {"candidate_runs_before_choice": found["runs_before_choice"]},
+            "K": config.eval.candidates,
+            "date": datetime.date.today().isoformat(),
+        },
+        "results": found["results"],
+        "comparisons": found["comparisons"],
+        "tables": found["tables"],
+    }
+    page = write_report(workdir.root, report, curves, found["examples"])
+    return {"report": str(page)}

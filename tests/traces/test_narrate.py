@@ -1,0 +1,134 @@
+"""What narrations look like: the two styles, statement by statement."""
+
+import pytest
+
+from selfexec_jax.sandbox.types import TraceBudget
+from selfexec_jax.traces import narrate
+
+READ_AND_SUM = """n = int(input())
+a = list(map(int, input().split()))
+t = 0
+for x in a:
+    if x % 3 == 1:
+        t += x * 2
+print(t)
+"""
+
+
+def test_compact_example(traced):
+    narration = narrate(traced(READ_AND_SUM, "4\n5 7 -2 10").trace, "compact")
+    assert narration.output == "30\n"
+    assert (
+        narration.text
+        == """n=4
+a=[5,7,-2,10]
+t=0
+x=5;5%3=2;2==1 no
+x=7;7%3=1;1==1 yes
+7*2=14;t=0+14=14
+x=-2;-2%3=1;1==1 yes
+-2*2=-4;t=14+-4=10
+x=10;10%3=1;1==1 yes
+10*2=20;t=10+20=30
+x end
+print 30"""
+    )
+
+
+def test_full_example(traced):
+    text = narrate(traced(READ_AND_SUM, "4\n5 7 -2 10").trace).text.split("\n")
+    assert text[0] == "Line 1: it reads '4', so n becomes 4."
+    assert text[5] == "Line 4: x takes the next value, 7."
+    assert text[6] == "Line 5: 7 % 3 is 1, and 1 == 1 is true, so the branch is taken."
+    assert text[7] == "Line 6: 7 * 2 is 14 and 0 + 14 is 14, so t becomes 14."
+    assert text[-2:] == ["Line 4: the loop over a is finished.", "Line 7: it prints 30."]
+    assert "trace" not in "".join(text)
+
+
+CASES = {
+    "items": ("a = [1, 2]\na[1] = 7\nx = a[1]\na[0] += x\n", "a=[1,2]\na[1]=7\nx=a[1]=7\na[0]=1;a[0]=1+7=8"),
+    "nested items": ("g = [[1], [2]]\ng[1][0] = 5\n", "g=[[1],[2]]\ng[1]=[2];g[1][0]=5"),
+    "calls": ("a = [1, 2]\nx = len(a)\nx = max(x, 3)\n", "a=[1,2]\nx=len(a)=2\nx=max(2,3)=3"),
+    "methods": ("s = 'ab'\nt = s.upper()\n", "s='ab'\nt='ab'.upper()='AB'"),
+    "changes": ("a = [2, 1]\na.sort()\nx = a.pop()\n", "a=[2,1]\na.sort();a=[1,2]\nx=a.pop()=2;a=[1]"),
+    "swap": ("a, b = 1, 2\na, b = b, a\n", "a=1;b=2\na=2;b=1"),
+    "no conversions": ("x = int('4') + 1\nr = [int(v) for v in '1 2'.split()]\n", "x=4+1=5\nr=[1,2]"),
+    "short circuit": (
+        "x = 1\nif x > 2 and x < 9: pass\nif x < 2 and x < 9: pass\nif not x: pass\nif x: pass\n",
+        "x=1\n1>2 no\n1<2 yes;1<9 yes;yes\nx yes;no\nx yes",
+    ),
+    "chain": ("x = 4\nif 1 < x < 3: pass\n", "x=4\n1<4 yes;4<3 no;no"),
+    "call condition": ("s = '12'\nif s.isdigit(): print('y;n')\n", "s='12'\n'12'.isdigit() yes\nprint y;n"),
+    "while": ("n = 2\nwhile n > 0:\n    n -= 1\n", "n=2\n2>0 yes\nn=2-1=1\n1>0 yes\nn=1-1=0\n0>0 no"),
+    "range": ("for i in range(2):\n    x = i + 1\n", "i=0;x=0+1=1\ni=1;x=1+1=2\ni end"),
+    "empty bodies": ("for i in range(2):\n    pass\n", "i=0\ni=1\ni end"),
+    "nested loops": (
+        "for i in range(2):\n    for j in range(1):\n        if j == i: break\n",
+        "i=0;j=0;0==0 yes\nbreak\ni=1;j=0;0==1 no\nj end\ni end",
+    ),
+    "comprehension": ("b = [v * v for v in [1, 3] if v > 1]\n", "v=1;1>1 no\nv=3;3>1 yes;3*3=9\nb=[9]"),
+    "generator": ("t = sum(v + 1 for v in [1, 2])\n", "v=1;1+1=2\nv=2;2+1=3\nt=sum([2,3])=5"),
+    "joined": ("s = '-'.join(str(v) for v in [1, 2])\n", "s='-'.join(['1','2'])='1-2'"),
+    "function": (
+        "def f(x, y):\n    return x + y\nz = f(3, y=4) * 2\n",
+        "f(x=3,y=4):\n3+4=7\nreturn 7\nf(3,4)=7;z=7*2=14",
+    ),
+    "lambda": (
+        "a = sorted([2, 1], key=lambda v: -v * 2)\n",
+        "lambda(v=2);-2*2=-4;return -4\nlambda(v=1);-1*2=-2;return -2\n"
+        "a=sorted([2,1],key=lambda v:-v*2)=[2,1]",
+    ),
+    "recursive item": (
+        "def f(n):\n    g[n].append(f(n - 1) if n else 0)\n    return n\ng = [[], []]\nf(1)\n",
+        "g=[[],[]]\nf(n=1):\ng[1]=[];n yes;1-1=0\nf(n=0):\ng[0]=[];n no;g[0].append(0);g[0]=[0]\nreturn 0\n"
+        "f(0)=0;g[1].append(0);g[1]=[0]\nreturn 1\nf(1)=1",
+    ),
+    "exceptions": (
+        "try:\n    raise ValueError('a: b')\nexcept ValueError:\n    print('c')\n{}['k']\n",
+        "raise ValueError: a: b\ncatch ValueError\nprint c\nraise KeyError: 'k'",
+    ),
+    "prints": (
+        "print('a', end=' ')\nprint(1, 2)\nprint()\nprint('x\\ny')\nprint(' z')\n",
+        "write 'a '\nprint 1 2\nprint\nprint x\nprint y\nwrite ' z\\n'",
+    ),
+    "objects": (
+        "class P:\n    def __init__(self, x):\n        self.x = x\np = P(1)\np.x += 2\n",
+        "__init__(x=1):\nself.x=1\nreturn None\np=P(1)=<P x=1>\np.x=1+2=3",
+    ),
+    "yields": (
+        "def g():\n    yield 1\nfor v in g():\n    print(v)\n",
+        "g():\nyield 1\nv=1;print 1\nv end",
+    ),
+    "match": ("match 3:\n    case 1: pass\n    case n: print(n)\n", "case n\nn=3\nprint 3"),
+    "power of a negative": ("x = -2\ny = x ** 2\n", "x=-2\ny=(-2)**2=4"),
+    "long values": (
+        "s = 'x' * 30 + 'y' * 31\nt = s + 'z'\nu = len(t)\n",
+        f"s='{'x' * 30}{'y' * 31}'\nt=s+'z'='{'x' * 30}{'y' * 31}z'\nu=len(t)=62",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_compact(traced, name):
+    source, want = CASES[name]
+    text = narrate(traced(source).trace, "compact").text
+    assert text == want
+
+
+def test_a_call_begins_and_ends_with_the_function(traced):
+    source = "K = 3\ndef f(a):\n    return a * K\n"
+    narration = narrate(traced(source, call="f(2)").trace, "compact")
+    assert (narration.text, narration.output) == ("f(a=2):\n2*3=6\nreturn 6", "6")
+    assert narrate(traced(source, call="f('x')").trace).output == "'xxx'"
+
+
+def test_a_spent_budget_leaves_a_shorter_narration(traced):
+    whole = narrate(traced(READ_AND_SUM, "4\n5 7 -2 10").trace, "compact").text
+    cut = traced(READ_AND_SUM, "4\n5 7 -2 10", budget=TraceBudget(events=12)).trace
+    assert cut.stop == "events"
+    assert whole.startswith(narrate(cut, "compact").text)
+
+
+def test_an_unknown_style_names_the_choices(traced):
+    with pytest.raises(ValueError, match="compact"):
+        narrate(traced("x = 1\n").trace, "brief")
