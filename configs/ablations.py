@@ -43,12 +43,8 @@ def apply(config: ConfigDict, name: str | None, rows: dict | None = None) -> Con
     table = ABLATIONS | (rows or {})
     if name not in table:
         raise ValueError(f"no ablation {name!r} in configs/ablations.py; there are: {', '.join(sorted(table))}")
-    config.update_from_flattened_dict(
-        {
-            key: value
-            for field, new in table[name][1].items()
-            for key, value in ({f"{field}.{k}": v for k, v in new.items()} if isinstance(new, dict) else {field: new}).items()
-        }
-    )
+    for field, value in table[name][1].items():
+        fields = {f"{field}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {field: value}
+        config.update_from_flattened_dict(fields)
     config.ablation = name
     return config

@@ -130,7 +130,7 @@ def _budget(canvas, report, _):
             np.array(column) for column in zip(*[
                 (_beside(taken, x), *(100 * entry[key] for key in ("value", "low", "high")))
                 for x, entry, _ in points
-            ])
+            ], strict=True)
         )
         whiskers = [np.maximum(value - low, 0), np.maximum(high - value, 0)]
         handles.append(axes.errorbar(tokens, value, yerr=whiskers, color=colour, marker=marker, markersize=7,
@@ -213,7 +213,7 @@ def _panels(canvas, stage, curves, kinds):
     if not panels:
         return False
     canvas.set_size_inches(8 if len(panels) == 1 else 9.5, 3.5)
-    for axes, (kind, lines) in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels):
+    for axes, (kind, lines) in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         validation = all("val" in key for key in lines)
         for key, colour in _colours(sorted(lines)).items():
             steps, values = lines[key]

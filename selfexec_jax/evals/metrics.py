@@ -49,7 +49,7 @@ def rank_score_at_k(scores, correct, k):
     size = np.bincount(level_of, minlength=len(levels))
     gain = np.bincount(level_of, weights=correct, minlength=len(levels)) / size
     total, below, estimate = comb(n, k), 0, 0.0
-    for size_of_level, mean_correct in zip(size.tolist(), gain.tolist()):
+    for size_of_level, mean_correct in zip(size.tolist(), gain.tolist(), strict=True):
         # Subsets whose best score is this level: all drawn from here and below, but not all from below.
         # By symmetry the one picked is then uniform over the level, so only the level's mean matters.
         subsets = comb(below + size_of_level, k) - comb(below, k)

@@ -1,5 +1,6 @@
 """What a run found, as report.json (for programs), report.md (for reviews) and report.html (for reading)."""
 
+import itertools
 import json
 import math
 import os
@@ -103,7 +104,7 @@ def result_table(report):
 
 
 def _aligned(rows):
-    widths = [max(map(len, column)) for column in zip(*rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
@@ -178,7 +179,7 @@ def _curve_table(curves, stage, title):
     steps = np.unique(np.concatenate([steps for steps, _ in columns.values()]))
     ends = steps[np.linspace(0, len(steps) - 1, min(CURVE_ROWS, len(steps))).round().astype(int)]
     rows = []
-    for start, end in zip([-math.inf, *ends], ends):
+    for start, end in itertools.pairwise([-math.inf, *ends]):
         inside = [values[(at > start) & (at <= end)] for at, values in columns.values()]
         rows.append([f"{int(end):,}", *(f"{values.mean():.4g}" if len(values) else "" for values in inside)])
     return [Table(["step", *columns], rows, "Each row: the mean over the steps since the row above.", title)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 # First match wins; the leading axis of a layer's parameter is the layer. Optimizer state has the same
 # paths with a prefix, so the same rows shard it.

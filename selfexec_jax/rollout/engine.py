@@ -105,7 +105,9 @@ class Engine:
         )
         return cache
 
-    def _insert_slots(self, state: dict, prefilled: list[dict], row_M: jax.Array, slot_M: jax.Array, new: dict) -> dict:
+    def _insert_slots(
+        self, state: dict, prefilled: list[dict], row_M: jax.Array, slot_M: jax.Array, new: dict
+    ) -> dict:
         """Copies prefilled rows into slots; slots out of range (padding) are dropped."""
         L = prefilled[0]["k"].shape[2]
         put = lambda old, rows: old.at[slot_M, :, :L].set(rows[row_M], mode="drop")  # noqa: E731
@@ -116,7 +118,9 @@ class Engine:
         rest = {name: state[name].at[slot_M].set(values, mode="drop") for name, values in new.items()}
         return {"cache": cache} | rest
 
-    def _decode_steps(self, params: dict, state: dict, view: int, is_restricted: bool) -> tuple[dict, jax.Array, jax.Array]:
+    def _decode_steps(
+        self, params: dict, state: dict, view: int, is_restricted: bool
+    ) -> tuple[dict, jax.Array, jax.Array]:
         """Decodes up to `steps_per_dispatch` tokens a slot, over the first `view` cache positions.
 
         Returns the state, tokens SxB (-1 where a slot was idle) and log-probabilities SxB.
@@ -133,9 +137,8 @@ class Engine:
             logits, cache = self._model.apply(
                 {"params": params}, token[:, None], position[:, None], cache, mask, method="extend"
             )
-            drawn, logprob = sample(
-                logits[:, 0], state["key"], position, state["temperature"], state["top_p"], state["top_k"], is_restricted
-            )
+            knobs = (state["temperature"], state["top_p"], state["top_k"])
+            drawn, logprob = sample(logits[:, 0], state["key"], position, *knobs, is_restricted)
             drawn = drawn.astype(jnp.int32)
             left = jnp.where(is_active, jnp.where(drawn == end, 0, left - 1), 0)
             token = jnp.where(is_active, drawn, token)
@@ -143,12 +146,14 @@ class Engine:
             return (cache, token, position, left), (jnp.where(is_active, drawn, -1), logprob)
 
         carry = (short, state["token"], state["position"], state["left"])
-        (short, token, position, left), (tokens_SxB, logprobs_SxB) = jax.lax.scan(step, carry, None, length=self._steps)
+        carry, (tokens_SxB, logprobs_SxB) = jax.lax.scan(step, carry, None, length=self._steps)
+        short, token, position, left = carry
         cache = [
             {k: jax.lax.dynamic_update_slice(whole[k], part[k], (0, 0, 0, 0)) for k in whole}
             for whole, part in zip(full, short, strict=True)
         ]
-        return state | {"cache": cache, "token": token, "position": position, "left": left}, tokens_SxB, logprobs_SxB
+        state = state | {"cache": cache, "token": token, "position": position, "left": left}
+        return state, tokens_SxB, logprobs_SxB
 
     # ---- host side -----------------------------------------------------------------------------------
     def load(self, params: dict, version: int) -> Engine:
@@ -271,10 +276,10 @@ class Engine:
                 yield held.request, held.index, self._sample(held, request, reason)
 
     def _finish_reason(self, held: _Sequence, request: Request) -> str | None:
+        if request.stop and any(s in self._tokenizer.decode(held.tokens) for s in request.stop):
+            return "stop_string"  # before the end mark, which may have come in the same dispatch
         if held.tokens and held.tokens[-1] == self._tokenizer.end_id:
             return "stop"
-        if request.stop and any(s in self._tokenizer.decode(held.tokens) for s in request.stop):
-            return "stop_string"
         if len(held.tokens) >= request.max_new_tokens:
             return "length"
         return "cancelled" if held.request in self._cancelled else None

@@ -11,7 +11,7 @@ _BISECTIONS = 30  # halvings of the probability threshold: finer than float32 ne
 def _threshold(p_BxV: jax.Array, reaches) -> jax.Array:
     """The largest threshold t, by bisection, for which reaches(p >= t) holds; Bx1."""
     low = jnp.zeros_like(p_BxV[:, :1])
-    high = jnp.max(p_BxV, axis=-1, keepdims=True) * 1.000001
+    high = jnp.max(p_BxV, axis=-1, keepdims=True)  # never passed, so that the likeliest token stays
 
     def halve(_, bounds):
         low, high = bounds

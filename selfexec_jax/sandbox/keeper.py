@@ -33,12 +33,17 @@ class Keeper:
         # -I would also ignore PYTHONHASHSEED; -s -P and this environment isolate as well.
         flags = ["-s", "-S", "-P", "-B", "-X", "utf8"]
         arguments = [_ZYGOTE, str(theirs.fileno()), str(os.getpid()), masked]
-        self.process = subprocess.Popen(
-            [sys.executable, *flags, *arguments], env=environment, cwd="/", start_new_session=True,
-            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
-        theirs.close()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, *flags, *arguments], env=environment, cwd="/", start_new_session=True,
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )  # fmt: skip
+        except OSError:
+            self.control.close()
+            raise
+        finally:
+            theirs.close()
         self.control.setblocking(False)
         self.began = time.monotonic()
         self.inbox = b""

@@ -164,7 +164,7 @@ class Hooks:
         if self._tracer.stop:
             return True
         how = site.how
-        for name, value in zip(site.names, values):
+        for name, value in zip(site.names, values, strict=True):
             if not self._say.opaque(value):
                 self._add("bind", site, target=name, value=self._say.show(value), how=how)
                 how = site.how + "+" if site.how in ("loop", "comp") else site.how
@@ -313,14 +313,14 @@ class Hooks:
         if len(self._stack) > self._tracer.depth:
             self._tracer.stop = "depth"
             return
-        args = [[name, self._say.show(value)] for name, value in zip(site.names, values)]
+        args = [[name, self._say.show(value)] for name, value in zip(site.names, values, strict=True)]
         self._stack[-1] = (self._stack[-1][0], site, args)
         self._add("call", site, name=site.op, args=args)
 
     def gen(self, k, *values):
         site = self._sites[k]
         if not self._tracer.stop:
-            args = [[name, self._say.show(value)] for name, value in zip(site.names, values)]
+            args = [[name, self._say.show(value)] for name, value in zip(site.names, values, strict=True)]
             self._add("call", site, name=site.op, args=args, gen=True)
 
     def leave(self, k):

@@ -39,9 +39,9 @@ from selfexec_jax.sandbox.operands import Operands
 from selfexec_jax.sandbox.recorder import HOOK_FRAMES, Hooks
 from selfexec_jax.sandbox.rewrite_statements import Statements
 from selfexec_jax.sandbox.sites import Site
-from selfexec_jax.sandbox.stdout import Out
+from selfexec_jax.sandbox.stdout import Bytes, Out
 
-_RECORDING = (Hooks, Operands, Out)
+_RECORDING = (Hooks, Operands, Out, Bytes)
 # The recorder calls none of these, so a program may replace them, as many do to print or read faster.
 _FREE = frozenset(("input", "print", "open", "exit", "quit"))
 

@@ -290,6 +290,8 @@ def _summarise_predictions(config, report, workdir, cases, graded: Values, answe
                   "_narrated_like": ~is_shifted, "/unseen": is_shifted & is_unseen}  # fmt: skip
         for suffix, mask in shifts.items():
             mask = mask & ended
+            if not mask.any():
+                continue
             value, low, high = paired_bootstrap(graded["rl"][mask], graded["sft"][mask], seed, resamples)
             report["comparisons"][f"output_prediction_rl_over_sft{suffix}"] = {
                 "value": value, "low": low, "high": high, "n": int(mask.sum())
@@ -328,7 +330,12 @@ def verifier_table(decided: Decided, public: np.ndarray) -> list[dict]:
     """How often a predicted pass of all public tests is one, over all candidates."""
     claimed = np.array([[s == 1.0 for s in r.scores] for r in decided.rankings])
     real = public == 1.0
-    names = {(True, True): "true pass", (True, False): "false pass", (False, True): "missed pass", (False, False): "true fail"}
+    names = {
+        (True, True): "true pass",
+        (True, False): "false pass",
+        (False, True): "missed pass",
+        (False, False): "true fail",
+    }
     return [
         {"predicted and real": names[c, r], "n": int(((claimed == c) & (real == r)).sum()),
          "share": round(float(((claimed == c) & (real == r)).mean()), 4)}

@@ -82,6 +82,9 @@ def narrate_training(config, problems: list[Problem], pool: SandboxPool) -> tupl
         if is_right and not outputs_match(test.output, execution.stdout):
             raise RuntimeError(f"{problem.id}: the reference program and the generator disagree on {test.input!r}")
         narration = narrate(execution.trace, style=config.tasks.style)
+        if not outputs_match(execution.stdout, narration.output, "exact"):
+            statuses["output not fully traced"] += 1
+            continue
         rows.append(
             {"problem": problem.id, "source": source, "stdin": test.input, "text": narration.text,
              "output": narration.output, "is_right": is_right}

@@ -106,7 +106,9 @@ def make_update(model: Transformer, tx, knobs, target: TrainState, mesh: Mesh) -
             out_shardings=(shardings.params, whole),
             donate_argnums=(1,),
         ),
-        jax.jit(apply, in_shardings=(shardings, shardings.params), out_shardings=(shardings, whole), donate_argnums=(0,)),
+        jax.jit(
+            apply, in_shardings=(shardings, shardings.params), out_shardings=(shardings, whole), donate_argnums=(0,)
+        ),
         jax.jit(score, in_shardings=(shardings.params, rows), out_shardings=rows),
     )
 
@@ -158,7 +160,7 @@ def sample_groups(
 ) -> tuple[list[Group], dict]:
     """Samples a group a prompt and collects the outcomes, in prompt order; times in seconds."""
     requests = [
-        Request(p.tokens, n=knobs.group_size, max_new_tokens=knobs.max_new_tokens, temperature=knobs.temperature, seed=s)
+        Request(p.tokens, knobs.group_size, knobs.max_new_tokens, knobs.temperature, seed=s)
         for p, s in zip(prompts, seeds, strict=True)
     ]
     started = time.monotonic()
@@ -194,7 +196,8 @@ def train(
     else:
         state, step = found[0], found[1]["step"]
     accumulate, apply, old_logprobs = make_update(model, tx, knobs, target, mesh)
-    zeros = jax.jit(lambda p: jax.tree.map(jnp.zeros_like, p), out_shardings=jax.tree.map(lambda t: t.sharding, target.params))
+    of_params = jax.tree.map(lambda t: t.sharding, target.params)
+    zeros = jax.jit(lambda p: jax.tree.map(jnp.zeros_like, p), out_shardings=of_params)
     place = batch_sharding(mesh)
     while step < knobs.steps:
         engine.load(state.params, step)

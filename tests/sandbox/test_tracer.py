@@ -513,7 +513,8 @@ OWN_STREAMS = {
         "a\n\n",
     ),
     "copied": (
-        "import sys, io\nreal, sys.stdout = sys.stdout, io.StringIO()\nprint('a')\nreal.write(sys.stdout.getvalue())\n",
+        "import sys, io\nreal, sys.stdout = sys.stdout, io.StringIO()\n"
+        "print('a')\nreal.write(sys.stdout.getvalue())\n",
         "a\n",
     ),
     "wrapped": (
@@ -521,7 +522,10 @@ OWN_STREAMS = {
         "",
     ),
     "builtins.print": ("import builtins\nold = print\nbuiltins.print = lambda *a: old('>', *a)\nprint(1)\n", "> 1\n"),
-    "own print": ("old = print\ndef print(*a): old('>', *a)\nprint(1)\ninput = lambda: '7'\nprint(input())\n", "> 1\n> 7\n"),
+    "own print": (
+        "old = print\ndef print(*a): old('>', *a)\nprint(1)\ninput = lambda: '7'\nprint(input())\n",
+        "> 1\n> 7\n",
+    ),
 }
 
 

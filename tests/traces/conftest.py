@@ -1,47 +1,5 @@
-"""Traces made in this process, without the sandbox: for programs that the tests themselves wrote."""
-
-import builtins
-import dataclasses
-import io
-import sys
-import types
-
 import pytest
-
-from selfexec_jax.sandbox.tracer import Tracer
-from selfexec_jax.sandbox.types import Event, Trace, TraceBudget
-
-
-@dataclasses.dataclass
-class Traced:
-    trace: Trace
-    stdout: str
-    value: object
-    error: BaseException | None
-
-
-def run_traced(source, stdin="", call=None, budget=None) -> Traced:
-    tracer = Tracer(source, dataclasses.asdict(budget or TraceBudget()))
-    code = tracer.compile("<program>")
-    module = types.ModuleType("__main__")
-    before = sys.stdin, sys.stdout
-    sys.stdin, sys.stdout = io.StringIO(stdin), io.StringIO()
-    out, value, error = sys.stdout, None, None
-    vars(builtins).update(tracer.names())
-    try:
-        with tracer:
-            exec(code, vars(module))
-            value = tracer.call(call, vars(module)) if call else None
-    except Exception as raised:
-        error = raised
-    finally:
-        sys.stdin, sys.stdout = before
-        for name in tracer.names():
-            delattr(builtins, name)
-    result = tracer.result()
-    assert not result["tampered"]
-    trace = Trace(source, tuple(Event(*event) for event in result["events"]), result["stop"])
-    return Traced(trace, out.getvalue(), value, error)
+from harness import run_traced
 
 
 @pytest.fixture(scope="session")

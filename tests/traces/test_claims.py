@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from conftest import run_traced
+from harness import run_traced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from programs import programs

@@ -4,7 +4,7 @@ import ast
 import builtins
 
 import pytest
-from conftest import run_traced
+from harness import run_traced
 from hypothesis import HealthCheck, given, settings
 from programs import programs
 

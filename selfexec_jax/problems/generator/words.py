@@ -14,7 +14,7 @@ _KEEP = (
          lambda x, c, d: x not in set("aeiou")),
     Part("keep", "before", ("the letters before {c} in the alphabet",), "{x} < '{c}'",
          lambda x, c, d: ord(x) < ord(c), tuple((c, None) for c in "dhm")),
-    Part("keep", "not", ("the letters other than {c}",), "{x} != '{c}'", lambda x, c, d: not x == c,
+    Part("keep", "not", ("the letters other than {c}",), "{x} != '{c}'", lambda x, c, d: x != c,
          tuple((c, None) for c in "aes")),
     Part("keep", "all", ("all letters",), "", lambda x, c, d: True),
 )

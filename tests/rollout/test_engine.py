@@ -1,0 +1,212 @@
+"""Continuous batching must not show in any answer: not in tokens, not in log-probabilities, not in endings."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from selfexec_jax.rollout import Engine, Request
+from selfexec_jax.train.losses import token_logprobs
+
+CACHE = 64
+
+
+@pytest.fixture(scope="module")
+def new_engine(tiny, letters):
+    def make(**options):
+        options = {"slots": 6, "devices": jax.devices()[:1], "prefill_rows": 3, "steps_per_dispatch": 4} | options
+        return Engine(tiny[0], letters, cache_length=CACHE, prompt_buckets=(16,), **options)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def engine(new_engine, tiny):
+    return new_engine().load(tiny[1], 0)
+
+
+@pytest.fixture(scope="module")
+def full(tiny, forward):
+    """Logits of the trainer's forward for a sequence, compiled once by padding."""
+
+    def logits(tokens):
+        row = jnp.zeros((1, CACHE), jnp.int32).at[0, : len(tokens)].set(jnp.array(tokens))
+        return forward(tiny[1], row, jnp.arange(CACHE)[None], jnp.ones((1, CACHE), jnp.int32))[:, : len(tokens)]
+
+    return logits
+
+
+def prompt(n, seed=0):
+    return tuple(np.random.default_rng((n, seed)).integers(2, 64, n).tolist())
+
+
+MIXED = [
+    Request(prompt(5), n=3, max_new_tokens=20, seed=11),
+    Request(prompt(14), n=1, max_new_tokens=30, temperature=0.0),
+    Request(prompt(20), n=4, max_new_tokens=9, temperature=0.6, seed=1 << 40),
+    Request(prompt(3), n=2, max_new_tokens=25, top_p=0.8, seed=3),
+    Request(prompt(5), n=2, max_new_tokens=12, temperature=1.4, top_k=5, seed=4),
+    Request(prompt(1), n=1, max_new_tokens=40, seed=5),
+]
+
+
+@pytest.fixture(scope="module")
+def together(engine):
+    return engine.generate(MIXED)  # 13 samples over 6 slots
+
+
+def same(a, b):
+    assert [(s.prompt_tokens, s.tokens, s.text, s.finish_reason) for s in a] == [
+        (s.prompt_tokens, s.tokens, s.text, s.finish_reason) for s in b
+    ]
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_allclose(x.logprobs, y.logprobs, atol=1e-5)
+
+
+def test_order_and_number_of_samples(together):
+    assert [len(samples) for samples in together] == [r.n for r in MIXED]
+    for request, samples in zip(MIXED, together, strict=True):
+        assert {s.prompt_tokens for s in samples} == {request.prompt_tokens}
+        assert all(len(s.tokens) == len(s.logprobs) <= request.max_new_tokens for s in samples)
+    assert len({s.tokens for s in together[0]}) == 3  # the samples of a request differ
+
+
+def test_answers_do_not_depend_on_the_rest_of_the_batch(engine, together):
+    for request, samples in zip(MIXED, together, strict=True):
+        same(engine.generate([request])[0], samples)
+    backwards = engine.generate(MIXED[::-1])[::-1]
+    for a, b in zip(backwards, together, strict=True):
+        same(a, b)
+
+
+def test_answers_do_not_depend_on_lanes_and_dispatches(new_engine, tiny, together):
+    device = jax.devices()[0]
+    other = new_engine(slots=4, devices=[device, device], steps_per_dispatch=7, prefill_rows=1).load(tiny[1], 0)
+    for a, b in zip(other.generate(MIXED), together, strict=True):
+        same(a, b)
+
+
+def test_sample_j_depends_on_the_seed_and_j_alone(engine, together):
+    request = MIXED[0]
+    more = engine.generate([Request(request.prompt_tokens, n=7, max_new_tokens=20, seed=11)])[0]
+    same(more[:3], together[0])
+    other = engine.generate([Request(request.prompt_tokens, n=3, max_new_tokens=20, seed=12)])[0]
+    assert not {s.tokens for s in other} & {s.tokens for s in together[0]}
+
+
+def test_logprobs_are_the_trainers_at_the_same_temperature(together, full):
+    gaps = []
+    for request, samples in zip(MIXED, together, strict=True):
+        for s in samples:
+            tokens = s.prompt_tokens + s.tokens
+            expected = token_logprobs(full(tokens), jnp.array([tokens]), request.temperature or 1.0)
+            gaps.append(np.abs(np.asarray(expected)[0, len(s.prompt_tokens) :] - s.logprobs))
+    gaps = np.concatenate(gaps)
+    assert gaps.mean() < 1e-5 and gaps.max() < 1e-3
+
+
+def test_temperature_zero_is_the_argmax_of_the_full_forward(together, full):
+    (answer,) = together[1]
+    tokens = answer.prompt_tokens + answer.tokens
+    best = np.asarray(full(tokens)[0].argmax(-1))
+    assert best[len(answer.prompt_tokens) - 1 : -1].tolist() == list(answer.tokens)
+
+
+@pytest.fixture(scope="module")
+def many(engine):
+    return engine.generate([Request(prompt(6), n=40, max_new_tokens=30, temperature=1.2, seed=9)])[0]
+
+
+def test_an_answer_ends_at_the_end_mark_or_at_its_limit(many, letters):
+    reasons = {s.finish_reason for s in many}
+    assert reasons == {"stop", "length"}  # else the model is unsuited to this test
+    for s in many:
+        assert letters.end_id not in s.tokens[:-1]
+        assert (s.tokens[-1] == letters.end_id) == (s.finish_reason == "stop")
+        assert s.finish_reason == "stop" or len(s.tokens) == 30
+        assert s.text == letters.decode(s.tokens)
+
+
+def test_a_stop_string_ends_an_answer_wherever_it_falls_in_a_dispatch(engine, many, letters):
+    ended = next(s for s in many if s.finish_reason == "stop" and len(s.tokens) % 4 not in (0, 1) and len(s.text) > 5)
+    cut = next(s for s in many if s.finish_reason == "length")
+    # Also when the end mark comes right behind it in the same dispatch.
+    for s, stop in ((ended, ended.text[-3:]), (cut, cut.text[9:11]), (cut, cut.text[2:4])):
+        request = Request(prompt(6), n=40, max_new_tokens=30, temperature=1.2, seed=9, stop=("no such text", stop))
+        answer = engine.generate([request])[0][many.index(s)]
+        n = s.text.index(stop) + len(stop)
+        assert (answer.text, answer.tokens, answer.finish_reason) == (s.text[:n], s.tokens[:n], "stop")
+        assert len(answer.logprobs) == n
+
+
+@pytest.mark.parametrize(
+    ("request_", "named"),
+    [
+        (Request(prompt(60), max_new_tokens=5), "request 1.*60.*5.*cache_length=64"),
+        (Request((), max_new_tokens=5), "request 1.*prompt"),
+        (Request(prompt(3), max_new_tokens=0), "request 1.*max_new_tokens"),
+        (Request(prompt(3), n=0), "request 1"),
+    ],
+)
+def test_an_impossible_request_is_refused_before_anything_is_decoded(engine, request_, named):
+    before = engine.dispatches
+    with pytest.raises(ValueError, match=named):
+        engine.generate([Request(prompt(3), max_new_tokens=4), request_])
+    assert engine.dispatches == before
+
+
+def test_a_request_may_fill_the_cache_to_the_last_token(engine):
+    prompts = prompt(50)
+    (found,) = engine.generate([Request(prompts, n=8, max_new_tokens=CACHE - 50, seed=2)])
+    short = engine.generate([Request(prompts, n=8, max_new_tokens=6, seed=2)])[0]
+    assert max(len(s.tokens) for s in found) == CACHE - 50
+    assert [s.tokens[:6] for s in found] == [s.tokens for s in short]
+
+
+def test_stream_gives_samples_as_they_finish_and_can_be_abandoned(engine, together):
+    slow, fast = Request(prompt(6), max_new_tokens=50, temperature=0.0), Request(prompt(7), n=2, max_new_tokens=2)
+    order = [i for i, _ in engine.stream([slow, fast])]
+    assert order == [1, 1, 0]
+    stream = engine.stream([slow, fast])
+    assert next(stream)[0] == 1
+    stream.close()
+    dispatches = engine.dispatches
+    for a, b in zip(engine.generate(MIXED), together, strict=True):
+        same(a, b)
+    assert engine.dispatches - dispatches < 40  # nothing of the abandoned stream was decoded on
+
+
+def test_a_cancelled_request_comes_back_early_and_leaves_the_others_alone(engine):
+    slow, fast = Request(prompt(6), max_new_tokens=50, temperature=0.0), Request(prompt(7), max_new_tokens=2)
+    other = Request(prompt(8), max_new_tokens=30, temperature=0.0)
+    alone = engine.generate([slow])[0][0]
+    assert len(alone.tokens) > 20
+    found = {}
+    for i, s in engine.stream([slow, fast, other]):
+        found[i] = s
+        if i == 1:
+            engine.cancel(0)
+    assert found[0].finish_reason == "cancelled"
+    assert 0 < len(found[0].tokens) < 20 and found[0].tokens == alone.tokens[: len(found[0].tokens)]
+    same([found[2]], engine.generate([other])[0])
+    same(engine.generate([slow])[0], [alone])  # a cancellation does not outlive its stream
+
+
+def test_new_weights_change_answers_and_version_without_compiling(new_engine, tiny):
+    engine = new_engine()
+    with pytest.raises(ValueError, match="load"):
+        engine.generate(MIXED[:1])
+    params = tiny[1]
+    before = engine.load(params, 3).generate(MIXED)
+    jitted = (engine._prefill, engine._insert, engine._decode)
+    sizes = [f._cache_size() for f in jitted]
+    after = engine.load(params | {"q": -params["q"]}, 4).generate(MIXED)
+    assert [f._cache_size() for f in jitted] == sizes
+    assert {s.params_version for samples in before for s in samples} == {3}
+    assert {s.params_version for samples in after for s in samples} == {4}
+    assert [s.tokens for s in after[0]] != [s.tokens for s in before[0]]
+
+
+def test_slots_must_divide_over_the_devices(new_engine):
+    with pytest.raises(ValueError, match="slots=5"):
+        new_engine(slots=5, devices=jax.devices()[:1] * 2)

@@ -1,0 +1,220 @@
+"""The whole pipeline at a hundredth of its size, killed and resumed, and what it says to bad input."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = [
+    "--config=configs/tiny.py",
+    "--config.problems.n_train=40",
+    "--config.problems.n_heldout=6",
+    "--config.problems.n_unseen=3",
+    "--config.problems.real_data=/nowhere",
+    "--config.text.vocab_size=400",
+    "--config.model.d_model=32",
+    "--config.model.n_layers=1",
+    "--config.model.head_dim=16",
+    "--config.model.d_ff=32",
+    "--config.sft.steps=12",
+    "--config.sft.batch_rows=4",
+    "--config.sft.checkpoint_every=4",
+    "--config.sft.log_every=1",
+    "--config.rl.steps=4",
+    "--config.rl.prompts=6",
+    "--config.rl.group_size=4",
+    "--config.rl.problems=6",
+    "--config.rl.own_programs=2",
+    "--config.rl.max_new_tokens=48",
+    "--config.rl.checkpoint_every=2",
+    "--config.rl.micro_rows=4",
+    "--config.rl.reward_wrong=-0.5",
+    "--config.rollout.slots=8",
+    "--config.rollout.prompt_buckets=(128,256)",
+    "--config.eval.candidates=2",
+    "--config.eval.max_new_tokens=48",
+    "--config.eval.max_fixes=1",
+    "--config.eval.bootstrap=200",
+]
+
+
+def command(workdir, *extra, config=SMALL):
+    return [sys.executable, "-m", "selfexec_jax.main", *config, f"--workdir={workdir}", *extra]
+
+
+def run(workdir, *extra, config=SMALL, check=True):
+    environment = os.environ | {"SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        command(workdir, *extra, config=config), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500
+    )
+    if check:
+        assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def final_params(workdir, stage):
+    """Every array of the newest checkpoint of a stage, by name."""
+    import orbax.checkpoint as ocp
+
+    step = max(int(p.name) for p in (Path(workdir) / "checkpoints" / stage).iterdir() if p.name.isdigit())
+    path = (Path(workdir) / "checkpoints" / stage / str(step) / "state").resolve()
+    tree = ocp.StandardCheckpointer().restore(path)
+    import jax
+
+    return step, {jax.tree_util.keystr(k): np.asarray(v) for k, v in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def assert_same(a, b):
+    assert a[0] == b[0]
+    assert a[1].keys() == b[1].keys()
+    for name in a[1]:
+        np.testing.assert_array_equal(a[1][name], b[1][name], err_msg=name)
+
+
+def lines(workdir, stage):
+    path = Path(workdir) / "metrics.jsonl"
+    if not path.exists():
+        return []
+    found = []
+    for text in path.read_text().splitlines():
+        try:
+            found.append(json.loads(text))
+        except json.JSONDecodeError:
+            continue
+    return [m["step"] for m in found if m["stage"] == stage]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """One undisturbed run of every stage."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    run(workdir)
+    return workdir
+
+
+def copy_of(whole, tmp_path, *, without):
+    """The run as if the stages in `without` had not been run."""
+    target = tmp_path / "copy"
+    shutil.copytree(whole, target)
+    for stage in without:
+        (target / "done" / f"{stage}.json").unlink(missing_ok=True)
+        shutil.rmtree(target / "checkpoints" / stage, ignore_errors=True)
+    (target / "metrics.jsonl").unlink()
+    (target / "data" / "own_programs.jsonl.gz").unlink(missing_ok=True)
+    return target
+
+
+def killed_then_resumed(workdir, stage, after):
+    """Starts the run, kills it -9 once `stage` has logged step `after`, and runs it to its end."""
+    environment = os.environ | {"SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu"}
+    process = subprocess.Popen(
+        command(workdir), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(step >= after for step in lines(workdir, stage)):
+            break
+        time.sleep(0.005)
+    assert process.poll() is None, "the run ended before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (workdir / "done" / f"{stage}.json").exists()
+    run(workdir)
+
+
+def test_every_stage_leaves_its_files(whole):
+    report = json.loads((whole / "report.json").read_text())
+    for name in ("output_prediction_sft", "output_prediction_rl", "pass_at_1", "pass_at_2", "random_at_2",
+                 "short1_at_2", "best_at_2_simulated", "best_at_2_executed", "single_turn", "self_rlef",
+                 "self_rlef_executed", "fixed", "broken"):  # fmt: skip
+        figure = report["results"][name]
+        assert set(figure) == {"value", "low", "high", "n", "tokens"}
+        assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
+    for name in ("output_prediction_rl_over_sft", "best_at_2_simulated_over_pass_at_1", "simulation_gap_at_2",
+                 "self_rlef_over_single_turn", "fixed_over_broken"):  # fmt: skip
+        assert set(report["comparisons"][name]) == {"value", "low", "high", "n"}
+    for file in ("config.json", "metrics.jsonl", "report.md", "report.html", "samples/step-4.host-0.jsonl.gz"):
+        assert (whole / file).is_file(), file
+    assert list((whole / "events").rglob("events*"))
+
+
+def test_nothing_is_executed_before_the_choice(whole):
+    report = json.loads((whole / "report.json").read_text())
+    assert report["meta"]["counts"]["candidate_runs_before_choice"] == 0
+
+
+def test_a_second_call_has_nothing_to_do(whole):
+    before = (whole / "report.json").stat().st_mtime_ns
+    assert "done before" in run(whole).stderr
+    assert (whole / "report.json").stat().st_mtime_ns == before
+
+
+def test_two_undisturbed_runs_agree(whole, tmp_path):
+    other = copy_of(whole, tmp_path, without=("sft", "rl", "eval", "report"))
+    run(other)
+    assert_same(final_params(whole, "sft"), final_params(other, "sft"))
+    assert_same(final_params(whole, "rl"), final_params(other, "rl"))
+    assert (whole / "data" / "eval.json").read_bytes() == (other / "data" / "eval.json").read_bytes()
+
+
+@pytest.mark.parametrize("after", [1, 6])
+def test_sft_killed_and_resumed_equals_the_undisturbed_run(whole, tmp_path, after):
+    other = copy_of(whole, tmp_path, without=("sft", "rl", "eval", "report"))
+    killed_then_resumed(other, "sft", after)
+    assert_same(final_params(whole, "sft"), final_params(other, "sft"))
+
+
+def test_rl_killed_and_resumed_equals_the_undisturbed_run(whole, tmp_path):
+    other = copy_of(whole, tmp_path, without=("rl", "eval", "report"))
+    killed_then_resumed(other, "rl", 3)
+    assert_same(final_params(whole, "rl"), final_params(other, "rl"))
+
+
+def one_line(done):
+    assert done.returncode == 2, done.stderr[-2000:]
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: "), done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    return last
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        (["--config.rl.grop_size=4"], "grop_size"),
+        (["--config=configs/tiny.py:no_such_row"], "no_such_row"),
+        (["--config.stages=problems,dance"], "dance"),
+        (["--config.problems.n_heldout=1000000", "--config.stages=problems"], "n_heldout"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, extra, says):
+    assert says in one_line(run(tmp_path / "run", *extra, check=False))
+
+
+def test_unwritable_workdir_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "file" in one_line(run(tmp_path / "file" / "run", check=False))
+
+
+def test_another_config_in_the_same_workdir_is_one_line(whole):
+    assert "sft.steps" in one_line(run(whole, "--config.sft.steps=13", check=False))
+
+
+def test_checkpoint_of_another_model_is_one_line(whole, tmp_path):
+    extra = ["--config.stages=eval", f"--config.init_from={whole}", "--config.model.d_model=48"]
+    assert "not a checkpoint of this model" in one_line(run(tmp_path / "run", *extra, check=False))
+
+
+def test_somebody_elses_checkpoint_is_evaluated(whole, tmp_path):
+    shutil.copytree(whole / "data", tmp_path / "run" / "data")
+    run(tmp_path / "run", "--config.stages=eval,report", f"--config.init_from={whole}")
+    assert (tmp_path / "run" / "report.json").is_file()
