@@ -25,8 +25,9 @@ def get_config() -> ConfigDict:
     c.problems.open_share = 0.3  # of the statements leave one part to the examples (at most a third)
     c.problems.n_public = 3  # tests that the solver sees (paper: 1 to 4)
     c.problems.n_private = 10  # tests that decide
-    c.problems.public_size = (3, 5)  # numbers in a public test's input, from and to
-    c.problems.private_size = (2, 7)  # the same for private tests
+    c.problems.public_size = (3, 4)  # numbers in a public test's input, from and to
+    c.problems.private_size = (2, 6)  # the same for private tests
+    c.problems.largest_number = 30  # in an input; negative ones go to a third of it
     c.problems.n_solutions = 2  # differently written reference programs a problem
     c.problems.n_wrong = 2  # near misses a problem
     c.problems.real_data = "../shared/data"  # where real data is looked for; SELFEXEC_DATA overrides it
@@ -55,7 +56,7 @@ def get_config() -> ConfigDict:
     c.model.d_ff = 384
     c.model.rope_base = 10_000.0
     c.model.norm_eps = 1e-6
-    c.model.query_block = 128  # queries a block of training attention
+    c.model.query_block = 64  # queries a block of training attention
     c.model.scan_layers = False  # scan and rematerialise layers (deep models)
     c.model.compute_dtype = "float32"  # of activations; parameters and optimizer stay float32
 
@@ -70,7 +71,7 @@ def get_config() -> ConfigDict:
     c.sft.row_tokens = 256  # tokens a packed row
     c.sft.mix = ConfigDict({"predict": 0.5, "solve": 0.3, "fix": 0.2})  # share of examples drawn
     c.sft.narrated_tests = 3  # traced runs of a right program a training problem
-    c.sft.narrated_size = 5  # longest input, in numbers, that is narrated; longer ones are left to RL
+    c.sft.narrated_size = 4  # longest input, in numbers, that is narrated; longer ones are left to RL
     c.sft.optimizer = "adamw"  # adamw | muon (on the layers' matrices, AdamW on the rest)
     c.sft.learning_rate = 2e-3  # peak, of AdamW
     c.sft.matrix_learning_rate = 0.02  # peak, of Muon
@@ -103,7 +104,7 @@ def get_config() -> ConfigDict:
     c.rl.reward_wrong = -1.0  # wrong, unreadable or truncated (paper)
     c.rl.problems = 600  # training problems whose programs, the model's own among them, RL works on
     c.rl.own_programs = 4  # sampled once a problem, before RL: to simulate and to fix
-    c.rl.long_size = 6  # least numbers in an input that RL predicts on (SFT narrated up to narrated_size)
+    c.rl.long_size = 5  # least numbers in an input that RL predicts on (SFT narrated up to narrated_size)
     c.rl.row_tokens = 448  # tokens a packed row of the update; at least the longest prompt and answer
     c.rl.micro_rows = 16  # packed rows a micro-batch
     c.rl.checkpoint_every = 10  # updates

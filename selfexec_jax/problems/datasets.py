@@ -37,6 +37,13 @@ def _text(row: dict, field: str) -> str:
     return value
 
 
+def _texts(row: dict, field: str) -> tuple[str, ...]:
+    values = row.get(field, [])
+    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        raise KeyError(f"{field} (a list of texts)")
+    return tuple(values)
+
+
 def _own(row: dict) -> Problem:
     known = {f.name for f in dataclasses.fields(Problem)}
     extra = sorted(set(row) - known)
@@ -46,7 +53,14 @@ def _own(row: dict) -> Problem:
     for name in ("public_tests", "private_tests"):
         fields[name] = _tests(row.get(name, []), name)
     for name in ("solutions", "wrong_solutions", "tags"):
-        fields[name] = tuple(row.get(name, ()))
+        fields[name] = _texts(row, name)
+    for name in ("time_limit_s", "memory_limit_mb"):
+        if type(row.get(name, 1)) not in (int, float):
+            raise KeyError(f"{name} (a number)")
+    if row.get("kind", "stdio") not in ("stdio", "call"):
+        raise KeyError("kind (stdio or call)")
+    if row.get("kind") == "call":
+        _text(row, "entry_point")
     return Problem(**fields)
 
 

@@ -6,14 +6,13 @@ import collections
 import dataclasses
 import random
 
-from tqdm import tqdm
-
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import outputs_match
 from selfexec_jax.problems.datasets import NAMES, data_dir, load_problems, save_problems
 from selfexec_jax.problems.generator import generate
 from selfexec_jax.problems.judge import judge
 from selfexec_jax.sandbox import Limits, Run, SandboxPool, TraceBudget
+from selfexec_jax.stages.progress import progress
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import fix, solve
 from selfexec_jax.text import train_tokenizer
@@ -55,7 +54,7 @@ def run(config, workdir: Workdir) -> dict:
 def check_references(problems: list[Problem], pool: SandboxPool) -> None:
     """Runs every evaluation problem's reference program on all its tests; a wrong one is an error."""
     futures = [judge(p.solutions[0], p, p.public_tests + p.private_tests, pool) for p in problems]
-    for problem, future in zip(problems, tqdm(futures, "checking references", leave=False), strict=True):
+    for problem, future in zip(problems, progress(futures, "checking references"), strict=True):
         if future.result().status != "passed":
             raise RuntimeError(f"{problem.id}: the reference program and the generator disagree")
 
@@ -72,9 +71,7 @@ def narrate_training(config, problems: list[Problem], pool: SandboxPool) -> tupl
         jobs += [(problem, problem.wrong_solutions[0], test, False) for test in problem.public_tests]
     futures = [pool.submit(Run(source, test.input, trace=TraceBudget())) for _, source, test, _ in jobs]
     rows, statuses = [], collections.Counter()
-    for (problem, source, test, is_right), future in zip(
-        jobs, tqdm(futures, "narrating", leave=False, mininterval=1), strict=True
-    ):
+    for (problem, source, test, is_right), future in zip(jobs, progress(futures, "narrating"), strict=True):
         execution = future.result()
         statuses[execution.status] += 1
         if execution.status != "ok":
@@ -113,7 +110,7 @@ def narrate_real(config, pool: SandboxPool) -> dict:
             )
         counts = collections.Counter()
         futures = [pool.submit(r) for r in runs]
-        for future in tqdm(futures, f"narrating {name}", leave=False, mininterval=1):
+        for future in progress(futures, f"narrating {name}"):
             execution = future.result()
             status = execution.status
             if execution.trace is not None and status == "ok":

@@ -7,6 +7,7 @@ import logging
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.stages import model as models
+from selfexec_jax.stages.progress import time_left
 from selfexec_jax.stages.workdir import Metrics, Workdir
 from selfexec_jax.tasks import fix, predict, solve
 from selfexec_jax.text import SentencePieceTokenizer
@@ -31,7 +32,9 @@ def run(config, workdir: Workdir) -> dict:
 
     def write(step: int, values: dict) -> None:
         metrics.write(step, values)
-        log.info("sft %d/%d  loss %.4f  %.0f tokens/s", step, config.sft.steps, values["loss"], values["tokens_per_s"])
+        left = time_left(step, config.sft.steps, values["seconds"] / config.sft.log_every)
+        log.info("sft %d/%d  loss %.4f  %.0f tokens/s  %s", step, config.sft.steps, values["loss"],
+                 values["tokens_per_s"], left)  # fmt: skip
 
     sft.train(config.sft, loaded.model, batches, loaded.mesh, config.seed, workdir.checkpoints / "sft", write)
     metrics.close()

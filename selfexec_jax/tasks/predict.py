@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
 
@@ -73,21 +74,31 @@ def unescape(text: str) -> str:
 
 def extract(answer: str, kind: str = "stdio") -> str | None:
     """The output that an answer claims, in either template, or None. The last claim counts."""
-    lines = answer.rstrip().splitlines()
-    if lines and lines[-1].startswith("=>"):
+    lines = answer.rstrip().split("\n")  # not splitlines: an output may hold the other line breaks
+    if lines[-1].startswith("=>"):
         return unescape(lines[-1][2:])
     if kind == "stdio":
         found = re.findall(r"<output>(.*?)</output>", answer, re.DOTALL)
         return unescape(found[-1].strip("\n")) if found else None
-    if lines and lines[-1].startswith("assert ") and " == " in lines[-1]:
-        return lines[-1].rsplit(" == ", 1)[1]
-    return None
+    return _asserted(lines[-1]) if lines[-1].startswith("assert ") and " == " in lines[-1] else None
+
+
+def _asserted(line: str) -> str:
+    """The right side of `assert call == value`, read as syntax since either side may hold " == " in a string."""
+    try:
+        test = ast.parse(line).body[0].test
+        if isinstance(test, ast.Compare) and len(test.ops) == 1:
+            return ast.get_source_segment(line, test.comparators[0])
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        pass
+    return line.rsplit(" == ", 1)[1]
 
 
 def grade(answer: str, expected: str, kind: str = "call", finish_reason: str = "stop") -> Grade:
     """Grades an answer by the output it claims; nothing of it is ever executed.
 
-    An answer that ran into its token limit is `truncated`, whatever it says.
+    An answer that ran into its token limit is `truncated`, whatever it says. Raises ValueError when the
+    expected value of a call is not a literal.
     """
     if finish_reason == "length":
         return Grade("truncated")
@@ -97,6 +108,7 @@ def grade(answer: str, expected: str, kind: str = "call", finish_reason: str = "
     if kind == "stdio":
         return Grade("ok" if outputs_match(expected, prediction) else "wrong", prediction)
     try:
-        return Grade("ok" if literals_match(expected, prediction) else "wrong", prediction)
+        literals_match(prediction, prediction)  # raises for what is no literal
     except ValueError:
         return Grade("not_literal", prediction)
+    return Grade("ok" if literals_match(expected, prediction) else "wrong", prediction)

@@ -16,10 +16,6 @@ def with_options(model, **changes):
     return Transformer(dataclasses.replace(model.cfg, **changes))
 
 
-def apply(model, params, *inputs):
-    return jax.jit(model.apply)({"params": params}, *map(jnp.asarray, inputs))
-
-
 def slow_attention(q, k, v, mask):
     """Loops over rows, heads and queries in float64."""
     B, N, L, H = q.shape
@@ -83,33 +79,38 @@ def test_causal_attention_against_loops_in_segments(block):
 
 # Token 63 is in no input, so that the gradient of its logit reaches the (tied) embedding rows of the
 # inputs through the inputs alone.
-def gradients_of_logits(model, params, tokens, positions, segments, at):
-    def picked(embed, positions):
-        return model.apply({"params": params | {"embed": embed}}, tokens, positions, segments)[0, :, 63]
+@pytest.fixture(scope="module")
+def dependence(tiny):
+    """(positions, segments) -> how strongly the logit at each token (row) depends on each input (column)."""
+    model, params = tiny
+    tokens = jnp.arange(10, 21)[None]
 
-    embed, position = jax.jit(jax.jacrev(picked, argnums=(0, 1)))(params["embed"], positions.astype(jnp.float32))
-    return np.abs(embed[at][:, tokens[0]]).max(-1), np.abs(position[at][:, 0])
+    @jax.jit
+    def jacobians(positions, segments):
+        def picked(embed, positions):
+            return model.apply({"params": params | {"embed": embed}}, tokens, positions, segments)[0, :, 63]
+
+        return jax.jacrev(picked, argnums=(0, 1))(params["embed"], positions)
+
+    def found(positions, segments):
+        embed, position = jacobians(jnp.asarray([positions], jnp.float32), jnp.asarray([segments]))
+        return np.abs(embed[:, tokens[0]]).max(-1), np.abs(position[:, 0])
+
+    return found
 
 
-def test_no_logit_depends_on_later_tokens_or_positions(tiny):
-    L = 12
-    tokens, order = jnp.arange(10, 10 + L)[None], np.arange(L)
-    embed, position = gradients_of_logits(
-        *tiny, tokens, jnp.arange(L)[None], jnp.ones((1, L), jnp.int32), slice(None)
-    )
+def test_no_logit_depends_on_later_tokens_or_positions(dependence):
+    order = np.arange(11)
+    embed, position = dependence(order, np.ones(11, int))
     later = order[None, :] > order[:, None]
     assert (embed[later] == 0).all() and (position[later] == 0).all()
     assert (embed[~later] > 0).all()
     assert (position[1:, 0] > 0).all()
 
 
-def test_nothing_crosses_segments_of_a_packed_row(tiny):
+def test_nothing_crosses_segments_of_a_packed_row(dependence):
     segments = np.array([1, 1, 1, 1, 2, 2, 2, 2, 2, 0, 0])
-    positions = np.array([0, 1, 2, 3, 0, 1, 2, 3, 4, 0, 0])
-    tokens = jnp.arange(20, 31)[None]
-    embed, position = gradients_of_logits(
-        *tiny, tokens, jnp.asarray(positions)[None], jnp.asarray(segments)[None], slice(None)
-    )
+    embed, position = dependence([0, 1, 2, 3, 0, 1, 2, 3, 4, 0, 0], segments)
     crosses = segments[:, None] != segments[None, :]
     assert (embed[crosses] == 0).all() and (position[crosses] == 0).all()
     assert (embed[8, 4:9] > 0).all()  # within the segment everything is seen
@@ -154,11 +155,11 @@ def test_query_blocks_and_scanned_layers_equal_the_plain_forward_and_backward(ti
             np.testing.assert_allclose(other_grads[name], grads[name], atol=1e-5, err_msg=f"{changes} {name}")
 
 
-def test_cached_decoding_equals_the_full_forward_whatever_pads_the_prefill(tiny):
+def test_cached_decoding_equals_the_full_forward_whatever_pads_the_prefill(tiny, forward):
     model, params = tiny
     length, prompts = 20, (4, 7)  # tokens in all; prompts of two rows, prefilled to 8 with padding
     tokens = jnp.asarray(np.random.default_rng(0).integers(2, 64, (2, length)))
-    full = apply(model, params, tokens)
+    full = forward(params, tokens)
     extend = jax.jit(lambda *a: model.apply({"params": params}, *a, method="extend"))
     for pad in (0, 37):
         cache = empty_cache(model.cfg, 2, length)
@@ -176,10 +177,11 @@ def test_cached_decoding_equals_the_full_forward_whatever_pads_the_prefill(tiny)
             position += 1
 
 
-def test_bfloat16_activations_still_give_float32_logits_near_the_exact_ones(tiny):
+def test_bfloat16_activations_still_give_float32_logits_near_the_exact_ones(tiny, forward):
     model, params = tiny
     tokens = np.random.default_rng(0).integers(2, 64, (1, 12))
-    exact, rough = apply(model, params, tokens), apply(with_options(model, compute_dtype="bfloat16"), params, tokens)
+    exact = forward(params, jnp.asarray(tokens))
+    rough = jax.jit(with_options(model, compute_dtype="bfloat16").apply)({"params": params}, tokens)
     assert rough.dtype == jnp.float32
     assert 1e-4 < float(jnp.abs(exact - rough).max()) < 0.3 * float(jnp.abs(exact).max())
 

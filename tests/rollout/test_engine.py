@@ -170,10 +170,9 @@ def test_stream_gives_samples_as_they_finish_and_can_be_abandoned(engine, togeth
     stream = engine.stream([slow, fast])
     assert next(stream)[0] == 1
     stream.close()
-    dispatches = engine.dispatches
+    assert not any(int(lane.state["left"].sum()) for lane in engine._lanes)  # no slot decodes on
     for a, b in zip(engine.generate(MIXED), together, strict=True):
         same(a, b)
-    assert engine.dispatches - dispatches < 40  # nothing of the abandoned stream was decoded on
 
 
 def test_a_cancelled_request_comes_back_early_and_leaves_the_others_alone(engine):

@@ -60,7 +60,7 @@ def _finish(
         for _ in range(200):
             if len(inputs) >= target:
                 break
-            inputs.setdefault(draft.sample_input(rng, rng.randint(*size_range)) + "\n")
+            inputs.setdefault(draft.sample_input(rng, rng.randint(*size_range), knobs.largest_number) + "\n")
         if len(inputs) < target:
             return None
     outputs = [draft.evaluate(draft.choices, text) for text in inputs]

@@ -18,7 +18,7 @@ class Draft:
     statement: str
     render: Callable[[tuple[Choice, ...], random.Random], str]
     evaluate: Callable[[tuple[Choice, ...], str], str]
-    sample_input: Callable[[random.Random, int], str]
+    sample_input: Callable[[random.Random, int, int], str]  # (rng, size, largest number)
     mutate: Callable[[tuple[Choice, ...], random.Random], tuple[Choice, ...]]
     is_open: bool = False
 

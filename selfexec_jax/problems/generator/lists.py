@@ -19,9 +19,16 @@ def read_list(rng: random.Random, name: str) -> str:
     )
 
 
-def sample_numbers(rng: random.Random, size: int) -> str:
-    """`size` integers from -9 to 30, small ones likelier: carries and signs both occur."""
-    return " ".join(str(rng.randint(-9, 9) if rng.random() < 0.4 else rng.randint(0, 30)) for _ in range(size))
+def sample_numbers(rng: random.Random, size: int, largest: int) -> str:
+    """`size` integers up to `largest`: half of them digits, a fifth negative."""
+
+    def number() -> int:
+        kind = rng.random()
+        if kind < 0.5:
+            return rng.randint(0, min(9, largest))
+        return rng.randint(0, largest) if kind < 0.8 else -rng.randint(1, max(largest // 3, 1))
+
+    return " ".join(str(number()) for _ in range(size))
 
 
 def evaluate(choices: tuple[Choice, ...], stdin: str) -> str:

@@ -77,7 +77,7 @@ def digits(rng: random.Random, open_share: float) -> Draft:
     change = change[:1].upper() + change[1:] + "." if change else ""
     statement = sentence("Given a positive integer.", f"Take {which}.", change, choices[2].phrase(rng))
     return Draft("digits", tuple(choices), statement, render, evaluate,
-                 lambda rng, size: str(rng.randint(10 ** (size - 1), 10**size - 1)), mutator(slots), hidden)
+                 lambda rng, size, largest: str(rng.randint(10 ** (size - 1), 10**size - 1)), mutator(slots), hidden)
 
 
 def running(rng: random.Random, open_share: float) -> Draft:
@@ -104,7 +104,7 @@ def running(rng: random.Random, open_share: float) -> Draft:
     phrase = "change it as the examples show" if hidden else choices[1].phrase(rng)
     statement = sentence("Given an integer.", choices[0].phrase(rng), f"{phrase}.", choices[2].phrase(rng))
     return Draft("running", choices, statement, render, evaluate,
-                 lambda rng, size: str(rng.randint(2, 6 * size)), mutator(slots), hidden)
+                 lambda rng, size, largest: str(rng.randint(2, 6 * size)), mutator(slots), hidden)
 
 
 def pairs(rng: random.Random, open_share: float) -> Draft:

@@ -1,0 +1,233 @@
+"""Simulating, ranking and repairing with an engine that gives canned answers and counts what it is asked."""
+
+import subprocess
+import sys
+
+import pytest
+
+from selfexec_jax.problems import Problem, Test
+from selfexec_jax.rollout import Sample
+from selfexec_jax.self_execution import Asking, fix, simulate, verify
+from selfexec_jax.self_execution.fix import simulated_feedback
+from selfexec_jax.self_execution.simulate import request_seed
+from selfexec_jax.tasks import fix as fix_task
+from selfexec_jax.tasks import predict, solve
+
+COMPACT = Asking(template="compact", temperature=0.5, top_p=0.9, max_new_tokens=33)
+ADD = Problem(
+    "add", "Add.", public_tests=(Test("1 2\n", "3\n"), Test("4 5\n", "9\n")), private_tests=(Test("1 1\n", "777\n"),)
+)
+TWICE = Problem("twice", "Double.", kind="call", entry_point="twice", public_tests=(Test("[1]", "[2, 2]"),))
+
+
+class Characters:
+    """A token a character, so that a prompt can be read back from a request."""
+
+    def encode_prompt(self, messages):
+        return [ord(c) for c in messages[0]["content"]]
+
+
+class CannedEngine:
+    """Answers each prompt by `answers(prompt, j)`: a text, or (text, finish_reason). A token a character."""
+
+    def __init__(self, answers):
+        self.answers, self.batches = answers, []
+
+    def generate(self, requests):
+        self.batches.append(list(requests))
+        return [[self._sample(r, j) for j in range(r.n)] for r in requests]
+
+    def _sample(self, request, j):
+        found = self.answers("".join(map(chr, request.prompt_tokens)), j)
+        text, reason = found if isinstance(found, tuple) else (found, "stop")
+        return Sample(request.prompt_tokens, (2,) * len(text), (0.0,) * len(text), text, reason, 0)
+
+    @property
+    def asked(self):
+        return ["".join(map(chr, r.prompt_tokens)) for batch in self.batches for r in batch]
+
+
+def asked_to_run(source, given, kind="stdio"):
+    return predict.render(source, given, "compact", kind)[0]["content"]
+
+
+# ---- simulate --------------------------------------------------------------------------------------------
+def test_equal_cases_are_simulated_once_and_answers_keep_their_places():
+    engine = CannedEngine(lambda prompt, j: f"=>{prompt.splitlines()[1]}{j}")
+    cases = [("a", "1"), ("b", "1"), ("a", "1"), ("a", "2")]
+    found = simulate(engine, Characters(), cases, 2, 0, COMPACT)
+    assert engine.asked == [asked_to_run(*case) for case in (cases[0], cases[1], cases[3])]
+    assert [[p.output for p in cell] for cell in found] == [["a0", "a1"], ["b0", "b1"], ["a0", "a1"], ["a0", "a1"]]
+    assert [p.n_tokens for p in found[0]] == [4, 4]
+    for request in engine.batches[0]:
+        assert (request.n, request.temperature, request.top_p, request.max_new_tokens) == (2, 0.5, 0.9, 33)
+
+
+def test_a_request_keeps_its_seed_wherever_it_stands():
+    seeds = []
+    for cases, seed in (([("a", "1"), ("b", "2")], 0), ([("b", "2"), ("a", "1")], 0), ([("a", "1"), ("b", "2")], 1)):
+        engine = CannedEngine(lambda prompt, j: "=>")
+        simulate(engine, Characters(), cases, 1, seed, COMPACT)
+        seeds.append({case: r.seed for case, r in zip(cases, engine.batches[0], strict=True)})
+    assert seeds[0] == seeds[1]
+    assert len({*seeds[0].values(), *seeds[2].values()}) == 4
+    assert request_seed(0, "ab", "c") != request_seed(0, "a", "bc")
+    assert 0 <= request_seed(0, "x") < 1 << 48
+
+
+def test_no_claim_and_a_cut_answer_predict_nothing():
+    answers = {"a": "who knows", "b": ("=>3", "length"), "c": "x is 3.\n=>3\\n4"}
+    engine = CannedEngine(lambda prompt, j: answers[prompt.splitlines()[1]])
+    found = simulate(engine, Characters(), [(s, "") for s in "abc"], 1, 0, COMPACT)
+    assert [cell[0].output for cell in found] == [None, None, "3\n4"]
+    assert [cell[0].finish_reason for cell in found] == ["stop", "length", "stop"]
+    assert found[2][0].text == "x is 3.\n=>3\\n4"
+
+
+# ---- verify ----------------------------------------------------------------------------------------------
+def outputs(table):
+    """An engine that predicts by (source, input); a list holds an output a vote."""
+
+    def answer(prompt, j):
+        (_, source), given = prompt.splitlines()[:2], prompt.splitlines()[-1][1:]
+        found = table[source, given]
+        return f"=>{found[j] if isinstance(found, list) else found}"
+
+    return CannedEngine(answer)
+
+
+def test_scores_are_the_share_of_tests_and_votes_predicted_to_pass():
+    engine = outputs(
+        {("right", "1 2"): "3", ("right", "4 5"): ["9", "9.0"], ("wrong", "1 2"): "5", ("wrong", "4 5"): "",
+         ("half", "1 2"): ["3", "4"], ("half", "4 5"): ["9", "8"],
+         ("def twice", "twice([1])"): ["[2,2]", "no literal"]}
+    )  # fmt: skip
+    items = [(ADD, ["wrong", "right", "half", "right"]), (TWICE, ["def twice"]), (ADD, [])]
+    add, twice, nothing = verify(engine, Characters(), items, 2, 0, COMPACT)
+    assert add.scores == (0.0, 1.0, 0.5, 1.0)
+    assert twice.scores == (0.5,)
+    assert (nothing.scores, nothing.predictions, nothing.n_tokens) == ((), (), 0)
+    assert [[[p.output for p in cell] for cell in row] for row in add.predictions][2] == [["3", "4"], ["9", "8"]]
+    # Two votes on two tests of three distinct programs, each charged once, "=>" included.
+    assert add.n_tokens == (3 + 3 + 3 + 5) + (3 + 3 + 3 + 3) + (3 + 3 + 2 + 2)
+    assert len(engine.asked) == 7
+    assert len(engine.batches) == 2  # one a kind, not one a problem
+    # Private tests and the expected outputs are nowhere in what was asked.
+    assert not any("777" in asked or "1 1" in asked or ">3" in asked for asked in engine.asked)
+
+
+def test_without_public_tests_nothing_is_known_of_a_candidate():
+    bare = Problem("bare", "Do.")
+    (ranking,) = verify(CannedEngine(None), Characters(), [(bare, ["x", "y"])], 1, 0, COMPACT)
+    assert ranking.scores == (0.0, 0.0)
+
+
+# ---- fix -------------------------------------------------------------------------------------------------
+def told(pairs):
+    """Feedback as a trainer passes it in: free of simulation, 100 tokens a program."""
+    told.calls.append(list(pairs))
+    return [([fix_task.Feedback(t, "0") for t in p.public_tests], 100) for p, _ in pairs]
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    told.calls = []
+
+
+def episodes(answers, items, max_fixes=4, asking=COMPACT):
+    engine = CannedEngine(answers)
+    return engine, fix(engine, Characters(), items, told, max_fixes, 0, asking)
+
+
+def test_an_episode_repairs_until_it_submits():
+    answers = {"first": "second", "second": "third", "third": "#SUBMIT"}
+    engine, (episode,) = episodes(lambda prompt, j: answers[prompt.splitlines()[2]], [(ADD, "first")])
+    assert (episode.first, episode.submitted) == ("first", "third\n")
+    assert [(t.source, t.is_submit) for t in episode.turns] == [
+        ("second\n", False), ("third\n", False), ("third\n", True),
+    ]  # fmt: skip
+    assert episode.n_tokens == sum(100 + n for n in (6, 5, 7))
+    assert [source for pairs in told.calls for _, source in pairs] == ["first", "second\n", "third\n"]
+    for turn, source in zip(episode.turns, ("first", "second\n", "third\n"), strict=True):
+        feedback = [fix_task.Feedback(t, "0") for t in ADD.public_tests]
+        assert turn.messages == fix_task.render(ADD, source, feedback, "compact")
+        assert list(turn.feedback) == feedback
+    assert len({r.seed for batch in engine.batches for r in batch}) == 3
+    assert not any("777" in asked for asked in engine.asked)
+
+
+@pytest.mark.parametrize(
+    ("answer", "asking"),
+    [
+        (" \n", COMPACT),
+        (("print(3)", "length"), COMPACT),
+        (("#SUBMIT", "length"), COMPACT),
+        ("I do not know.", Asking()),
+        ("```python\n1\n```\n```python\n2\n```", Asking()),
+    ],
+)
+def test_garbage_keeps_the_standing_program_and_ends_the_episode(answer, asking):
+    engine, (episode,) = episodes(lambda prompt, j: answer, [(ADD, "first")], asking=asking)
+    assert episode.submitted == "first"
+    assert [(t.source, t.is_submit) for t in episode.turns] == [("first", False)]
+    text = answer[0] if isinstance(answer, tuple) else answer
+    assert episode.n_tokens == 100 + len(text)
+    assert len(engine.batches) == 1
+
+
+@pytest.mark.parametrize("max_fixes", [0, 1, 3])
+def test_at_most_so_many_turns(max_fixes):
+    engine, (episode,) = episodes(lambda prompt, j: prompt.splitlines()[2] + "x", [(ADD, "p")], max_fixes)
+    assert len(episode.turns) == len(engine.batches) == max_fixes
+    assert episode.submitted.strip() == "p" + "x" * max_fixes
+    assert not any(t.is_submit for t in episode.turns)
+
+
+def test_episodes_go_in_step_and_each_ends_on_its_own():
+    answers = {"a": "#SUBMIT", "b": "c", "c": "d", "d": "#SUBMIT"}
+    items = [(ADD, "a"), (ADD, None), (TWICE, "b")]
+    engine, found = episodes(lambda prompt, j: answers[prompt.splitlines()[2]], items)
+    assert [len(batch) for batch in engine.batches] == [2, 1, 1]
+    assert [e.submitted for e in found] == ["a", None, "d\n"]
+    assert [len(e.turns) for e in found] == [1, 0, 3]
+    assert found[1].n_tokens == 0
+    paper = episodes(lambda p, j: fix_task.target(fix_task.Submit(), "paper"), [(ADD, "a")], asking=Asking())[1][0]
+    assert paper.turns[0].is_submit
+
+
+def test_simulated_feedback_is_the_commonest_prediction_and_is_charged():
+    engine = outputs(
+        {("p", "1 2"): ["3", "4", "4"], ("p", "4 5"): ["9", "8", "7"], ("def twice", "twice([1])"): "[2, 2]"}
+    )
+    feedback = simulated_feedback(engine, Characters(), 0, COMPACT, votes=3)
+    (add, add_cost), (twice, twice_cost) = feedback([(ADD, "p"), (TWICE, "def twice")])
+    assert [(f.test, f.output) for f in add] == [(ADD.public_tests[0], "4"), (ADD.public_tests[1], "9")]
+    assert [f.output for f in twice] == ["[2, 2]"]
+    assert (add_cost, twice_cost) == (6 * 3, 3 * 8)
+    assert not add[0].agrees and add[1].agrees
+
+
+def test_a_whole_episode_on_simulated_feedback():
+    program = solve.target("right", "compact")
+
+    def answer(prompt, j):
+        if prompt.startswith("run"):
+            given = prompt.splitlines()[-1][1:]
+            return f"=>{sum(map(int, given.split())) if 'right' in prompt else 0}"
+        return "#SUBMIT" if " ok" in prompt and "got" not in prompt else program
+
+    engine = CannedEngine(answer)
+    feedback = simulated_feedback(engine, Characters(), 0, COMPACT)
+    (episode,) = fix(engine, Characters(), [(ADD, "wrong")], feedback, 5, 0, COMPACT)
+    assert episode.submitted == "right\n"
+    assert [t.is_submit for t in episode.turns] == [False, True]
+    assert episode.n_tokens == (3 + 3 + 5) + (3 + 3 + 7)
+
+
+def test_what_claims_to_work_without_executing_cannot_even_import_the_sandbox():
+    code = (
+        "import sys, selfexec_jax.self_execution\n"
+        "print([m for m in sys.modules if 'sandbox' in m or m.endswith('judge') or m == 'selfexec_jax.stages'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr
