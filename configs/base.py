@@ -76,7 +76,7 @@ def get_config() -> ConfigDict:
     c.sft.learning_rate = 2e-3  # peak, of AdamW
     c.sft.matrix_learning_rate = 0.02  # peak, of Muon
     c.sft.warmup_steps = 50
-    c.sft.final_lr_share = 0.05  # cosine decay ends at this share of the peak
+    c.sft.final_lr_share = 0.02  # cosine decay ends at this share of the peak
     c.sft.weight_decay = 0.01
     c.sft.beta2 = 0.98
     c.sft.grad_clip = 1.0  # global norm
@@ -114,7 +114,7 @@ def get_config() -> ConfigDict:
     c.rollout.slots = 64  # sequences decoded at once
     c.rollout.cache_length = 512  # tokens a slot: prompt and answer
     c.rollout.prompt_buckets = (64, 96, 128, 192, 256, 384)  # prompts and cache views are padded to the next of these
-    c.rollout.prefill_rows = 16  # prompts a prefill
+    c.rollout.prefill_rows = 8  # prompts a prefill
     c.rollout.steps_per_dispatch = 16  # decoded tokens a slot between looks from the host
 
     c.eval = ConfigDict()

@@ -179,12 +179,16 @@ class Engine:
         """Ends request i of the running stream; what was decoded of it comes back as `cancelled`."""
         self._cancelled.add(i)
 
+    def fits(self, n_prompt: int, max_new_tokens: int) -> bool:
+        """Whether a prompt of so many tokens leaves room for its answer."""
+        return n_prompt + max_new_tokens <= self._cache_length
+
     def _check(self, requests: Sequence[Request]) -> None:
         for i, request in enumerate(requests):
             n = len(request.prompt_tokens)
             if not n or request.max_new_tokens < 1 or request.n < 1:
                 raise ValueError(f"request {i}: needs a prompt, max_new_tokens and n of at least 1")
-            if n + request.max_new_tokens > self._cache_length:
+            if not self.fits(n, request.max_new_tokens):
                 raise ValueError(
                     f"request {i}: a prompt of {n} and {request.max_new_tokens} new tokens do not fit"
                     f" rollout.cache_length={self._cache_length}"
@@ -209,8 +213,13 @@ class Engine:
                 lane.state["left"] = jnp.zeros_like(lane.state["left"])
 
     def _fill(self, lane: _Lane, waiting: collections.deque, requests: Sequence[Request]) -> None:
-        """Puts waiting sequences into free slots, a prefill of a few distinct prompts at a time."""
+        """Puts waiting sequences into free slots, a prefill of a few distinct prompts at a time.
+
+        A busy lane waits until enough slots are free: a prefill costs the same for one prompt as for many.
+        """
         free = lane.free()
+        if len(free) < min(self._prefill_rows, len(lane.held)) and any(lane.held) and len(free) < len(waiting):
+            return
         while free and waiting:
             bucket = self._bucket(len(requests[waiting[0][0]].prompt_tokens))
             rows: dict[tuple[int, ...], int] = {}

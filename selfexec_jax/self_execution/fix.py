@@ -72,7 +72,8 @@ def fix(
 ) -> list[Episode]:
     """Episodes from each item's first program, all problems in step; every turn is an independent prompt.
 
-    An answer that is neither a program nor #SUBMIT leaves the standing program and ends the episode.
+    An answer that is neither a program nor #SUBMIT, or a prompt too long for the engine, leaves the
+    standing program and ends the episode.
     """
     standing = [source for _, source in items]
     turns: list[list[Turn]] = [[] for _ in items]
@@ -86,15 +87,20 @@ def fix(
             task.render(items[i][0], standing[i], given_back, asking.template)
             for i, (given_back, _) in zip(live, told, strict=True)
         ]
+        tokens_of = [tuple(tokenizer.encode_prompt(prompt)) for prompt in prompts]
+        fitting = [engine.fits(len(tokens), asking.max_new_tokens) for tokens in tokens_of]
+        live, told, prompts, tokens_of = (
+            [x for x, fits in zip(xs, fitting, strict=True) if fits] for xs in (live, told, prompts, tokens_of)
+        )
         requests = [
             Request(
-                prompt_tokens=tuple(tokenizer.encode_prompt(prompt)),
+                prompt_tokens=tokens,
                 max_new_tokens=asking.max_new_tokens,
                 temperature=asking.temperature,
                 top_p=asking.top_p,
                 seed=request_seed(seed, "fix", items[i][0].id, str(turn)),
             )
-            for i, prompt in zip(live, prompts, strict=True)
+            for i, tokens in zip(live, tokens_of, strict=True)
         ]
         still = []
         for i, prompt, (given_back, tokens), (sample,) in zip(

@@ -45,11 +45,19 @@ def simulate(
     asking: Asking,
     kind: str = "stdio",
 ) -> list[list[Prediction]]:
-    """`votes` simulated runs of each case (source, stdin or call), in order; equal cases are simulated once."""
+    """`votes` simulated runs of each case (source, stdin or call), in order; equal cases are simulated once.
+
+    A program too long for the engine's cache gets no prediction, with finish_reason "too_long".
+    """
     distinct = list(dict.fromkeys(cases))
+    prompts = {
+        case: tuple(tokenizer.encode_prompt(predict.render(*case, asking.template, kind))) for case in distinct
+    }
+    found = {case: [Prediction(None, "", "too_long", 0)] * votes for case in distinct}
+    distinct = [case for case in distinct if engine.fits(len(prompts[case]), asking.max_new_tokens)]
     requests = [
         Request(
-            prompt_tokens=tuple(tokenizer.encode_prompt(predict.render(source, given, asking.template, kind))),
+            prompt_tokens=prompts[source, given],
             n=votes,
             max_new_tokens=asking.max_new_tokens,
             temperature=asking.temperature,
@@ -58,7 +66,6 @@ def simulate(
         )
         for source, given in distinct
     ]
-    found = {}
     for case, samples in zip(distinct, engine.generate(requests), strict=True):
         found[case] = [
             Prediction(

@@ -41,9 +41,9 @@ def given(problem: Problem, test: Test) -> str:
 
 
 def verify(
-    engine, tokenizer, items: Sequence[tuple[Problem, Sequence[str]]], votes: int, seed: int, asking: Asking
+    engine, tokenizer, items: Sequence[tuple[Problem, Sequence[str | None]]], votes: int, seed: int, asking: Asking
 ) -> list[Ranking]:
-    """A ranking of every item's candidates, in one stream of simulations."""
+    """A ranking of every item's candidates, in one stream of simulations; None, no program, scores 0."""
     predictions: dict[tuple, list[Prediction]] = {}
     for kind in ("stdio", "call"):
         wanted = [
@@ -51,6 +51,7 @@ def verify(
             for problem, sources in items
             if problem.kind == kind
             for source in sources
+            if source is not None
             for test in problem.public_tests
         ]
         if wanted:
@@ -58,7 +59,7 @@ def verify(
     rankings = []
     for problem, sources in items:
         table = tuple(
-            tuple(tuple(predictions[source, given(problem, test)]) for test in problem.public_tests)
+            tuple(tuple(predictions.get((source, given(problem, test)), ())) for test in problem.public_tests)
             for source in sources
         )
         scores = tuple(_score(problem, row) for row in table)

@@ -116,7 +116,7 @@ def decide(config, engine, tokenizer, problems: list[Problem], asks: dict[str, A
     sources = [
         [None if s.finish_reason == "length" else solve.extract(s.text, template) for s in row] for row in samples
     ]
-    items = [(p, [s or "" for s in row]) for p, row in zip(problems, sources, strict=True)]
+    items = list(zip(problems, sources, strict=True))
     rankings = verify(engine, tokenizer, items, config.eval.votes, config.seed, asks["simulate"])
     feedback = simulated_feedback(engine, tokenizer, config.seed, asks["simulate"], config.eval.votes)
     first = [(p, row[0]) for p, row in zip(problems, sources, strict=True)]

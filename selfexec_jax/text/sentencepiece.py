@@ -34,7 +34,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, path: str | Path) -> 
             max_sentencepiece_length=24,
             byte_fallback=True,
             character_coverage=1.0,
-            user_defined_symbols=["\n", "    ", "-"],  # never merged: lines, indentation and signs stay regular
+            user_defined_symbols=["\n", "-"],  # never merged into words: lines and signs stay regular
             control_symbols=list(_ROLES.values()),
             max_sentence_length=1 << 20,
             num_threads=1,

@@ -33,6 +33,9 @@ class CannedEngine:
     def __init__(self, answers):
         self.answers, self.batches = answers, []
 
+    def fits(self, n_prompt, max_new_tokens):
+        return n_prompt + max_new_tokens <= 10_000
+
     def generate(self, requests):
         self.batches.append(list(requests))
         return [[self._sample(r, j) for j in range(r.n)] for r in requests]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import random
 
 from selfexec_jax.problems.generator import lists, loops, words
@@ -35,13 +36,15 @@ UNSEEN_PAIRS = (
     ("pair:rising", "reduce:sum"), ("weight:length", "ask:largest"),
 )  # fmt: skip
 
+_HELDOUT_EVERY = 5  # one composition in so many is kept for evaluation
+
 
 @dataclasses.dataclass(frozen=True)
 class Rejected:
     """How many drafts were thrown away, and why."""
 
-    same_composition: int = 0
-    same_program: int = 0
+    same_composition: int = 0  # a held-out set has it already
+    same_program: int = 0  # another split has it
     dull: int = 0  # every test has the same output, or no near miss differs
 
 
@@ -90,16 +93,23 @@ def _finish(
     return problem, frozenset(map(normalised_ast, (*solutions, *wrong)))
 
 
-def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
-    """Problems by split; `knobs` is the config's `problems` section. Held-out sets are drawn first.
+def split_of(draft: Draft, seed: int) -> str:
+    """The one split that a composition may belong to, decided by the composition itself, family apart."""
+    if is_unseen(draft):
+        return "unseen"
+    digest = hashlib.blake2b(repr((seed, draft.composition[1:])).encode(), digest_size=4).digest()
+    return "heldout" if int.from_bytes(digest, "big") % _HELDOUT_EVERY == 0 else "train"
 
-    Disjoint by composition (parts with constants) and by the name-normalised AST, constants included,
-    of every program, near misses too: a draft that collides with another split is rejected and counted.
-    At most a third of a split is open, whatever `open_share` says.
+
+def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
+    """Problems by split; `knobs` is the config's `problems` section.
+
+    Splits are disjoint by composition (parts with constants) and by the name-normalised AST, constants
+    included, of every program, near misses too: a draft that collides with an earlier split is rejected
+    and counted. Held-out sets hold a composition once. At most a third of a split is open, whatever
+    `open_share` says. Raises ValueError when the families have too few compositions.
     """
     wanted = {"heldout": knobs.n_heldout, "unseen": knobs.n_unseen, "train": knobs.n_train}
-    names = list(knobs.families)
-    owner_of_composition: dict[tuple, str] = {}
     owner_of_program: dict[str, str] = {}
     problems: dict[str, list[Problem]] = {split: [] for split in wanted}
     rejected = dict.fromkeys((f.name for f in dataclasses.fields(Rejected)), 0)
@@ -109,20 +119,16 @@ def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
         tries = n_open = 0
         while len(problems[split]) < count:
             tries += 1
-            if tries > 200 * count + 10_000:
+            if tries > 500 * count + 10_000:
                 raise ValueError(
-                    f"problems.n_{split}={count}: families {names} have no more distinct compositions"
-                    f" than {len(problems[split])}; ask for fewer or add families"
+                    f"problems.n_{split}={count}: families {list(knobs.families)} give no more than"
+                    f" {len(problems[split])} distinct compositions; ask for fewer or add families"
                 )
-            draft = FAMILIES[rng.choice(names)](rng, knobs.open_share)
-            if is_unseen(draft) != (split == "unseen"):
-                continue
-            if draft.is_open and 3 * (n_open + 1) > count:
+            draft = FAMILIES[rng.choice(list(knobs.families))](rng, knobs.open_share)
+            if split_of(draft, seed) != split or (draft.is_open and 3 * (n_open + 1) > count):
                 continue
             key = (*draft.composition, draft.is_open)
             if key in seen and split != "train":
-                continue
-            if owner_of_composition.get(draft.composition, split) != split:
                 rejected["same_composition"] += 1
                 continue
             finished = _finish(draft, f"{split}-{len(problems[split])}", rng, knobs)
@@ -134,7 +140,6 @@ def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
                 rejected["same_program"] += 1
                 continue
             seen.add(key)
-            owner_of_composition[draft.composition] = split
             owner_of_program.update(dict.fromkeys(programs, split))
             problems[split].append(problem)
             n_open += draft.is_open

@@ -43,9 +43,9 @@ def _update(reduce: Choice, total: str, value: str, rng: random.Random) -> list[
     if kind in ("sum", "offset", "count", "drain"):
         sign = "-" if kind == "drain" else "+"
         value = "1" if kind == "count" else value
-        if rng.random() < 0.6:
+        if " " in value or rng.random() < 0.6:
             return [f"{total} {sign}= {value}"]
-        return [f"{total} = {total} {sign} {f'({value})' if sign == '-' and ' ' in value else value}"]
+        return [f"{total} = {total} {sign} {value}"]
     if kind in ("max", "min"):
         sign = ">" if kind == "max" else "<"
         return [f"if {total} is None or {value} {sign} {total}:", *indent([f"{total} = {value}"])]

@@ -72,7 +72,7 @@ def letters(rng: random.Random, open_share: float) -> Draft:
     which = "some letters, the examples show which" if hidden else choices[0].phrase(rng)
     statement = sentence("Given a word.", f"Take {which}.", choices[1].phrase(rng), choices[2].phrase(rng))
     return Draft("letters", choices, statement, render, evaluate,
-                 lambda rng, size, largest: "".join(rng.choice("aeiobdhmst") for _ in range(size)), mutator(slots), hidden)
+                 lambda rng, size, _: "".join(rng.choice("aeiobdhmst") for _ in range(size)), mutator(slots), hidden)
 
 
 def tables(rng: random.Random, open_share: float) -> Draft:
@@ -102,4 +102,4 @@ def tables(rng: random.Random, open_share: float) -> Draft:
     which = "a number that the examples show" if hidden else choices[0].phrase(rng)
     statement = sentence("Given some words.", f"Find for each different word {which}.", choices[1].phrase(rng))
     return Draft("tables", choices, statement, render, evaluate,
-                 lambda rng, size, largest: " ".join(rng.choice(_WORDS) for _ in range(size + 1)), mutator(slots), hidden)
+                 lambda rng, size, _: " ".join(rng.choice(_WORDS) for _ in range(size + 1)), mutator(slots), hidden)
