@@ -21,11 +21,11 @@ def get_config() -> ConfigDict:
     c.problems.families = ("accumulate", "extremum")  # of problems/generator
     c.problems.n_train = 3000  # problems
     c.problems.n_heldout = 320  # problems whose compositions are never trained on
-    c.problems.n_unseen = 160  # problems that join parts never seen together in training
+    c.problems.n_unseen = 100  # problems that join parts never seen together in training
     c.problems.open_share = 0.3  # of the statements leave one part to the examples (at most a third)
     c.problems.n_public = 3  # tests that the solver sees (paper: 1 to 4)
     c.problems.n_private = 10  # tests that decide
-    c.problems.public_size = (3, 4)  # numbers in a public test's input, from and to
+    c.problems.public_size = (3, 4)  # numbers, words, digits or letters in a public test's input, from and to
     c.problems.private_size = (2, 6)  # the same for private tests
     c.problems.largest_number = 30  # in an input; negative ones go to a third of it
     c.problems.n_solutions = 2  # differently written reference programs a problem
@@ -72,6 +72,7 @@ def get_config() -> ConfigDict:
     c.sft.mix = ConfigDict({"predict": 0.5, "solve": 0.3, "fix": 0.2})  # share of examples drawn
     c.sft.narrated_tests = 3  # traced runs of a right program a training problem
     c.sft.narrated_size = 4  # longest input, in numbers, that is narrated; longer ones are left to RL
+    c.sft.left_to_rl = ("range(",)  # programs that hold one of these are not narrated: RL has only their outcomes
     c.sft.optimizer = "adamw"  # adamw | muon (on the layers' matrices, AdamW on the rest)
     c.sft.learning_rate = 2e-3  # peak, of AdamW
     c.sft.matrix_learning_rate = 0.02  # peak, of Muon
@@ -82,8 +83,6 @@ def get_config() -> ConfigDict:
     c.sft.grad_clip = 1.0  # global norm
     c.sft.checkpoint_every = 200  # updates
     c.sft.log_every = 20  # updates
-    c.sft.eval_every = 200  # updates; 0: never
-    c.sft.eval_size = 64  # held-in validation prompts, answered greedily
 
     c.rl = ConfigDict()
     c.rl.steps = 20  # updates
@@ -124,8 +123,7 @@ def get_config() -> ConfigDict:
     c.eval.top_p = 0.95  # (paper)
     c.eval.simulate_temperature = 1.0  # of simulations that verify
     c.eval.max_fixes = 3  # fix turns of Self-RLEF (paper: 9)
-    c.eval.prediction_cases = 300  # simulated programs of each kind (own, near misses)
-    c.eval.prediction_samples = 4  # answers a case at temperature 1
+    c.eval.prediction_samples = 4  # answers at temperature 1 a shifted case
     c.eval.max_new_tokens = 256
     c.eval.bootstrap = 10_000  # resamples
     return c.lock()

@@ -49,6 +49,9 @@ def run() -> None:
     flags.mark_flags_as_required(["config", "workdir"])
     try:
         app.run(main)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on from here\n")
+        sys.exit(130)
     except (ValueError, OSError, KeyError, AttributeError) as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         sys.exit(2)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -218,3 +220,29 @@ def test_somebody_elses_checkpoint_is_evaluated(whole, tmp_path):
     shutil.copytree(whole / "data", tmp_path / "run" / "data")
     run(tmp_path / "run", "--config.stages=eval,report", f"--config.init_from={whole}")
     assert (tmp_path / "run" / "report.json").is_file()
+
+
+def readme_commands():
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_every_command_of_the_readme_runs(whole, tmp_path):
+    (tmp_path / "FILE.py").write_text("print(int(input()) * 2)\n")
+    (tmp_path / "INPUT.txt").write_text("21\n")
+    bin_dir = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{bin_dir}:{os.environ['PATH']}", "SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu"}
+    commands = readme_commands()
+    assert commands[:2] == ["bash launch/local.sh", "bash launch/test.sh"]
+    for command in commands:
+        small = command.replace("runs/tiny", str(whole)).replace("runs/", f"{tmp_path}/")
+        small = small.replace("FILE.py", f"{tmp_path}/FILE.py").replace("INPUT.txt", f"{tmp_path}/INPUT.txt")
+        if "launch/local.sh" in command:
+            small += f" --workdir={whole} " + " ".join(shlex.quote(a) for a in SMALL)
+        elif "launch/test.sh" in command:  # this suite is it: only its way to pytest is tried here
+            small += " --version"
+        elif "selfexec_jax.main" in command:
+            small += " " + " ".join(shlex.quote(a) for a in SMALL[1:])
+        done = subprocess.run(small, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, (command, done.stdout[-500:], done.stderr[-2000:])
+        assert done.stdout.strip() or "selfexec_jax.main" in command, command

@@ -33,10 +33,8 @@ class Loaded:
         if not directory.is_dir():
             raise ValueError(f"{directory}: no such checkpoint; run the {stage} stage or set config.init_from")
         _, _, target = abstract_state(self.model, sft.make_optimizer(self.config.sft), self.config.seed, self.mesh)
-        checkpoints = Checkpoints(directory)
-        params = checkpoints.restore_params(target.params)
-        checkpoints.close()
-        return params
+        with Checkpoints(directory) as checkpoints:
+            return checkpoints.restore_params(target.params)
 
     def has(self, stage: str) -> bool:
         return (Path(self.config.init_from or self.workdir.root) / "checkpoints" / stage).is_dir()

@@ -9,7 +9,7 @@ import random
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import outputs_match
 from selfexec_jax.problems.datasets import NAMES, data_dir, load_problems, save_problems
-from selfexec_jax.problems.generator import generate
+from selfexec_jax.problems.generator import generate, input_size
 from selfexec_jax.problems.judge import judge
 from selfexec_jax.sandbox import Limits, Run, SandboxPool, TraceBudget
 from selfexec_jax.stages.progress import progress
@@ -59,13 +59,18 @@ def check_references(problems: list[Problem], pool: SandboxPool) -> None:
             raise RuntimeError(f"{problem.id}: the reference program and the generator disagree")
 
 
+def is_left_to_rl(config, source: str) -> bool:
+    """Whether a program is of a form that SFT does not narrate."""
+    return any(mark in source for mark in config.sft.left_to_rl)
+
+
 def narrate_training(config, problems: list[Problem], pool: SandboxPool) -> tuple[list[dict], dict]:
     """Traced and narrated runs of right programs on short inputs and of near misses on the public tests."""
     rng = random.Random(f"{config.seed}/narrations")
     jobs = []
     for problem in problems:
         tests = problem.public_tests + problem.private_tests
-        short = [t for t in tests if len(t.input.split()) <= config.sft.narrated_size]
+        short = [t for t in tests if input_size(t.input) <= config.sft.narrated_size]
         for test in rng.sample(short, min(config.sft.narrated_tests, len(short))):
             jobs.append((problem, rng.choice(problem.solutions), test, True))
         jobs += [(problem, problem.wrong_solutions[0], test, False) for test in problem.public_tests]
@@ -84,7 +89,7 @@ def narrate_training(config, problems: list[Problem], pool: SandboxPool) -> tupl
             continue
         rows.append(
             {"problem": problem.id, "source": source, "stdin": test.input, "text": narration.text,
-             "output": narration.output, "is_right": is_right}
+             "output": narration.output, "is_right": is_right, "is_left_to_rl": is_left_to_rl(config, source)}
         )  # fmt: skip
     return rows, dict(statuses)
 

@@ -8,12 +8,13 @@ from concurrent.futures import Future
 
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.datasets import load_problems
+from selfexec_jax.problems.generator import input_size
 from selfexec_jax.problems.judge import judge
 from selfexec_jax.rollout import Request, Sample
 from selfexec_jax.sandbox import Run, SandboxPool
 from selfexec_jax.self_execution.simulate import request_seed
 from selfexec_jax.stages import model as models
-from selfexec_jax.stages.problems import open_pool
+from selfexec_jax.stages.problems import is_left_to_rl, open_pool
 from selfexec_jax.stages.workdir import Metrics, Workdir
 from selfexec_jax.tasks import fix, predict, solve
 from selfexec_jax.tasks.fix import Feedback, Submit
@@ -90,7 +91,7 @@ def run_programs(config, problems: list[Problem], sources: list[list[str]], pool
     """Runs own programs and near misses on the public tests and on long inputs; one row a program."""
     jobs = []
     for problem, own in zip(problems, sources, strict=True):
-        long = [t for t in problem.private_tests if len(t.input.split()) >= config.rl.long_size][:2]
+        long = [t for t in problem.private_tests if input_size(t.input) >= config.rl.long_size][:2]
         for source, is_own in [(s, True) for s in own] + [(s, False) for s in problem.wrong_solutions[-1:]]:
             tests = [*problem.public_tests, *long]
             jobs.append((problem, source, is_own, tests, [pool.submit(Run(source, t.input)) for t in tests]))
@@ -107,7 +108,7 @@ def run_programs(config, problems: list[Problem], sources: list[list[str]], pool
 
 
 def make_prompts(config, tokenizer, problems: list[Problem], rows: list[dict]) -> dict[str, list[Prompt]]:
-    """All prompts by task. Output prediction holds what SFT did not narrate: own programs and long inputs."""
+    """All prompts by task. Output prediction holds what SFT did not narrate: long inputs and other forms."""
     template = config.tasks.template
     by_id = {p.id: p for p in problems}
 
@@ -119,7 +120,10 @@ def make_prompts(config, tokenizer, problems: list[Problem], rows: list[dict]) -
         pools["solve"].append(prompt("solve", p.id, solve.render(p, template), p))
     for i, row in enumerate(rows):
         problem, source = by_id[row["problem"]], row["source"]
-        for j, (given, output) in enumerate(row["long"]):
+        cases = list(row["long"])
+        if is_left_to_rl(config, source):
+            cases += [(t.input, o) for t, o in zip(problem.public_tests, row["public"], strict=True) if o is not None]
+        for j, (given, output) in enumerate(cases):
             messages = predict.render(source, given, template)
             pools["predict"].append(prompt("predict", f"{i}/{j}", messages, output))
         feedback = [Feedback(t, o) for t, o in zip(problem.public_tests, row["public"], strict=True)]

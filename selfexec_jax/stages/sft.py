@@ -56,6 +56,7 @@ def build_examples(config, workdir: Workdir, tokenizer: SentencePieceTokenizer) 
             predict.target(Narration(row["text"], row["output"]), template),
         )
         for row in narrations
+        if not row["is_left_to_rl"]
     ]
     solutions = [
         example(solve.render(problem, template), solve.target(source, template))

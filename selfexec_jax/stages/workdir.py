@@ -27,9 +27,9 @@ def write_whole(path: Path, data: bytes) -> None:
             out.flush()
             os.fsync(out.fileno())
         partial.replace(path)
-    except OSError:
+    except OSError as error:
         partial.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, f"{error.strerror}; nothing of it was written", str(path)) from None
 
 
 class Workdir:

@@ -54,7 +54,10 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self._directory}/{step}: not a checkpoint of this model: {_brief(error)}") from None
 
-    def close(self) -> None:
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *_) -> None:
         self._manager.close()
 
 

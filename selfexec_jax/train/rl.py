@@ -187,47 +187,46 @@ def train(
     """
     tx = make_optimizer(knobs)
     _, key, target = abstract_state(model, tx, seed, mesh)
-    checkpoints = Checkpoints(directory)
-    found = checkpoints.restore(target)
-    if found is None:
-        shardings = jax.tree.map(lambda t: t.sharding, target)
-        start = lambda p: TrainState(p, tx.init(p), jnp.zeros((), jnp.int32), jax.random.key_data(key))  # noqa: E731
-        state, step = jax.jit(start, out_shardings=shardings)(params), 0
-    else:
-        state, step = found[0], found[1]["step"]
-    accumulate, apply, old_logprobs = make_update(model, tx, knobs, target, mesh)
-    of_params = jax.tree.map(lambda t: t.sharding, target.params)
-    zeros = jax.jit(lambda p: jax.tree.map(jnp.zeros_like, p), out_shardings=of_params)
-    place = batch_sharding(mesh)
-    while step < knobs.steps:
-        engine.load(state.params, step)
-        prompts = draw(step, knobs.prompts)
-        seeds = [int(s) for s in np.random.default_rng((seed, step)).integers(1 << 48, size=len(prompts))]
-        groups, times = sample_groups(engine, prompts, knobs, seeds, score)
-        groups = with_advantages(groups, dict(knobs.weight))
-        kept = [g for g in groups if np.abs(g.advantages).max() > 1e-8]
-        began = time.monotonic()
-        batches = [jax.device_put(b, place) for b in pack(kept, knobs)]
-        if knobs.updates > 1:
-            batches = [b | {"old": old_logprobs(state.params, b)} for b in batches]
-        metrics, norms = [], []
-        for part in np.array_split(np.arange(len(batches)), knobs.updates):
-            grads = zeros(state.params)
-            for i in part:
-                grads, sums = accumulate(state.params, grads, batches[i])
-                metrics.append(sums)
-            if len(part):
-                state, norm = apply(state, grads)
-                norms.append(float(norm))
-        step += 1
-        line = _summary(groups, kept, jax.device_get(metrics), norms, knobs) | times
-        line["updating_s"] = time.monotonic() - began
-        line["tokens_per_s"] = line["sampled_tokens"] / (sum(times.values()) + line["updating_s"])
-        log(step, line, groups)
-        if step % knobs.checkpoint_every == 0 or step == knobs.steps:
-            checkpoints.save(step, state, {"step": step})
-    checkpoints.close()
-    return state.params
+    with Checkpoints(directory) as checkpoints:
+        found = checkpoints.restore(target)
+        if found is None:
+            shardings = jax.tree.map(lambda t: t.sharding, target)
+            start = lambda p: TrainState(p, tx.init(p), jnp.zeros((), jnp.int32), jax.random.key_data(key))  # noqa: E731
+            state, step = jax.jit(start, out_shardings=shardings)(params), 0
+        else:
+            state, step = found[0], found[1]["step"]
+        accumulate, apply, old_logprobs = make_update(model, tx, knobs, target, mesh)
+        of_params = jax.tree.map(lambda t: t.sharding, target.params)
+        zeros = jax.jit(lambda p: jax.tree.map(jnp.zeros_like, p), out_shardings=of_params)
+        place = batch_sharding(mesh)
+        while step < knobs.steps:
+            engine.load(state.params, step)
+            prompts = draw(step, knobs.prompts)
+            seeds = [int(s) for s in np.random.default_rng((seed, step)).integers(1 << 48, size=len(prompts))]
+            groups, times = sample_groups(engine, prompts, knobs, seeds, score)
+            groups = with_advantages(groups, dict(knobs.weight))
+            kept = [g for g in groups if np.abs(g.advantages).max() > 1e-8]
+            began = time.monotonic()
+            batches = [jax.device_put(b, place) for b in pack(kept, knobs)]
+            if knobs.updates > 1:
+                batches = [b | {"old": old_logprobs(state.params, b)} for b in batches]
+            metrics, norms = [], []
+            for part in np.array_split(np.arange(len(batches)), knobs.updates):
+                grads = zeros(state.params)
+                for i in part:
+                    grads, sums = accumulate(state.params, grads, batches[i])
+                    metrics.append(sums)
+                if len(part):
+                    state, norm = apply(state, grads)
+                    norms.append(float(norm))
+            step += 1
+            line = _summary(groups, kept, jax.device_get(metrics), norms, knobs) | times
+            line["updating_s"] = time.monotonic() - began
+            line["tokens_per_s"] = line["sampled_tokens"] / (sum(times.values()) + line["updating_s"])
+            log(step, line, groups)
+            if step % knobs.checkpoint_every == 0 or step == knobs.steps:
+                checkpoints.save(step, state, {"step": step})
+        return state.params
 
 
 def _summary(groups: list[Group], kept: list[Group], metrics: list[dict], norms: list[float], knobs) -> dict:

@@ -60,41 +60,36 @@ def make_train_step(model: Transformer, tx: optax.GradientTransformation, target
 
 def train(
     knobs, model: Transformer, batches, mesh: Mesh, seed: int, directory: str, log: Callable[[int, dict], None],
-    evaluate: Callable[[dict], dict] | None = None,
 ) -> dict:  # fmt: skip
     """Runs or resumes the loop and returns the final parameters.
 
-    `batches` is a grain IterDataset; `log(step, metrics)` gets a line every `log_every` updates,
-    `evaluate(params)` adds to it every `eval_every`. Checkpoints hold state and data position.
+    `batches` is a grain IterDataset; `log(step, metrics)` gets a line every `log_every` updates.
+    Checkpoints hold state and data position.
     """
     tx = make_optimizer(knobs)
     init, key, target = abstract_state(model, tx, seed, mesh)
-    checkpoints = Checkpoints(directory)
-    iterator = iter(batches)
-    found = checkpoints.restore(target)
-    if found is None:
-        state = init(key)
-    else:
-        state, extra = found
-        iterator.set_state(extra["data"])
-    train_step = make_train_step(model, tx, target, mesh)
-    place = batch_sharding(mesh)
-    started, tokens = time.monotonic(), 0
-    for step in range(int(state.step), knobs.steps):
-        batch = next(iterator)
-        tokens += int((batch["segments"] > 0).sum())
-        state, metrics = train_step(state, jax.device_put(batch, place))
-        done = step + 1
-        if done % knobs.log_every == 0 or done == knobs.steps:
-            line = {k: float(v) for k, v in metrics.items()}
-            elapsed = time.monotonic() - started
-            line |= {"tokens": tokens, "seconds": elapsed, "tokens_per_s": tokens / elapsed}
-            started, tokens = time.monotonic(), 0
-            if evaluate and knobs.eval_every and (done % knobs.eval_every == 0 or done == knobs.steps):
-                line |= evaluate(state.params)
-                started = time.monotonic()
-            log(done, line)
-        if done % knobs.checkpoint_every == 0 or done == knobs.steps:
-            checkpoints.save(done, state, {"data": iterator.get_state()})
-    checkpoints.close()
-    return state.params
+    with Checkpoints(directory) as checkpoints:
+        iterator = iter(batches)
+        found = checkpoints.restore(target)
+        if found is None:
+            state = init(key)
+        else:
+            state, extra = found
+            iterator.set_state(extra["data"])
+        train_step = make_train_step(model, tx, target, mesh)
+        place = batch_sharding(mesh)
+        started, tokens = time.monotonic(), 0
+        for step in range(int(state.step), knobs.steps):
+            batch = next(iterator)
+            tokens += int((batch["segments"] > 0).sum())
+            state, metrics = train_step(state, jax.device_put(batch, place))
+            done = step + 1
+            if done % knobs.log_every == 0 or done == knobs.steps:
+                line = {k: float(v) for k, v in metrics.items()}
+                elapsed = time.monotonic() - started
+                line |= {"tokens": tokens, "seconds": elapsed, "tokens_per_s": tokens / elapsed}
+                started, tokens = time.monotonic(), 0
+                log(done, line)
+            if done % knobs.checkpoint_every == 0 or done == knobs.steps:
+                checkpoints.save(done, state, {"data": iterator.get_state()})
+        return state.params

@@ -11,9 +11,11 @@ import hashlib
 import random
 
 from selfexec_jax.problems.generator import lists, loops, words
-from selfexec_jax.problems.generator.draft import Draft
+from selfexec_jax.problems.generator.draft import Draft, input_size
 from selfexec_jax.problems.splits import normalised_ast
 from selfexec_jax.problems.types import Problem, Test
+
+__all__ = ["FAMILIES", "Rejected", "generate", "input_size"]
 
 FAMILIES = {
     "accumulate": lists.accumulate,

@@ -48,3 +48,9 @@ def mutator(slots: tuple[tuple[Part, ...], ...]) -> Callable:
         return (*now[:i], neighbour(rng, now[i], slots[i]), *now[i + 1 :])
 
     return mutate
+
+
+def input_size(text: str) -> int:
+    """How long an input is: its number of words or, where longer, the length of its longest word."""
+    words = text.split()
+    return max([len(words), *map(len, words)])
