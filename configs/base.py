@@ -69,7 +69,7 @@ def get_config() -> ConfigDict:
     c.sft.steps = 1000  # updates
     c.sft.batch_rows = 32  # packed rows an update
     c.sft.row_tokens = 256  # tokens a packed row
-    c.sft.mix = ConfigDict({"predict": 0.5, "solve": 0.3, "fix": 0.2})  # share of examples drawn
+    c.sft.mix = ConfigDict({"predict": 0.5, "solve": 0.3, "fix": 0.2})  # share of the examples
     c.sft.narrated_tests = 3  # traced runs of a right program a training problem
     c.sft.narrated_size = 4  # longest input, in numbers, that is narrated; longer ones are left to RL
     c.sft.left_to_rl = ("range(",)  # programs that hold one of these are not narrated: RL has only their outcomes
@@ -103,6 +103,7 @@ def get_config() -> ConfigDict:
     c.rl.reward_wrong = -1.0  # wrong, unreadable or truncated (paper)
     c.rl.problems = 600  # training problems whose programs, the model's own among them, RL works on
     c.rl.own_programs = 4  # sampled once a problem, before RL: to simulate and to fix
+    c.rl.long_inputs = 2  # longer inputs that RL predicts programs of narrated forms on
     c.rl.long_size = 5  # least numbers in an input that RL predicts on (SFT narrated up to narrated_size)
     c.rl.row_tokens = 448  # tokens a packed row of the update; at least the longest prompt and answer
     c.rl.micro_rows = 16  # packed rows a micro-batch

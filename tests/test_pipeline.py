@@ -64,13 +64,17 @@ def run(workdir, *extra, config=SMALL, check=True):
 
 def final_params(workdir, stage):
     """Every array of the newest checkpoint of a stage, by name."""
+    import jax
     import orbax.checkpoint as ocp
 
     step = max(int(p.name) for p in (Path(workdir) / "checkpoints" / stage).iterdir() if p.name.isdigit())
     path = (Path(workdir) / "checkpoints" / stage / str(step) / "state").resolve()
-    tree = ocp.StandardCheckpointer().restore(path)
-    import jax
-
+    # The run saved from two devices and this process has one: ask for plain arrays.
+    checkpointer = ocp.PyTreeCheckpointer()
+    plain = jax.tree.map(
+        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), checkpointer.metadata(path).item_metadata.tree
+    )
+    tree = checkpointer.restore(path, restore_args=plain)
     return step, {jax.tree_util.keystr(k): np.asarray(v) for k, v in jax.tree_util.tree_leaves_with_path(tree)}
 
 

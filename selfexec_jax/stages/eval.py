@@ -109,12 +109,13 @@ def decide(config, engine, tokenizer, problems: list[Problem], asks: dict[str, A
 
 def prediction_cases(config, problems: list[Problem], decided: Decided) -> list[Case]:
     """`narrated_like`: right programs of narrated forms on short inputs. What SFT did not narrate: `own` and
-    `near_miss` programs on longer inputs, and programs of a `new_form` on short ones."""
+    `near_miss` programs on longer inputs, and programs (own ones first) of a `new_form` on short ones."""
     cases = []
     for problem, sources in zip(problems, decided.sources, strict=True):
         short = problem.public_tests[0].input
         known = [s for s in problem.solutions if not is_left_to_rl(config, s)]
-        new = [s for s in problem.solutions + problem.wrong_solutions if is_left_to_rl(config, s)]
+        every = [s for s in sources if s] + [*problem.wrong_solutions, *problem.solutions]
+        new = [s for s in every if is_left_to_rl(config, s)]
         cases += [Case("narrated_like", problem, s, short) for s in known[:1]]
         cases += [Case("new_form", problem, s, short) for s in new[:1]]
         long = [t.input for t in problem.private_tests if input_size(t.input) >= config.rl.long_size]

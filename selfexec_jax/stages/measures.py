@@ -141,7 +141,8 @@ def summarise_predictions(config, report, workdir, cases, graded: Values, answer
                 "value": value, "low": low, "high": high, "n": int(mask.sum()), "tokens": int(cost)
             }  # fmt: skip
     if "rl" in graded:
-        shifts = {"": is_shifted, "_narrated_like": ~is_shifted, "/unseen": is_shifted & is_unseen}
+        # The headline is the form that SFT never narrated: there RL has something to teach.
+        shifts = {"": kinds == "new_form", "_shifted": is_shifted, "_narrated_like": ~is_shifted}
         shifts |= {f"_{kind}": kinds == kind for kind in SHIFTED}
         for suffix, mask in shifts.items():
             mask = mask & ended

@@ -120,8 +120,9 @@ def make_prompts(config, tokenizer, problems: list[Problem], rows: list[dict]) -
         pools["solve"].append(prompt("solve", p.id, solve.render(p, template), p))
     for i, row in enumerate(rows):
         problem, source = by_id[row["problem"]], row["source"]
-        cases = list(row["long"])
+        cases = row["long"][: config.rl.long_inputs]
         if is_left_to_rl(config, source):
+            cases = list(row["long"])
             cases += [(t.input, o) for t, o in zip(problem.public_tests, row["public"], strict=True) if o is not None]
         for j, (given, output) in enumerate(cases):
             messages = predict.render(source, given, template)
