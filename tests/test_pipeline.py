@@ -231,6 +231,7 @@ def readme_commands():
     return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
 
 
+@pytest.mark.timeout(1800)
 def test_every_command_of_the_readme_runs(whole, tmp_path):
     (tmp_path / "FILE.py").write_text("print(int(input()) * 2)\n")
     (tmp_path / "INPUT.txt").write_text("21\n")

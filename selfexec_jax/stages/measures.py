@@ -213,13 +213,14 @@ def make_examples(cases: list[Case], answers: list[list], truths: list, style: s
             label = predict.grade(answer.text, truth.stdout, "stdio", answer.finish_reason).label
             if (label == "ok") != is_right:
                 continue
-            said, _, _ = answer.text.rpartition("\n")
-            check = check_claims(parse_claims(said, style=style), truth.trace, style=style)
+            error = None
+            if style != "direct":
+                said, _, _ = answer.text.rpartition("\n")
+                error = check_claims(parse_claims(said, style=style), truth.trace, style=style).first_error
             examples.append({
                 "statement": case.problem.statement, "program": case.source, "stdin": case.stdin, "said": answer.text,
                 "answer": answer.output, "truth": truth.stdout, "verdict": f"{kind}: {label}",
-                **({"first_error": f"{check.first_error.reason} at line {check.first_error.line} of the program"}
-                   if check.first_error and style != "direct" else {}),
+                **({"first_error": f"{error.reason} at line {error.line} of the program"} if error else {}),
             })  # fmt: skip
             break
     return examples

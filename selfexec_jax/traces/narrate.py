@@ -48,7 +48,9 @@ def style_named(name: str) -> Style:
 
 
 def narrate(trace: Trace, style: str = "full") -> Narration:
-    """The narration of a trace: same trace, same words."""
+    """The narration of a trace: same trace, same words. Style `direct` has the output and no words."""
+    if style == "direct":
+        return Narration("", output(trace))
     told = style_named(style)
     happened = steps(trace)
     return Narration(told.render(told.said(happened)), output(trace))

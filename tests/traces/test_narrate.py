@@ -132,3 +132,8 @@ def test_a_spent_budget_leaves_a_shorter_narration(traced):
 def test_an_unknown_style_names_the_choices(traced):
     with pytest.raises(ValueError, match="compact"):
         narrate(traced("x = 1\n").trace, "brief")
+
+
+def test_direct_has_the_output_and_no_words(traced):
+    narration = narrate(traced("print(int(input()) + 1)", stdin="3\n").trace, style="direct")
+    assert (narration.text, narration.output) == ("", "4\n")
