@@ -199,7 +199,7 @@ def one_line(done):
         (["--config.rl.grop_size=4"], "grop_size"),
         (["--config=configs/tiny.py:no_such_row"], "no_such_row"),
         (["--config.stages=problems,dance"], "dance"),
-        (["--config.problems.n_heldout=1000000", "--config.stages=problems"], "n_heldout"),
+        (["--config.problems.families=('tables',)", "--config.problems.n_heldout=900"], "n_heldout"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, extra, says):

@@ -38,6 +38,7 @@ UNSEEN_PAIRS = (
     ("pair:rising", "reduce:sum"), ("weight:length", "ask:largest"),
 )  # fmt: skip
 
+_PATIENCE = 20_000  # drafts in a row that may be thrown away before the families count as exhausted
 _HELDOUT_EVERY = 5  # one composition in so many is kept for evaluation
 
 
@@ -118,10 +119,10 @@ def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
     for split, count in wanted.items():
         rng = random.Random(f"{seed}/{split}")
         seen: set[tuple] = set()
-        tries = n_open = 0
+        misses = n_open = 0  # misses: drafts in a row that were not taken
         while len(problems[split]) < count:
-            tries += 1
-            if tries > 500 * count + 10_000:
+            misses += 1
+            if misses > _PATIENCE:
                 raise ValueError(
                     f"problems.n_{split}={count}: families {list(knobs.families)} give no more than"
                     f" {len(problems[split])} distinct compositions; ask for fewer or add families"
@@ -144,5 +145,6 @@ def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
             seen.add(key)
             owner_of_program.update(dict.fromkeys(programs, split))
             problems[split].append(problem)
+            misses = 0
             n_open += draft.is_open
     return problems, Rejected(**rejected)
