@@ -3,8 +3,8 @@
     python -m selfexec_jax.main --config=configs/tiny.py --workdir=runs/tiny
 
 Took 25 minutes on two shared cores. Seed 0 gives, of 320 held-out problems, pass@1 65.0 %, best@8 simulated 84.7 %
-(executed 91.8 %), Self-RLEF 72.8 % after 65.3 % in a single turn; output prediction 78.4 % on programs like the
-narrated ones and, on the form that only RL saw, 48.6 % before it and 60.5 % after. README, "Results", has the intervals.
+(executed 91.8 %), Self-RLEF 72.8 % after 65.3 % in a single turn; output prediction 78.4 % on programs like those
+that were narrated and, on the form that only RL saw, 48.6 % before it and 60.5 % after. Intervals: README, "Results".
 """
 
 from selfexec_jax.configs import ablations, base
