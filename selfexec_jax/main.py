@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     for name in ("absl", "jax", "orbax"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
     config, workdir = _CONFIG.value, Workdir(_WORKDIR.value)
     wanted = [s for s in config.stages.split(",") if s]
     for stage in wanted:

@@ -31,11 +31,9 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             return None
+        self._check(step, target.params)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(target), extra=ocp.args.JsonRestore())
-        try:
-            found = self._manager.restore(step, args=args)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self._directory}/{step}: not a checkpoint of this model: {_brief(error)}") from None
+        found = self._manager.restore(step, args=args)
         return found["state"], found["extra"]
 
     def restore_params(self, target: dict) -> dict:
@@ -43,23 +41,30 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             raise ValueError(f"{self._directory}: no checkpoint there; train it first or name another directory")
+        self._check(step, target)
         item = {"params": target}
         args = ocp.args.Composite(
             state=ocp.args.PyTreeRestore(
                 item=item, restore_args=ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
             )
         )
-        try:
-            return self._manager.restore(step, args=args)["state"]["params"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self._directory}/{step}: not a checkpoint of this model: {_brief(error)}") from None
+        return self._manager.restore(step, args=args)["state"]["params"]
+
+    def _check(self, step: int, params: dict) -> None:
+        """Compares names and shapes with what lies on disk, before orbax starts what an error would leave hanging."""
+        path = self._directory / str(step) / "state"
+        stored = ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree["params"]
+        for name in sorted(stored.keys() | params.keys()):
+            there = tuple(stored[name].shape) if name in stored else "missing"
+            here = params[name].shape if name in params else "missing"
+            if there != here:
+                raise ValueError(
+                    f"{self._directory}/{step}: not a checkpoint of this model: {name} is {there} there and {here} in"
+                    " config.model; set config.model as it was trained"
+                )
 
     def __enter__(self) -> Checkpoints:
         return self
 
     def __exit__(self, *_) -> None:
         self._manager.close()
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
