@@ -38,7 +38,8 @@ def run(config, workdir: Workdir) -> dict:
     """Writes data/eval.json: results, comparisons, tables and examples; returns the counts."""
     loaded = models.load(config, workdir)
     policy = "rl" if config.rl.steps and loaded.has("rl") else "sft"
-    engine = loaded.engine().load(loaded.params(policy), 0)
+    params = loaded.params(policy)
+    engine = loaded.engine().load(params, 0)
     problems = load_problems(workdir.data / "heldout.jsonl") + load_problems(workdir.data / "unseen.jsonl")
     asks = _asking(config)
 
@@ -48,7 +49,7 @@ def run(config, workdir: Workdir) -> dict:
     if policy == "rl":
         engine.load(loaded.params("sft"), 1)
         answers["sft"] = predictions(config, engine, loaded.tokenizer, cases)
-        engine.load(loaded.params("rl"), 2)
+        engine.load(params, 2)
 
     with open_pool(config) as pool:
         runs_before_choice = pool.n_runs
@@ -72,7 +73,7 @@ def run(config, workdir: Workdir) -> dict:
     report["runs_before_choice"] = runs_before_choice
     workdir.write_json(workdir.data / "eval.json", report)
     return {"problems": len(problems), "cases": len(cases), "policy": policy, "K": K,
-            "tokens": int(sum(tokens.values()))}  # fmt: skip
+            "tokens": int(sum(spent.sum() for spent in tokens.values()))}  # fmt: skip
 
 
 def _asking(config) -> dict[str, Asking]:

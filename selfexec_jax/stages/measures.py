@@ -41,8 +41,8 @@ class Case:
     stdin: str
 
 
-def strategy_figures(decided, executed, correct, public, final, final_executed, K: int) -> tuple[Values, dict]:
-    """One value a problem for every strategy, and the tokens each strategy generated over all problems."""
+def strategy_figures(decided, executed, correct, public, final, final_executed, K: int) -> tuple[Values, Values]:
+    """One value a problem for every strategy, and the tokens that each strategy generated for each problem."""
     scores = np.array([r.scores for r in decided.rankings])
     lengths = np.array([[len(s.tokens) for s in row] for row in decided.samples])
     simulated = np.array([r.n_tokens for r in decided.rankings])
@@ -50,23 +50,23 @@ def strategy_figures(decided, executed, correct, public, final, final_executed, 
     def ranked(values: np.ndarray, k: int) -> np.ndarray:
         return np.array([rank_score_at_k(list(v), list(c), k) for v, c in zip(values, correct, strict=True)])
 
-    first = lengths[:, 0].sum()
+    first, every = lengths[:, 0], lengths.sum(1)
     figures = {"pass_at_1": correct.mean(1), f"pass_at_{K}": correct.max(1), f"random_at_{K}": correct.mean(1)}
-    tokens = {"pass_at_1": lengths.mean(1).sum(), f"pass_at_{K}": lengths.sum(), f"random_at_{K}": lengths.sum()}
-    figures[f"short1_at_{K}"], tokens[f"short1_at_{K}"] = ranked(-lengths, K), lengths.sum()
+    tokens = {"pass_at_1": lengths.mean(1), f"pass_at_{K}": every, f"random_at_{K}": every}
+    figures[f"short1_at_{K}"], tokens[f"short1_at_{K}"] = ranked(-lengths, K), every
     k = 2
     while k <= K:
         share = k / K
         figures[f"best_at_{k}_simulated"] = ranked(scores, k)
-        tokens[f"best_at_{k}_simulated"] = share * (lengths.sum() + simulated.sum())
+        tokens[f"best_at_{k}_simulated"] = share * (every + simulated)
         figures[f"best_at_{k}_executed"] = ranked(public, k)
-        tokens[f"best_at_{k}_executed"] = share * lengths.sum()
+        tokens[f"best_at_{k}_executed"] = share * every
         k *= 2
     figures["single_turn"], tokens["single_turn"] = correct[:, 0], first
     figures["self_rlef"] = final
-    tokens["self_rlef"] = first + sum(e.n_tokens for e in decided.episodes)
+    tokens["self_rlef"] = first + np.array([e.n_tokens for e in decided.episodes])
     figures["self_rlef_executed"] = final_executed
-    tokens["self_rlef_executed"] = first + sum(e.n_tokens for e in executed)
+    tokens["self_rlef_executed"] = first + np.array([e.n_tokens for e in executed])
     figures["fixed"] = final * (1 - correct[:, 0])
     figures["broken"] = (1 - final) * correct[:, 0]
     tokens["fixed"] = tokens["broken"] = tokens["self_rlef"]
@@ -81,7 +81,8 @@ def _groups(problems: list[Problem]) -> dict[str, np.ndarray]:
     return {suffix: mask for suffix, mask in groups.items() if mask.any()}
 
 
-def summarise(config, report: dict, figures: Values, tokens: dict, problems: list[Problem], K: int) -> None:
+def summarise(config, report: dict, figures: Values, tokens: Values, problems: list[Problem], K: int) -> None:
+    """Adds every strategy's figure and comparison to the report, for each group of problems."""
     seed, resamples = config.seed, config.eval.bootstrap
     pairs = {
         f"best_at_{K}_simulated_over_pass_at_1": (f"best_at_{K}_simulated", "pass_at_1"),
@@ -91,11 +92,11 @@ def summarise(config, report: dict, figures: Values, tokens: dict, problems: lis
         "fixed_over_broken": ("fixed", "broken"),
     }
     for suffix, mask in _groups(problems).items():
-        n, share = int(mask.sum()), float(mask.mean())
+        n = int(mask.sum())
         for name, values in figures.items():
             value, low, high = bootstrap_ci(values[mask], seed, resamples)
             report["results"][name + suffix] = {
-                "value": value, "low": low, "high": high, "n": n, "tokens": int(tokens[name] * share)
+                "value": value, "low": low, "high": high, "n": n, "tokens": int(tokens[name][mask].sum())
             }  # fmt: skip
         for name, (a, b) in pairs.items():
             value, low, high = paired_bootstrap(figures[a][mask], figures[b][mask], seed, resamples)

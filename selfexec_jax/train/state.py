@@ -64,7 +64,7 @@ def adamw(learning_rate, beta2: float, weight_decay: float, grad_clip: float) ->
 def muon(
     matrix_learning_rate, learning_rate, beta2: float, weight_decay: float, grad_clip: float
 ) -> optax.GradientTransformation:
-    """Muon on the layers' matrices and AdamW on the rest: half the tokens for the same loss at this size.
+    """Muon on the layers' matrices and AdamW on the rest.
 
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
     """
