@@ -9,6 +9,15 @@ import types
 from selfexec_jax.sandbox.tracer import Tracer
 from selfexec_jax.sandbox.types import Event, Trace, TraceBudget
 
+READ_AND_SUM = """n = int(input())
+a = list(map(int, input().split()))
+t = 0
+for x in a:
+    if x % 3 == 1:
+        t += x * 2
+print(t)
+"""
+
 
 @dataclasses.dataclass
 class Traced:

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from harness import run_traced
+from harness import READ_AND_SUM, run_traced
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from programs import programs
@@ -15,19 +15,10 @@ from selfexec_jax.traces.steps import Bind, Branch, Compare, Op, Print, Return, 
 STDIN = "5 7 -2 10"
 QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
-SOURCE = """n = int(input())
-a = list(map(int, input().split()))
-t = 0
-for x in a:
-    if x % 3 == 1:
-        t += x * 2
-print(t)
-"""
-
 
 @pytest.fixture(scope="module")
 def example():
-    return run_traced(SOURCE, "4\n5 7 -2 10").trace
+    return run_traced(READ_AND_SUM, "4\n5 7 -2 10").trace
 
 
 @pytest.mark.parametrize("style", STYLES)

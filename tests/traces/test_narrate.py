@@ -1,18 +1,10 @@
 """What narrations look like: the two styles, statement by statement."""
 
 import pytest
+from harness import READ_AND_SUM
 
 from selfexec_jax.sandbox.types import TraceBudget
 from selfexec_jax.traces import narrate
-
-READ_AND_SUM = """n = int(input())
-a = list(map(int, input().split()))
-t = 0
-for x in a:
-    if x % 3 == 1:
-        t += x * 2
-print(t)
-"""
 
 
 def test_compact_example(traced):
