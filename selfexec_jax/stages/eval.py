@@ -6,6 +6,8 @@ sandbox is opened and says what was right.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from selfexec_jax.problems import Problem
@@ -32,6 +34,8 @@ from selfexec_jax.stages.problems import is_left_to_rl, open_pool
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import solve
 from selfexec_jax.tasks.fix import Feedback
+
+_IS_RIGHT = {"passed": 1.0, "failed": 0.0, "infra_error": np.nan}
 
 
 def run(config, workdir: Workdir) -> dict:
@@ -62,6 +66,11 @@ def run(config, workdir: Workdir) -> dict:
         final_executed = judge_sources(problems, [e.submitted for e in executed], pool)
         truths = pool.map([Run(c.source, c.stdin, trace=TraceBudget()) for c in cases])
 
+    # What the sandbox could not decide is neither right nor wrong: such a problem stands in no figure.
+    is_judged = ~np.isnan(np.column_stack([correct, final, final_executed])).any(1)
+    problems, decided, executed = only(is_judged, problems, decided, executed)
+    correct, public, final, final_executed = (a[is_judged] for a in (correct, public, final, final_executed))
+
     K = config.eval.candidates
     figures, tokens = strategy_figures(decided, executed, correct, public, final, final_executed, K)
     report = {"results": {}, "comparisons": {}, "tables": {}}
@@ -72,7 +81,8 @@ def run(config, workdir: Workdir) -> dict:
     report["examples"] = make_examples(cases, answers[policy], truths, config.tasks.style)
     report["runs_before_choice"] = runs_before_choice
     workdir.write_json(workdir.data / "eval.json", report)
-    return {"problems": len(problems), "cases": len(cases), "policy": policy, "K": K,
+    return {"problems": len(problems), "not_judged": int((~is_judged).sum()), "cases": len(cases), "policy": policy,
+            "K": K,
             "tokens": int(sum(spent.sum() for spent in tokens.values()))}  # fmt: skip
 
 
@@ -146,7 +156,10 @@ def predictions(config, engine, tokenizer, cases: list[Case]) -> list[list]:
 
 # ---- judging, after the choice ---------------------------------------------------------------------------
 def judge_candidates(problems: list[Problem], decided: Decided, pool: SandboxPool) -> tuple[np.ndarray, np.ndarray]:
-    """(whether each candidate is right, share of public tests that it passes), problems x candidates."""
+    """(whether each candidate is right, share of public tests that it passes), problems x candidates.
+
+    nan where the sandbox could not tell.
+    """
     verdicts = {}
     for problem, sources in zip(problems, decided.sources, strict=True):
         for source in {s for s in sources if s}:
@@ -158,7 +171,7 @@ def judge_candidates(problems: list[Problem], decided: Decided, pool: SandboxPoo
         for j, source in enumerate(sources):
             if source:
                 verdict = verdicts[problem.id, source].result()
-                correct[i, j] = verdict.status == "passed"
+                correct[i, j] = _IS_RIGHT[verdict.status]
                 public[i, j] = np.mean(verdict.passed[: len(problem.public_tests)])
     return correct, public
 
@@ -168,7 +181,14 @@ def judge_sources(problems: list[Problem], sources: list[str | None], pool: Sand
         judge(source, p, p.public_tests + p.private_tests, pool) if source else None
         for p, source in zip(problems, sources, strict=True)
     ]
-    return np.array([float(f is not None and f.result().status == "passed") for f in futures])
+    return np.array([0.0 if f is None else _IS_RIGHT[f.result().status] for f in futures])
+
+
+def only(mask: np.ndarray, problems: list[Problem], decided: Decided, executed: list) -> tuple:
+    """The problems that `mask` keeps, with what was decided for them."""
+    kept = [list(itertools.compress(rows, mask)) for rows in (problems, executed)]
+    columns = (decided.samples, decided.sources, decided.rankings, decided.episodes)
+    return kept[0], Decided(*(list(itertools.compress(rows, mask)) for rows in columns)), kept[1]
 
 
 def real_feedback(pool: SandboxPool):

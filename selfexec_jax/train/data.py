@@ -7,6 +7,8 @@ import dataclasses
 import grain
 import numpy as np
 
+_LOOKAHEAD = 4  # batches that are packed at once: more choice leaves less padding
+
 
 @dataclasses.dataclass(frozen=True)
 class Example:
@@ -58,7 +60,7 @@ def packed_batches(
         grain.ReadOptions(num_threads=1, prefetch_buffer_size=256)
     )
     packed = grain.experimental.FirstFitPackIterDataset(
-        stream, length_struct=lengths, num_packing_bins=rows, seed=seed
+        stream, length_struct=lengths, num_packing_bins=_LOOKAHEAD * rows, seed=seed
     )
     return packed.batch(rows).map(
         lambda b: {

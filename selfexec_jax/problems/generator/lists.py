@@ -8,9 +8,9 @@ from selfexec_jax.problems.generator import parts
 from selfexec_jax.problems.generator.draft import Draft, indent, sentence
 from selfexec_jax.problems.generator.parts import Choice
 
-_LISTS = ("a", "nums", "xs", "v")
-_ITEMS = ("x", "k", "e")
-_TOTALS = ("t", "s", "r", "ans")
+_LISTS = ("a", "nums", "xs")
+_ITEMS = ("x", "k")
+_TOTALS = ("t", "s", "ans")
 
 
 def read_list(rng: random.Random, name: str) -> str:
@@ -74,7 +74,7 @@ def write_loop(
             body = [f"if {select.code(x)}:", *indent(body)]
         else:
             body = [f"if {select.inverse(x)}:", *indent(["continue"]), *body]
-    if rng.random() < 0.8:
+    if rng.random() < 0.88:
         loop = [f"for {x} in {values}:", *indent(body)]
     else:
         loop = [f"for i in range(len({values})):", *indent([f"{x} = {values}[i]", *body])]
