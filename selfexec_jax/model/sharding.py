@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
@@ -55,3 +56,14 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, BATCH)
+
+
+def one_at_a_time(step: Callable, mesh: Mesh) -> Callable:
+    """`step`, which waits for its result where the mesh is several CPU devices.
+
+    There every collective holds a thread of a pool that all devices share. With a second step in flight
+    the pool can run out before all devices have joined one collective, and nothing moves again.
+    """
+    if mesh.size == 1 or mesh.devices.flat[0].platform != "cpu":
+        return step
+    return lambda *args: jax.block_until_ready(step(*args))

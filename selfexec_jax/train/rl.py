@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from selfexec_jax.model.sharding import batch_sharding, replicated
+from selfexec_jax.model.sharding import batch_sharding, one_at_a_time, replicated
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.rollout import Engine, Request, Sample
 from selfexec_jax.train import losses
@@ -195,7 +195,9 @@ def train(
             state, step = jax.jit(start, out_shardings=shardings)(params), 0
         else:
             state, step = found[0], found[1]["step"]
-        accumulate, apply, old_logprobs = make_update(model, tx, knobs, target, mesh)
+        accumulate, apply, old_logprobs = (
+            one_at_a_time(step, mesh) for step in make_update(model, tx, knobs, target, mesh)
+        )
         of_params = jax.tree.map(lambda t: t.sharding, target.params)
         zeros = jax.jit(lambda p: jax.tree.map(jnp.zeros_like, p), out_shardings=of_params)
         place = batch_sharding(mesh)

@@ -9,7 +9,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from selfexec_jax.model.sharding import batch_sharding, replicated
+from selfexec_jax.model.sharding import batch_sharding, one_at_a_time, replicated
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train import losses
 from selfexec_jax.train.checkpoint import Checkpoints
@@ -76,19 +76,21 @@ def train(
         else:
             state, extra = found
             iterator.set_state(extra["data"])
-        train_step = make_train_step(model, tx, target, mesh)
+        train_step = one_at_a_time(make_train_step(model, tx, target, mesh), mesh)
         place = batch_sharding(mesh)
-        started, tokens = time.monotonic(), 0
+        started, tokens, examples = time.monotonic(), 0, 0
         for step in range(int(state.step), knobs.steps):
             batch = next(iterator)
             tokens += int((batch["segments"] > 0).sum())
+            examples += int(batch["segments"].max(axis=1).sum())
             state, metrics = train_step(state, jax.device_put(batch, place))
             done = step + 1
             if done % knobs.log_every == 0 or done == knobs.steps:
                 line = {k: float(v) for k, v in metrics.items()}
                 elapsed = time.monotonic() - started
-                line |= {"tokens": tokens, "seconds": elapsed, "tokens_per_s": tokens / elapsed}
-                started, tokens = time.monotonic(), 0
+                line |= {"tokens": tokens, "examples": examples}
+                line |= {"seconds": elapsed, "tokens_per_s": tokens / elapsed}
+                started, tokens, examples = time.monotonic(), 0, 0
                 log(done, line)
             if done % knobs.checkpoint_every == 0 or done == knobs.steps:
                 checkpoints.save(done, state, {"data": iterator.get_state()})

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from selfexec_jax.model.sharding import make_mesh, tree_shardings
+from selfexec_jax.model.sharding import make_mesh, one_at_a_time, tree_shardings
 
 # The number of devices is fixed when jax starts, so this needs a process of its own.
 _SCRIPT = """
@@ -17,7 +17,7 @@ import json, jax
 jax.config.update("jax_num_cpu_devices", 8)
 import jax.numpy as jnp, numpy as np
 from selfexec_jax.model import ModelConfig, Transformer
-from selfexec_jax.model.sharding import batch_sharding, make_mesh
+from selfexec_jax.model.sharding import batch_sharding, make_mesh, one_at_a_time
 from selfexec_jax.train.sft import make_train_step
 from selfexec_jax.train.state import abstract_state, adamw
 
@@ -48,7 +48,15 @@ one_first, one, one_metrics = run(jax.devices()[:1], 1, 1)
 _, many, many_metrics = run(jax.devices(), 4, 2)
 far = lambda a, b: float(np.abs(np.asarray(a) - np.asarray(b)).max())
 inner = lambda s: {k: v for k, v in s.opt[1][0].mu.items()}
+def slow_sum(x):  # with a collective
+    return jax.lax.fori_loop(0, 300, lambda _, y: jnp.cos(y @ y.T @ y / 1e6), x).sum()
+
+wide = jax.device_put(jnp.ones((64, 512)), batch_sharding(make_mesh(1, 1)))
+slow = jax.jit(slow_sum)
+slow(wide).block_until_ready()
 print(json.dumps({
+    "ready": one_at_a_time(slow, make_mesh(1, 1))(wide).is_ready(),
+    "ready_if_not_waited_for": slow(wide).is_ready(),
     "metrics": [one_metrics, many_metrics],
     "gap": {k: far(one.params[k], many.params[k]) for k in one.params},
     "moved": {k: far(one.params[k], one_first[k]) for k in one.params},
@@ -84,6 +92,12 @@ def test_parameters_and_moments_are_cut_as_the_table_says(found):
     }  # fmt: skip
     assert found["shards"] == found["moments"] == {name: [shape] for name, shape in cut.items()}
     assert found["owners"] == {n: 1 if "norm" in n else 4 if n in ("k", "v") else 8 for n in cut}
+
+
+def test_a_step_is_waited_for_on_several_cpu_devices_and_not_on_one(found):
+    assert found["ready"] and not found["ready_if_not_waited_for"]
+    step = lambda x: x  # noqa: E731
+    assert one_at_a_time(step, make_mesh(devices=jax.devices()[:1])) is step
 
 
 def test_the_optimizer_follows_its_parameter_and_an_unknown_name_is_an_error():

@@ -1,5 +1,6 @@
 """Generated problems: their programs give their tests, their splits are apart, and the seed decides all."""
 
+import ast
 import sys
 
 import pytest
@@ -150,6 +151,19 @@ def test_the_seed_decides_everything():
     assert first == again
     shared = {p.statement for p in first[0]["train"]} & {p.statement for p in other[0]["train"]}
     assert len(shared) < 10
+
+
+def test_no_statement_and_no_program_holds_a_constant_above_the_largest():
+    def largest(bound):
+        some = knobs(n_train=80, n_heldout=6, n_unseen=4, largest_constant=bound)
+        found = [0]
+        for p in (p for problems in generate(some, 0)[0].values() for p in problems):
+            nodes = (n for s in (*p.solutions, *p.wrong_solutions) for n in ast.walk(ast.parse(s)))
+            found += [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, int)]
+            found += [int(w) for w in p.statement.replace(".", " ").split() if w.isdecimal()]
+        return max(found)
+
+    assert largest(9) <= 9 < largest(30) <= 30
 
 
 @pytest.mark.parametrize(("family", "split"), [("digits", "n_unseen"), ("tables", "n_heldout")])

@@ -12,6 +12,7 @@ import random
 
 from selfexec_jax.problems.generator import lists, loops, words
 from selfexec_jax.problems.generator.draft import Draft, input_size
+from selfexec_jax.problems.generator.parts import largest_constant
 from selfexec_jax.problems.splits import normalised_ast
 from selfexec_jax.problems.types import Problem, Test
 
@@ -78,7 +79,7 @@ def _finish(
         if len(wrong) >= knobs.n_wrong:
             break
         other = draft.mutate(draft.choices, rng)
-        if any(draft.evaluate(other, t.input) != t.output for t in tests):
+        if largest_constant(other) <= knobs.largest_constant and any(draft.evaluate(other, t.input) != t.output for t in tests):
             wrong.setdefault(draft.render(other, rng))
     if len(wrong) < knobs.n_wrong:
         return None
@@ -128,6 +129,8 @@ def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
                     f" {len(problems[split])} distinct compositions; ask for fewer or add families"
                 )
             draft = FAMILIES[rng.choice(list(knobs.families))](rng, knobs.open_share)
+            if largest_constant(draft.choices) > knobs.largest_constant:
+                continue
             if split_of(draft, seed) != split or (draft.is_open and 3 * (n_open + 1) > count):
                 continue
             key = (*draft.composition, draft.is_open)

@@ -8,7 +8,7 @@ from selfexec_jax.problems.generator import parts
 from selfexec_jax.problems.generator.draft import Draft, indent, sentence
 from selfexec_jax.problems.generator.parts import Choice
 
-_LISTS = ("a", "nums", "xs")
+_LIST = "nums"  # one name: a name that is used once is the last thing that a small solver learns to keep
 _ITEMS = ("x", "k")
 _TOTALS = ("t", "s", "ans")
 
@@ -59,7 +59,7 @@ def write_loop(
 ) -> tuple[str, list[str], str]:
     """The loop over the list: (name of the list, lines, name of the result). `value_of` names a helper."""
     select, transform, reduce, _ = choices
-    values, x, total = rng.choice(_LISTS), rng.choice(_ITEMS), rng.choice(_TOTALS)
+    values, x, total = _LIST, rng.choice(_ITEMS), rng.choice(_TOTALS)
     kind = reduce.part.kind
     is_searching = kind in ("max", "min", "first")
     start = {"drain": reduce.c, "offset": reduce.c, "last": reduce.c, "sum": 0, "count": 0}.get(kind)

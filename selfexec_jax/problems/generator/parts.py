@@ -62,6 +62,11 @@ def neighbour(rng: random.Random, choice: Choice, parts: tuple[Part, ...]) -> Ch
     return choose(rng, tuple(p for p in parts if p.kind != choice.part.kind))
 
 
+def largest_constant(choices: tuple[Choice, ...]) -> int:
+    """The largest absolute value among the numbers of some parts."""
+    return max((abs(v) for choice in choices for v in (choice.c, choice.d) if isinstance(v, int)), default=0)
+
+
 def _numbers(*values) -> tuple:
     return tuple((v, None) for v in values)
 
