@@ -29,6 +29,7 @@ def get_config() -> ConfigDict:
     c.problems.private_size = (2, 6)  # the same for private tests
     c.problems.largest_number = 30  # in an input; negative ones go to a third of it
     c.problems.largest_constant = 30  # in a statement or a program
+    c.problems.names = 3  # spellings of each name in a program; 1: every program has the same names
     c.problems.n_solutions = 2  # differently written reference programs a problem
     c.problems.n_wrong = 2  # near misses a problem
     c.problems.real_data = "../shared/data"  # where real data is looked for; SELFEXEC_DATA overrides it
@@ -114,7 +115,7 @@ def get_config() -> ConfigDict:
     c.rollout = ConfigDict()
     c.rollout.slots = 64  # sequences decoded at once
     c.rollout.cache_length = 512  # tokens a slot: prompt and answer
-    c.rollout.prompt_buckets = (64, 96, 128, 192, 256, 384)  # prompts and cache views are padded to the next of these
+    c.rollout.prompt_buckets = (64, 96, 128, 160, 192, 256, 384)  # prompts and cache views are padded to the next
     c.rollout.prefill_rows = 8  # prompts a prefill
     c.rollout.steps_per_dispatch = 16  # decoded tokens a slot between looks from the host
 

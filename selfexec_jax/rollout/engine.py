@@ -31,6 +31,11 @@ class _Sequence:
     logprobs: list[float] = dataclasses.field(default_factory=list)
 
 
+def _is_restricted(request: Request) -> bool:
+    """Whether top_p or top_k matter; a greedy choice is the same without them."""
+    return request.temperature > 0 and (request.top_p < 1 or request.top_k > 0)
+
+
 class _Lane:
     """One device with its slots: the device state, and which sequence each slot holds."""
 
@@ -264,7 +269,7 @@ class Engine:
         held = [s for s in lane.held if s is not None]
         longest = max(len(requests[s.request].prompt_tokens) + len(s.tokens) for s in held)
         view = self._bucket(min(longest + self._steps, self._cache_length))
-        is_restricted = any(requests[s.request].top_p < 1 or requests[s.request].top_k for s in held)
+        is_restricted = any(_is_restricted(requests[s.request]) for s in held)
         lane.state, tokens, logprobs = self._decode(lane.params, lane.state, view, is_restricted)
         self.dispatches += 1
         return tokens, logprobs

@@ -79,7 +79,9 @@ def _finish(
         if len(wrong) >= knobs.n_wrong:
             break
         other = draft.mutate(draft.choices, rng)
-        if largest_constant(other) <= knobs.largest_constant and any(draft.evaluate(other, t.input) != t.output for t in tests):
+        if largest_constant(other) > knobs.largest_constant:
+            continue
+        if any(draft.evaluate(other, t.input) != t.output for t in tests):
             wrong.setdefault(draft.render(other, rng))
     if len(wrong) < knobs.n_wrong:
         return None
@@ -128,7 +130,7 @@ def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
                     f"problems.n_{split}={count}: families {list(knobs.families)} give no more than"
                     f" {len(problems[split])} distinct compositions; ask for fewer or add families"
                 )
-            draft = FAMILIES[rng.choice(list(knobs.families))](rng, knobs.open_share)
+            draft = FAMILIES[rng.choice(list(knobs.families))](rng, knobs)
             if largest_constant(draft.choices) > knobs.largest_constant:
                 continue
             if split_of(draft, seed) != split or (draft.is_open and 3 * (n_open + 1) > count):

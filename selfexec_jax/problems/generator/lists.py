@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 from selfexec_jax.problems.generator import parts
 from selfexec_jax.problems.generator.draft import Draft, indent, sentence
 from selfexec_jax.problems.generator.parts import Choice
 
-_LIST = "nums"  # one name: a name that is used once is the last thing that a small solver learns to keep
-_ITEMS = ("x", "k")
-_TOTALS = ("t", "s", "ans")
+_LISTS = ("nums", "a", "xs")
+_ITEMS = ("x", "k", "v")
+_TOTALS = ("ans", "t", "s")
 
 
 def read_list(rng: random.Random, name: str) -> str:
@@ -55,11 +56,11 @@ def _update(reduce: Choice, total: str, value: str, rng: random.Random) -> list[
 
 
 def write_loop(
-    choices: tuple[Choice, ...], rng: random.Random, value_of: str | None = None
+    choices: tuple[Choice, ...], rng: random.Random, n_names: int, value_of: str | None = None
 ) -> tuple[str, list[str], str]:
     """The loop over the list: (name of the list, lines, name of the result). `value_of` names a helper."""
     select, transform, reduce, _ = choices
-    values, x, total = _LIST, rng.choice(_ITEMS), rng.choice(_TOTALS)
+    values, x, total = (rng.choice(spellings[:n_names]) for spellings in (_LISTS, _ITEMS, _TOTALS))
     kind = reduce.part.kind
     is_searching = kind in ("max", "min", "first")
     start = {"drain": reduce.c, "offset": reduce.c, "last": reduce.c, "sum": 0, "count": 0}.get(kind)
@@ -84,8 +85,8 @@ def write_loop(
     return values, lines, total
 
 
-def render(choices: tuple[Choice, ...], rng: random.Random) -> str:
-    values, lines, total = write_loop(choices, rng)
+def render(choices: tuple[Choice, ...], rng: random.Random, n_names: int) -> str:
+    values, lines, total = write_loop(choices, rng, n_names)
     return "\n".join([read_list(rng, values), *lines, f"print({choices[3].code(total)})"]) + "\n"
 
 
@@ -102,13 +103,13 @@ def describe(choices: tuple[Choice, ...], rng: random.Random, hidden: str | None
     return sentence("Given a list of integers.", take, change, reduce.phrase(rng), final.phrase(rng))
 
 
-def _draft(family: str, reductions: tuple, rng: random.Random, open_share: float) -> Draft:
+def _draft(family: str, reductions: tuple, rng: random.Random, knobs) -> Draft:
     slots = (parts.SELECT, parts.TRANSFORM, reductions, parts.FINAL)
     choices = [parts.choose(rng, slot) for slot in slots]
     if rng.random() < 0.5:  # a plain ending is the commonest
         choices[3] = Choice(parts.FINAL[0])
     hidden = None
-    if rng.random() < open_share:
+    if rng.random() < knobs.open_share:
         hidden = "transform" if rng.random() < 0.4 and choices[2].part.kind != "count" else "select"
         index = 0 if hidden == "select" else 1
         choices[index] = rng.choice(parts.OPEN_SELECT if hidden == "select" else parts.OPEN_TRANSFORM)
@@ -124,7 +125,7 @@ def _draft(family: str, reductions: tuple, rng: random.Random, open_share: float
         family=family,
         choices=tuple(choices),
         statement=describe(tuple(choices), rng, hidden),
-        render=render,
+        render=functools.partial(render, n_names=knobs.names),
         evaluate=evaluate,
         sample_input=sample_numbers,
         mutate=mutate,
@@ -132,21 +133,21 @@ def _draft(family: str, reductions: tuple, rng: random.Random, open_share: float
     )
 
 
-def accumulate(rng: random.Random, open_share: float) -> Draft:
-    return _draft("accumulate", parts.ACCUMULATE, rng, open_share)
+def accumulate(rng: random.Random, knobs) -> Draft:
+    return _draft("accumulate", parts.ACCUMULATE, rng, knobs)
 
 
-def extremum(rng: random.Random, open_share: float) -> Draft:
-    return _draft("extremum", parts.EXTREMUM, rng, open_share)
+def extremum(rng: random.Random, knobs) -> Draft:
+    return _draft("extremum", parts.EXTREMUM, rng, knobs)
 
 
-def helper(rng: random.Random, open_share: float) -> Draft:
+def helper(rng: random.Random, knobs) -> Draft:
     """Accumulate again, with the change in a function of its own."""
-    draft = accumulate(rng, open_share)
+    draft = accumulate(rng, knobs)
 
     def render_helper(choices: tuple[Choice, ...], rng: random.Random) -> str:
-        name = rng.choice(("f", "change", "step"))
-        values, lines, total = write_loop(choices, rng, value_of=name)
+        name = rng.choice(("f", "change", "step")[: knobs.names])
+        values, lines, total = write_loop(choices, rng, knobs.names, value_of=name)
         define = [f"def {name}(x):", *indent([f"return {choices[1].code('x')}"]), ""]
         tail = [read_list(rng, values), *lines, f"print({choices[3].code(total)})"]
         return "\n".join([*define, *tail]) + "\n"

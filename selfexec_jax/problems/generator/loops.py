@@ -48,16 +48,17 @@ _COUNT = (Part("reduce", "count", ("Print the number of such pairs.",), "", lamb
                lambda v, c, d: sum(map(sum, v))))
 
 
-def digits(rng: random.Random, open_share: float) -> Draft:
+def digits(rng: random.Random, knobs) -> Draft:
     slots = (_DIGIT_SELECT, _DIGIT_TRANSFORM, parts.ACCUMULATE)
     choices = [parts.choose(rng, slot) for slot in slots]
-    hidden = rng.random() < open_share
+    hidden = rng.random() < knobs.open_share
     if hidden:
         choices[0] = Choice(rng.choice([p for p in _DIGIT_SELECT if p.kind in ("even", "odd")]))
 
     def render(choices, rng):
         select, transform, reduce = choices
-        n, total, kind = rng.choice(("n", "m")), rng.choice(("s", "t", "ans")), reduce.part.kind
+        n, total = (rng.choice(names[: knobs.names]) for names in (("n", "m", "x"), ("s", "t", "ans")))
+        kind = reduce.part.kind
         value = "1" if kind == "count" else transform.code("d")
         sign = "-" if kind == "drain" else "+"
         update = f"{total} {sign}= {value}"
@@ -80,14 +81,14 @@ def digits(rng: random.Random, open_share: float) -> Draft:
                  lambda rng, size, largest: str(rng.randint(10 ** (size - 1), 10**size - 1)), mutator(slots), hidden)
 
 
-def running(rng: random.Random, open_share: float) -> Draft:
+def running(rng: random.Random, knobs) -> Draft:
     slots = (_BOUND, _UPDATE, _SHOW)
     choices = tuple(parts.choose(rng, slot) for slot in slots)
-    hidden = rng.random() < open_share
+    hidden = rng.random() < knobs.open_share
 
     def render(choices, rng):
         bound, update, show = choices
-        x = rng.choice(("x", "n", "m"))
+        x = rng.choice(("x", "n", "m")[: knobs.names])
         counts = show.part.kind != "final"
         body = indent([f"{x} = {update.code(x)}"] + (["k += 1"] if counts else []))
         shown = {"final": x, "steps": "k", "both": f"k, {x}"}[show.part.kind]
@@ -107,14 +108,14 @@ def running(rng: random.Random, open_share: float) -> Draft:
                  lambda rng, size, largest: str(rng.randint(2, 6 * size)), mutator(slots), hidden)
 
 
-def pairs(rng: random.Random, open_share: float) -> Draft:
+def pairs(rng: random.Random, knobs) -> Draft:
     slots = (_PAIR, _COUNT)
     choices = tuple(parts.choose(rng, slot) for slot in slots)
-    hidden = rng.random() < open_share
+    hidden = rng.random() < knobs.open_share
 
     def render(choices, rng):
         pair, reduce = choices
-        a, total = rng.choice(("a", "nums", "v")), rng.choice(("t", "s", "c"))
+        a, total = (rng.choice(names[: knobs.names]) for names in (("a", "nums", "v"), ("t", "s", "c")))
         condition = pair.part.code.format(x=f"{a}[i]", y=f"{a}[j]", c=pair.c)
         value = "1" if reduce.part.kind == "count" else f"{a}[i] + {a}[j]"
         inner = [f"if {condition}:", *indent([f"{total} += {value}"])]

@@ -45,14 +45,15 @@ _ASK = (
 _WORDS = ("ab", "no", "sea", "tree", "is", "bob")
 
 
-def letters(rng: random.Random, open_share: float) -> Draft:
+def letters(rng: random.Random, knobs) -> Draft:
     slots = (_KEEP, _CHANGE, _JOIN)
     choices = tuple(parts.choose(rng, slot) for slot in slots)
-    hidden = rng.random() < open_share
+    hidden = rng.random() < knobs.open_share
 
     def render(choices, rng):
         keep, change, join = choices
-        word, out, ch = rng.choice(("s", "w", "word")), rng.choice(("r", "out")), rng.choice(("c", "ch"))
+        names = (("s", "w", "word"), ("r", "out", "t"), ("c", "ch", "x"))
+        word, out, ch = (rng.choice(spellings[: knobs.names]) for spellings in names)
         counts = join.part.kind == "count"
         if counts:
             update = f"{out} += 1"
@@ -75,14 +76,14 @@ def letters(rng: random.Random, open_share: float) -> Draft:
                  lambda rng, size, _: "".join(rng.choice("aeiobdhmst") for _ in range(size)), mutator(slots), hidden)
 
 
-def tables(rng: random.Random, open_share: float) -> Draft:
+def tables(rng: random.Random, knobs) -> Draft:
     slots = (_WEIGHT, _ASK)
     choices = tuple(parts.choose(rng, slot) for slot in slots)
-    hidden = rng.random() < open_share
+    hidden = rng.random() < knobs.open_share
 
     def render(choices, rng):
         weight, ask = choices
-        table = rng.choice(("d", "seen", "count"))
+        table = rng.choice(("d", "seen", "count")[: knobs.names])
         update = (
             [f"{table}[w] = {table}.get(w, 0) + {weight.code('w')}"]
             if rng.random() < 0.5
