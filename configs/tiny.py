@@ -44,6 +44,7 @@ def get_config(arg: str | None = None):
     c.rl.learning_rate = 3e-4
     c.rl.share.update({"predict": 0.75, "solve": 0.125, "fix": 0.125})
     c.eval.simulate_temperature = 0.0  # greedy: a small model's slips are noise that a draw only adds to
+    c.eval.max_fixes = 6
     c.eval.prediction_samples = 2
     c.sft.log_every = 50
     return ablations.apply(c, arg, ROWS)

@@ -7,6 +7,8 @@ sandbox is opened and says what was right.
 from __future__ import annotations
 
 import itertools
+import logging
+import time
 
 import numpy as np
 
@@ -35,6 +37,8 @@ from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import solve
 from selfexec_jax.tasks.fix import Feedback
 
+log = logging.getLogger(__name__)
+
 _IS_RIGHT = {"passed": 1.0, "failed": 0.0, "infra_error": np.nan}
 
 
@@ -46,26 +50,36 @@ def run(config, workdir: Workdir) -> dict:
     engine = loaded.engine().load(params, 0)
     problems = load_problems(workdir.data / "heldout.jsonl") + load_problems(workdir.data / "unseen.jsonl")
     asks = _asking(config)
+    started = time.monotonic()
+    done = lambda what: log.info("eval: %s after %.0f s", what, time.monotonic() - started)  # noqa: E731
 
     decided = decide(config, engine, loaded.tokenizer, problems, asks)
+    done(f"{len(problems)} problems solved, verified and repaired")
     cases = prediction_cases(config, problems, decided)
     answers = {policy: predictions(config, engine, loaded.tokenizer, cases)}
     if policy == "rl":
         engine.load(loaded.params("sft"), 1)
         answers["sft"] = predictions(config, engine, loaded.tokenizer, cases)
         engine.load(params, 2)
+    done(f"{len(cases)} outputs predicted")
 
     with open_pool(config) as pool:
         runs_before_choice = pool.n_runs
-        correct, public = judge_candidates(problems, decided, pool)
         executed = fix(
             engine, loaded.tokenizer, [(p, s[0]) for p, s in zip(problems, decided.sources, strict=True)],
             real_feedback(pool), config.eval.max_fixes, config.seed, asks["solve"],
         )  # fmt: skip
-        final = judge_sources(problems, [e.submitted for e in decided.episodes], pool)
-        final_executed = judge_sources(problems, [e.submitted for e in executed], pool)
+        verdicts = judge_all(problems, decided, executed, pool)
         truths = pool.map([Run(c.source, c.stdin, trace=TraceBudget()) for c in cases])
+    done(f"{len(verdicts)} programs judged")
 
+    verdict = lambda p, source: verdicts.get((p.id, source), (0.0, 0.0))  # no program: wrong  # noqa: E731
+    pairs = list(zip(problems, decided.sources, strict=True))
+    correct, public = np.moveaxis(np.array([[verdict(p, s) for s in row] for p, row in pairs]), -1, 0)
+    final, final_executed = (
+        np.array([verdict(p, e.submitted)[0] for p, e in zip(problems, episodes, strict=True)])
+        for episodes in (decided.episodes, executed)
+    )
     # What the sandbox could not decide is neither right nor wrong: such a problem stands in no figure.
     is_judged = ~np.isnan(np.column_stack([correct, final, final_executed])).any(1)
     problems, decided, executed = only(is_judged, problems, decided, executed)
@@ -155,33 +169,24 @@ def predictions(config, engine, tokenizer, cases: list[Case]) -> list[list]:
 
 
 # ---- judging, after the choice ---------------------------------------------------------------------------
-def judge_candidates(problems: list[Problem], decided: Decided, pool: SandboxPool) -> tuple[np.ndarray, np.ndarray]:
-    """(whether each candidate is right, share of public tests that it passes), problems x candidates.
+def judge_all(problems: list[Problem], decided: Decided, executed: list, pool: SandboxPool) -> dict:
+    """(whether it is right, share of the public tests that it passes) of every program that a strategy submits.
 
-    nan where the sandbox could not tell.
+    Keyed by (problem id, source). Private tests run only where the public ones pass; nan where the sandbox
+    could not tell.
     """
-    verdicts = {}
-    for problem, sources in zip(problems, decided.sources, strict=True):
-        for source in {s for s in sources if s}:
-            tests = problem.public_tests + problem.private_tests
-            verdicts[problem.id, source] = judge(source, problem, tests, pool)
-    shape = (len(problems), len(decided.sources[0]))
-    correct, public = np.zeros(shape), np.zeros(shape)
-    for i, (problem, sources) in enumerate(zip(problems, decided.sources, strict=True)):
-        for j, source in enumerate(sources):
-            if source:
-                verdict = verdicts[problem.id, source].result()
-                correct[i, j] = _IS_RIGHT[verdict.status]
-                public[i, j] = np.mean(verdict.passed[: len(problem.public_tests)])
-    return correct, public
-
-
-def judge_sources(problems: list[Problem], sources: list[str | None], pool: SandboxPool) -> np.ndarray:
-    futures = [
-        judge(source, p, p.public_tests + p.private_tests, pool) if source else None
-        for p, source in zip(problems, sources, strict=True)
-    ]
-    return np.array([0.0 if f is None else _IS_RIGHT[f.result().status] for f in futures])
+    programs = {}
+    for p, sources, simulated, real in zip(problems, decided.sources, decided.episodes, executed, strict=True):
+        for source in filter(None, [*sources, simulated.submitted, real.submitted]):
+            programs[p.id, source] = p
+    public = {key: judge(key[1], p, p.public_tests, pool) for key, p in programs.items()}
+    passing = [key for key, verdict in public.items() if verdict.result().status == "passed"]
+    private = {key: judge(key[1], programs[key], programs[key].private_tests, pool) for key in passing}
+    found = {}
+    for key, verdict in public.items():
+        last = private.get(key, verdict).result()
+        found[key] = (_IS_RIGHT[last.status], float(np.mean(verdict.result().passed)))
+    return found
 
 
 def only(mask: np.ndarray, problems: list[Problem], decided: Decided, executed: list) -> tuple:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from selfexec_jax.rollout import Engine, Request
+from selfexec_jax.rollout import engine as module
 from selfexec_jax.train.losses import token_logprobs
 
 CACHE = 64
@@ -197,9 +198,11 @@ def test_new_weights_change_answers_and_version_without_compiling(new_engine, ti
         engine.generate(MIXED[:1])
     params = tiny[1]
     before = engine.load(params, 3).generate(MIXED)
-    jitted = (engine._prefill, engine._insert, engine._decode)
+    jitted = (module._prefill, module._insert, module._decode)
     sizes = [f._cache_size() for f in jitted]
     after = engine.load(params | {"q": -params["q"]}, 4).generate(MIXED)
+    assert [f._cache_size() for f in jitted] == sizes
+    new_engine().load(params, 5).generate(MIXED)  # nor does a second engine of the same model
     assert [f._cache_size() for f in jitted] == sizes
     assert {s.params_version for samples in before for s in samples} == {3}
     assert {s.params_version for samples in after for s in samples} == {4}
