@@ -2,9 +2,9 @@
 
     python -m selfexec_jax.main --config=configs/tiny.py --workdir=runs/tiny
 
-Took 25 minutes on two shared cores. Seed 0 gives, of 320 held-out problems, pass@1 65.0 %, best@8 simulated 84.7 %
-(executed 91.8 %), Self-RLEF 72.8 % after 65.3 % in a single turn; output prediction 78.4 % on programs like those
-that were narrated and, on the form that only RL saw, 48.6 % before it and 60.5 % after. Intervals: README, "Results".
+Took 21 minutes on two shared cores. Seed 0 gives, of 320 held-out problems, pass@1 66.4 %, best@8 simulated 81.2 %
+(executed 85.7 %), Self-RLEF 75.9 % after 69.4 % in a single turn; output prediction 89.2 % on programs like those
+that were narrated and, on the form that only RL saw, 73.3 % before it and 78.3 % after. Intervals: README, "Results".
 """
 
 from selfexec_jax.configs import ablations, base
@@ -12,7 +12,7 @@ from selfexec_jax.configs import ablations, base
 ROWS = {
     "no_nlex_equal_examples": (
         "The claim of no_nlex at equal training examples: without narration a row holds nearly twice as many.",
-        {"tasks.style": "direct", "sft.batch_rows": 8, "sft.steps": 975},
+        {"tasks.style": "direct", "sft.batch_rows": 8, "sft.steps": 1090},
     ),
 }
 
@@ -26,7 +26,7 @@ def get_config(arg: str | None = None):
     c.problems.public_size = (3, 3)
     c.problems.largest_number = 9
     c.problems.largest_constant = 9
-    c.problems.names = 1
+    c.problems.names = 1  # keeping a name that is used once is the last thing that a small solver learns
     c.model.n_heads = 4
     c.model.n_kv_heads = 4
     c.model.head_dim = 32
