@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     c.problems.public_size = (3, 4)  # numbers, words, digits or letters in a public test's input, from and to
     c.problems.private_size = (2, 6)  # the same for private tests
     c.problems.largest_number = 30  # in an input; negative ones go to a third of it
-    c.problems.largest_constant = 30  # in a statement or a program
+    c.problems.largest_constant = 100  # of a part; 100 leaves none out
     c.problems.names = 3  # spellings of each name in a program; 1: every program has the same names
     c.problems.n_solutions = 2  # differently written reference programs a problem
     c.problems.n_wrong = 2  # near misses a problem

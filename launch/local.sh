@@ -18,7 +18,7 @@ if [ ! -e .venv/installed ] || [ setup.py -nt .venv/installed ]; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -e .
   touch .venv/installed
 fi
-# Large pages for what XLA allocates each step: on virtual machines page faults cost up to a third of a step.
+# Large pages for what XLA allocates each step: on virtual machines page faults can cost a quarter of a step.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
 .venv/bin/python -m selfexec_jax.main --config="$config" --workdir="$workdir" ${rest[@]+"${rest[@]}"}
 if [ -e "$workdir/report.json" ]; then

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
 from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from selfexec_jax.model.cache import empty_cache
 from selfexec_jax.model.transformer import Transformer
-from selfexec_jax.rollout.sampling import sample
+from selfexec_jax.rollout import decode
 from selfexec_jax.rollout.types import Request, Sample
 
 
@@ -48,82 +46,6 @@ class _Lane:
 
     def free(self) -> list[int]:
         return [slot for slot, held in enumerate(self.held) if held is None]
-
-
-# ---- on the device: compiled once a model and shape, whatever the number of engines ----------------------
-def _empty_state(model: Transformer, n: int, cache_length: int) -> dict:
-    zeros = lambda dtype: jnp.zeros((n,), dtype)  # noqa: E731
-    return {
-        "cache": empty_cache(model.cfg, n, cache_length),
-        "token": zeros(jnp.int32),  # the newest token of a slot, not yet in the cache
-        "position": zeros(jnp.int32),  # where it goes
-        "left": zeros(jnp.int32),  # tokens that may still be decoded; 0: idle
-        "key": jnp.zeros((n, 2), jnp.uint32),
-        "temperature": jnp.ones((n,), jnp.float32),
-        "top_p": jnp.ones((n,), jnp.float32),
-        "top_k": zeros(jnp.int32),
-    }
-
-
-@functools.partial(jax.jit, static_argnums=(0,))
-def _prefill(model: Transformer, params: dict, tokens_RxL: jax.Array) -> list[dict]:
-    """Keys and values of prompts, one {"k", "v"} RxKxLxH a layer. Padding is never read: later
-    positions are overwritten before they are attended to."""
-    R, L = tokens_RxL.shape
-    positions_RxL = jnp.broadcast_to(jnp.arange(L), (R, L))
-    mask_RxLxL = jnp.broadcast_to(jnp.tril(jnp.ones((L, L), bool)), (R, L, L))
-    cache = empty_cache(model.cfg, R, L)
-    _, cache = model.apply({"params": params}, tokens_RxL, positions_RxL, cache, mask_RxLxL, method="extend")
-    return cache
-
-
-@functools.partial(jax.jit, donate_argnums=(0,))
-def _insert(state: dict, prefilled: list[dict], row_M: jax.Array, slot_M: jax.Array, new: dict) -> dict:
-    """Copies prefilled rows into slots; slots out of range (padding) are dropped."""
-    L = prefilled[0]["k"].shape[2]
-    put = lambda old, rows: old.at[slot_M, :, :L].set(rows[row_M], mode="drop")  # noqa: E731
-    cache = [
-        {"k": put(old["k"], rows["k"]), "v": put(old["v"], rows["v"])}
-        for old, rows in zip(state["cache"], prefilled, strict=True)
-    ]
-    rest = {name: state[name].at[slot_M].set(values, mode="drop") for name, values in new.items()}
-    return {"cache": cache} | rest
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3, 4, 5, 6), donate_argnums=(2,))
-def _decode(
-    model: Transformer, params: dict, state: dict, end: int, steps: int, view: int, is_restricted: bool
-) -> tuple[dict, jax.Array, jax.Array]:
-    """Decodes up to `steps` tokens a slot, over the first `view` cache positions.
-
-    Returns the state, tokens SxB (-1 where a slot was idle) and log-probabilities SxB.
-    """
-    index_S = jnp.arange(view)
-    full = state["cache"]
-    short = [{k: v[:, :, :view] for k, v in entry.items()} for entry in full]
-
-    def step(carry: tuple, _) -> tuple:
-        cache, token, position, left = carry
-        is_active = left > 0
-        mask = index_S[None, None, :] <= position[:, None, None]
-        logits, cache = model.apply({"params": params}, token[:, None], position[:, None], cache, mask, method="extend")
-        knobs = (state["temperature"], state["top_p"], state["top_k"])
-        drawn, logprob = sample(logits[:, 0], state["key"], position, *knobs, is_restricted)
-        drawn = drawn.astype(jnp.int32)
-        left = jnp.where(is_active, jnp.where(drawn == end, 0, left - 1), 0)
-        token = jnp.where(is_active, drawn, token)
-        position = jnp.where(is_active, jnp.minimum(position + 1, view - 1), position)
-        return (cache, token, position, left), (jnp.where(is_active, drawn, -1), logprob)
-
-    carry = (short, state["token"], state["position"], state["left"])
-    carry, (tokens_SxB, logprobs_SxB) = jax.lax.scan(step, carry, None, length=steps)
-    short, token, position, left = carry
-    cache = [
-        {k: jax.lax.dynamic_update_slice(whole[k], part[k], (0, 0, 0, 0)) for k in whole}
-        for whole, part in zip(full, short, strict=True)
-    ]
-    state = state | {"cache": cache, "token": token, "position": position, "left": left}
-    return state, tokens_SxB, logprobs_SxB
 
 
 class Engine:
@@ -156,7 +78,7 @@ class Engine:
         self.dispatches = 0  # decode dispatches so far: the clock of a run
         for lane in self._lanes:
             with jax.default_device(lane.device):
-                lane.state = jax.device_put(_empty_state(model, len(lane.held), cache_length), lane.device)
+                lane.state = jax.device_put(decode.empty_state(model, len(lane.held), cache_length), lane.device)
 
     def load(self, params: dict, version: int) -> Engine:
         """Takes new weights without recompiling; samples carry `version`."""
@@ -259,8 +181,8 @@ class Engine:
             new["top_p"][m], new["top_k"][m] = request.top_p, request.top_k
             new["key"][m] = (request.seed & 0xFFFFFFFF, (request.seed >> 32 & 0xFFFFF) << 12 | j)
             lane.held[slot] = _Sequence(i, j)
-        prefilled = _prefill(self._model, lane.params, jax.device_put(tokens, lane.device))
-        lane.state = _insert(lane.state, prefilled, row_M, slot_M, new)
+        prefilled = decode.prefill(self._model, lane.params, jax.device_put(tokens, lane.device))
+        lane.state = decode.insert(lane.state, prefilled, row_M, slot_M, new)
 
     def _dispatch(self, lane: _Lane, requests: Sequence[Request]) -> tuple[jax.Array, jax.Array]:
         held = [s for s in lane.held if s is not None]
@@ -268,7 +190,7 @@ class Engine:
         view = self._bucket(min(longest + self._steps, self._cache_length))
         is_restricted = any(_is_restricted(requests[s.request]) for s in held)
         end = self._tokenizer.end_id
-        lane.state, tokens, logprobs = _decode(
+        lane.state, tokens, logprobs = decode.decode(
             self._model, lane.params, lane.state, end, self._steps, view, is_restricted
         )
         self.dispatches += 1

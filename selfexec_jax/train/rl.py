@@ -196,7 +196,7 @@ def train(
         else:
             state, step = found[0], found[1]["step"]
         accumulate, apply, old_logprobs = (
-            one_at_a_time(step, mesh) for step in make_update(model, tx, knobs, target, mesh)
+            one_at_a_time(function, mesh) for function in make_update(model, tx, knobs, target, mesh)
         )
         of_params = jax.tree.map(lambda t: t.sharding, target.params)
         zeros = jax.jit(lambda p: jax.tree.map(jnp.zeros_like, p), out_shardings=of_params)

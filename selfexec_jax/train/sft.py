@@ -88,8 +88,7 @@ def train(
             if done % knobs.log_every == 0 or done == knobs.steps:
                 line = {k: float(v) for k, v in metrics.items()}
                 elapsed = time.monotonic() - started
-                line |= {"tokens": tokens, "examples": examples}
-                line |= {"seconds": elapsed, "tokens_per_s": tokens / elapsed}
+                line |= {"tokens": tokens, "examples": examples, "seconds": elapsed, "tokens_per_s": tokens / elapsed}
                 started, tokens, examples = time.monotonic(), 0, 0
                 log(done, line)
             if done % knobs.checkpoint_every == 0 or done == knobs.steps:

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from selfexec_jax.rollout import Engine, Request
-from selfexec_jax.rollout import engine as module
+from selfexec_jax.rollout import Engine, Request, decode
 from selfexec_jax.train.losses import token_logprobs
 
 CACHE = 64
@@ -198,7 +197,7 @@ def test_new_weights_change_answers_and_version_without_compiling(new_engine, ti
         engine.generate(MIXED[:1])
     params = tiny[1]
     before = engine.load(params, 3).generate(MIXED)
-    jitted = (module._prefill, module._insert, module._decode)
+    jitted = (decode.prefill, decode.insert, decode.decode)
     sizes = [f._cache_size() for f in jitted]
     after = engine.load(params | {"q": -params["q"]}, 4).generate(MIXED)
     assert [f._cache_size() for f in jitted] == sizes

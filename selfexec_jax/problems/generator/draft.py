@@ -32,6 +32,11 @@ class Draft:
         return tuple(f"{c.part.slot}:{c.part.kind}" for c in self.choices)
 
 
+def spell(rng: random.Random, n: int, *names: tuple[str, ...]) -> list[str]:
+    """For each name one of its first `n` spellings."""
+    return [rng.choice(spellings[:n]) for spellings in names]
+
+
 def indent(lines: list[str], depth: int = 1) -> list[str]:
     return ["    " * depth + line for line in lines]
 

@@ -6,7 +6,7 @@ import functools
 import random
 
 from selfexec_jax.problems.generator import parts
-from selfexec_jax.problems.generator.draft import Draft, indent, sentence
+from selfexec_jax.problems.generator.draft import Draft, indent, sentence, spell
 from selfexec_jax.problems.generator.parts import Choice
 
 _LISTS = ("nums", "a", "xs")
@@ -60,7 +60,7 @@ def write_loop(
 ) -> tuple[str, list[str], str]:
     """The loop over the list: (name of the list, lines, name of the result). `value_of` names a helper."""
     select, transform, reduce, _ = choices
-    values, x, total = (rng.choice(spellings[:n_names]) for spellings in (_LISTS, _ITEMS, _TOTALS))
+    values, x, total = spell(rng, n_names, _LISTS, _ITEMS, _TOTALS)
     kind = reduce.part.kind
     is_searching = kind in ("max", "min", "first")
     start = {"drain": reduce.c, "offset": reduce.c, "last": reduce.c, "sum": 0, "count": 0}.get(kind)
@@ -146,7 +146,7 @@ def helper(rng: random.Random, knobs) -> Draft:
     draft = accumulate(rng, knobs)
 
     def render_helper(choices: tuple[Choice, ...], rng: random.Random) -> str:
-        name = rng.choice(("f", "change", "step")[: knobs.names])
+        (name,) = spell(rng, knobs.names, ("f", "change", "step"))
         values, lines, total = write_loop(choices, rng, knobs.names, value_of=name)
         define = [f"def {name}(x):", *indent([f"return {choices[1].code('x')}"]), ""]
         tail = [read_list(rng, values), *lines, f"print({choices[3].code(total)})"]

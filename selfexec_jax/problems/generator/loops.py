@@ -6,7 +6,7 @@ import random
 from itertools import combinations
 
 from selfexec_jax.problems.generator import parts
-from selfexec_jax.problems.generator.draft import Draft, indent, mutator, sentence
+from selfexec_jax.problems.generator.draft import Draft, indent, mutator, sentence, spell
 from selfexec_jax.problems.generator.lists import read_list, sample_numbers
 from selfexec_jax.problems.generator.parts import Choice, Part
 
@@ -57,7 +57,7 @@ def digits(rng: random.Random, knobs) -> Draft:
 
     def render(choices, rng):
         select, transform, reduce = choices
-        n, total = (rng.choice(names[: knobs.names]) for names in (("n", "m", "x"), ("s", "t", "ans")))
+        n, total = spell(rng, knobs.names, ("n", "m", "x"), ("s", "t", "ans"))
         kind = reduce.part.kind
         value = "1" if kind == "count" else transform.code("d")
         sign = "-" if kind == "drain" else "+"
@@ -88,7 +88,7 @@ def running(rng: random.Random, knobs) -> Draft:
 
     def render(choices, rng):
         bound, update, show = choices
-        x = rng.choice(("x", "n", "m")[: knobs.names])
+        (x,) = spell(rng, knobs.names, ("x", "n", "m"))
         counts = show.part.kind != "final"
         body = indent([f"{x} = {update.code(x)}"] + (["k += 1"] if counts else []))
         shown = {"final": x, "steps": "k", "both": f"k, {x}"}[show.part.kind]
@@ -115,7 +115,7 @@ def pairs(rng: random.Random, knobs) -> Draft:
 
     def render(choices, rng):
         pair, reduce = choices
-        a, total = (rng.choice(names[: knobs.names]) for names in (("a", "nums", "v"), ("t", "s", "c")))
+        a, total = spell(rng, knobs.names, ("a", "nums", "v"), ("t", "s", "c"))
         condition = pair.part.code.format(x=f"{a}[i]", y=f"{a}[j]", c=pair.c)
         value = "1" if reduce.part.kind == "count" else f"{a}[i] + {a}[j]"
         inner = [f"if {condition}:", *indent([f"{total} += {value}"])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from selfexec_jax.problems.generator import parts
-from selfexec_jax.problems.generator.draft import Draft, indent, mutator, sentence
+from selfexec_jax.problems.generator.draft import Draft, indent, mutator, sentence, spell
 from selfexec_jax.problems.generator.parts import Part
 
 _KEEP = (
@@ -52,8 +52,7 @@ def letters(rng: random.Random, knobs) -> Draft:
 
     def render(choices, rng):
         keep, change, join = choices
-        names = (("s", "w", "word"), ("r", "out", "t"), ("c", "ch", "x"))
-        word, out, ch = (rng.choice(spellings[: knobs.names]) for spellings in names)
+        word, out, ch = spell(rng, knobs.names, ("s", "w", "word"), ("r", "out", "t"), ("c", "ch", "x"))
         counts = join.part.kind == "count"
         if counts:
             update = f"{out} += 1"
@@ -83,7 +82,7 @@ def tables(rng: random.Random, knobs) -> Draft:
 
     def render(choices, rng):
         weight, ask = choices
-        table = rng.choice(("d", "seen", "count")[: knobs.names])
+        (table,) = spell(rng, knobs.names, ("d", "seen", "count"))
         update = (
             [f"{table}[w] = {table}.get(w, 0) + {weight.code('w')}"]
             if rng.random() < 0.5
