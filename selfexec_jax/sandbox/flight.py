@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import fcntl
-import json
+import marshal
 import os
 import tempfile
 import time
@@ -40,12 +40,15 @@ class Flight:
         self.killed = ""
         self.deadline = time.monotonic() + self.limits.wall_s
 
-    def request(self) -> str:
+    def stdin(self) -> bytes:
+        return (self.run.stdin or "").encode("utf-8", "surrogatepass")
+
+    def request(self) -> bytes:
         trace = None if self.run.trace is None else dataclasses.asdict(self.run.trace)
         fields = {"source": self.run.source, "call": self.run.call, "trace": trace}
         if self.run.call is not None:
             fields["value_chars"] = self.limits.stdout_bytes
-        return json.dumps(fields)
+        return marshal.dumps(fields)
 
     def result_cap(self) -> int:
         """JSON escapes take up to six bytes for a byte of text."""
@@ -65,11 +68,11 @@ def check(run: Run, limits: Limits) -> None:
             raise ValueError(f"Limits.{field.name}={value!r} is not between 0 and {_LARGEST[field.name]:,}")
 
 
-def file_of(text: str | None) -> int:
-    """A descriptor that reads `text` and cannot be written."""
-    if not text:
+def file_of(content: bytes) -> int:
+    """A descriptor that reads `content` and cannot be written."""
+    if not content:
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    data = memoryview(text.encode("utf-8", "surrogatepass"))
+    data = memoryview(content)
     if not hasattr(os, "memfd_create"):
         with tempfile.TemporaryFile() as file:
             file.write(data)

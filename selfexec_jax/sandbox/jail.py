@@ -30,6 +30,7 @@ FRAME = struct.Struct("<Q")  # then one frame: its length, and that much JSON
 _STACK_BYTES = 64 << 20
 _FILE_BYTES = 16 << 20
 _OPEN_FILES = 64
+_UNLIMITED = (1 << 63) - 1  # more than any request
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _NEW_USER_IPC_PID_NET = 0x10000000 | 0x08000000 | 0x20000000 | 0x40000000
@@ -37,10 +38,14 @@ _CAPSET = {"x86_64": 126, "aarch64": 91}
 
 _linux = sys.platform == "linux"
 _libc = ctypes.CDLL(None, use_errno=True)
+_fork = ctypes.PyDLL(None).fork  # keeps the interpreter's lock, as os.fork does
 
 
 class Jail:
-    """What this machine offers to lock a child up, found once in the zygote and applied in every child."""
+    """What this machine offers to lock a child up, found once in the zygote and applied in every child.
+
+    What every child shares and the zygote can live with, it already takes upon itself.
+    """
 
     def __init__(self, masked: frozenset[str]):
         self.base_bytes = _address_space_bytes()
@@ -49,6 +54,11 @@ class Jail:
         usable = _linux and "seccomp" not in masked and seccomp.available()
         self._filter = seccomp.Filter(read_only_open=not self.landlock_abi) if usable else None
         self._rlimits = "rlimits" not in masked
+        if self._rlimits:
+            _limit_for_good()
+        self._most_cpu, self._most_space = map(_ceiling, (resource.RLIMIT_CPU, resource.RLIMIT_AS))
+        if _linux:
+            seccomp.prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
     @property
     def mechanisms(self) -> dict[str, bool]:
@@ -64,12 +74,15 @@ class Jail:
         Raises OSError when a mechanism that the zygote found does not take hold.
         """
         if self._rlimits:
-            _limit(cpu_s, memory_bytes + self.base_bytes)
+            whole, space = int(cpu_s) + 1, memory_bytes + self.base_bytes
+            resource.setrlimit(resource.RLIMIT_CPU, (min(whole, self._most_cpu), min(whole + 1, self._most_cpu)))
+            resource.setrlimit(resource.RLIMIT_AS, (min(space, self._most_space),) * 2)
+            # RLIMIT_CPU counts whole seconds; this timer, which a program may disarm, saves the rest of one.
+            signal.setitimer(signal.ITIMER_PROF, cpu_s + 0.01)
         if _linux:
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            seccomp.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != zygote_pid:
                 raise OSError("the zygote is gone")
-            _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         if self._ruleset is not None:
             landlock.restrict(self._ruleset)
         for fd, place in zip(fds, (STDIN_FD, STDOUT_FD, RESULT_FD, REQUEST_FD), strict=True):
@@ -87,7 +100,7 @@ def secure_zygote(parent_pid: int, namespaces: bool) -> bool:
     """
     if not _linux:
         return False
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    seccomp.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:
         os._exit(1)
     separate = namespaces and _libc.unshare(_NEW_USER_IPC_PID_NET) == 0
@@ -97,35 +110,39 @@ def secure_zygote(parent_pid: int, namespaces: bool) -> bool:
             os.closerange(0, 1024)  # the control socket must end with the inner process
             _, status = os.waitpid(inner, 0)
             os._exit(1 if status else 0)
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        seccomp.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     number = _CAPSET.get(os.uname().machine)
     if number:
         header = (ctypes.c_uint32 * 2)(0x20080522, 0)
         _libc.syscall(ctypes.c_long(number), header, (ctypes.c_uint32 * 6)())
-    _prctl(_PR_SET_DUMPABLE, 0)
+    seccomp.prctl(_PR_SET_DUMPABLE, 0)
     return separate
 
 
-def _limit(cpu_s: float, address_space: int) -> None:
-    whole = int(cpu_s) + 1
+def fork() -> int:
+    """Fork without the interpreter's hooks, which assume that a thread may have been lost on the way.
+
+    A zygote has one thread and nothing pending, so there is nothing to mend, and running the hooks of
+    `threading` and `random` in every child would cost a third of a short run. It also leaves every child
+    with the same state of `random`, as the seed of its hashes is the same.
+    """
+    return _fork()
+
+
+def _limit_for_good() -> None:
     lower = (
-        (resource.RLIMIT_CPU, whole, whole + 1),
-        (resource.RLIMIT_AS, address_space, address_space),
-        (resource.RLIMIT_FSIZE, _FILE_BYTES, _FILE_BYTES),
-        (resource.RLIMIT_CORE, 0, 0),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES, _OPEN_FILES),
-    )
-    for name, soft, hard in lower:
-        ceiling = resource.getrlimit(name)[1]
-        if ceiling != resource.RLIM_INFINITY:
-            soft, hard = min(soft, ceiling), min(hard, ceiling)
-        resource.setrlimit(name, (soft, hard))
+        (resource.RLIMIT_FSIZE, _FILE_BYTES), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, _OPEN_FILES)
+    )  # fmt: skip
+    for name, value in lower:
+        resource.setrlimit(name, (min(value, _ceiling(name)),) * 2)
     # The hard stack limit stays: programs that ask for more must not fail, and the address space bounds it.
-    ceiling = resource.getrlimit(resource.RLIMIT_STACK)[1]
-    soft = _STACK_BYTES if ceiling == resource.RLIM_INFINITY else min(_STACK_BYTES, ceiling)
-    resource.setrlimit(resource.RLIMIT_STACK, (soft, ceiling))
-    # RLIMIT_CPU counts whole seconds; this timer, which a program may disarm, saves the rest of one.
-    signal.setitimer(signal.ITIMER_PROF, cpu_s + 0.01)
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    resource.setrlimit(resource.RLIMIT_STACK, (min(_STACK_BYTES, _ceiling(resource.RLIMIT_STACK)), hard))
+
+
+def _ceiling(name: int) -> int:
+    hard = resource.getrlimit(name)[1]
+    return _UNLIMITED if hard == resource.RLIM_INFINITY else hard
 
 
 def _readable() -> list[tuple[str, int]]:
@@ -156,12 +173,6 @@ def _address_space_bytes() -> int:
             return int(file.read().split()[0]) * resource.getpagesize()
     except OSError:
         return 128 << 20
-
-
-def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"prctl({option}): {os.strerror(error)}")
 
 
 # Run once through the pool like any program; each entry is None (it could) or how it was refused.

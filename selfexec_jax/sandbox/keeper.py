@@ -26,7 +26,7 @@ class Keeper:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         environment = {
             "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": "/", "PATH": "/usr/bin:/bin",
-            "MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
+            "MALLOC_ARENA_MAX": "1", "LD_BIND_NOW": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         if "LD_LIBRARY_PATH" in os.environ:  # some interpreters find their own library through it
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]

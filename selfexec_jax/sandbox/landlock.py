@@ -21,6 +21,8 @@ _NET_RIGHTS = 0b11  # bind and connect TCP, ABI 4
 _SCOPES = 0b11  # abstract unix sockets and signals, ABI 6
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_restrict = ctypes.CDLL(None).syscall  # keeping errno would cost every child memory
+_restrict.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_uint]
 
 
 def abi() -> int:
@@ -55,7 +57,8 @@ def ruleset(grants: list[tuple[str, int]]) -> int:
 
 def restrict(ruleset_fd: int) -> None:
     """Bind this thread and all that it starts to a ruleset; needs NO_NEW_PRIVS. Raises OSError."""
-    _call(_RESTRICT_SELF, ctypes.c_int(ruleset_fd), ctypes.c_uint(0))
+    if _restrict(_RESTRICT_SELF, ruleset_fd, 0) != 0:
+        raise OSError("landlock_restrict_self was refused")
 
 
 def _call(number: int, *arguments) -> int:

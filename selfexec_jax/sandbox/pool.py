@@ -219,7 +219,7 @@ class SandboxPool:
         flight.begin(keeper)
         theirs: list[int] = []
         try:
-            theirs.append(file_of(flight.run.stdin))
+            theirs.append(file_of(flight.stdin()))
             flight.stdout_fd, write_end = os.pipe()
             theirs.append(write_end)
             flight.result_fd, write_end = os.pipe()

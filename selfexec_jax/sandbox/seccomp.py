@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import platform
 import struct
 
@@ -81,25 +80,37 @@ _SIGKILL = 9
 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _libc = ctypes.CDLL(None, use_errno=True)
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only; keeping errno would cost every child memory
+if _prctl is not None:
+    _prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
 
 class Filter:
-    """An assembled filter for this machine; `install` binds the calling process to it for good."""
+    """An assembled filter for this machine; `install` binds the calling process to it for good.
+
+    Everything but the pid is laid out beforehand, so that a forked process has as little to do as it can.
+    """
 
     def __init__(self, read_only_open: bool, machine: str | None = None):
-        code, self._pid_slots = assemble(machine or platform.machine(), read_only_open)
-        self._template = code
+        code, pid_slots = assemble(machine or platform.machine(), read_only_open)
+        self._code = ctypes.create_string_buffer(code, len(code))
+        self._pid_places = [8 * slot + 4 for slot in pid_slots]
+        self._program = ctypes.create_string_buffer(
+            struct.pack("@HP", len(code) // 8, ctypes.addressof(self._code))
+        )
+        self._address = ctypes.addressof(self._program)
 
     def install(self, pid: int) -> None:
         """Needs NO_NEW_PRIVS and a process with one thread; `pid` is the only process it may signal."""
-        code = bytearray(self._template)
-        for slot in self._pid_slots:
-            struct.pack_into("=I", code, 8 * slot + 4, pid)
-        buffer = (ctypes.c_char * len(code)).from_buffer(code)
-        program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
-        if _libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_MODE_FILTER), program, 0, 0) != 0:
-            error = ctypes.get_errno()
-            raise OSError(error, f"seccomp: {os.strerror(error)}")
+        for place in self._pid_places:
+            struct.pack_into("=I", self._code, place, pid)
+        prctl(_PR_SET_SECCOMP, _MODE_FILTER, self._address)
+
+
+def prctl(option: int, value: int, address: int = 0) -> None:
+    """The system call of that name; raises OSError."""
+    if _prctl(option, value, address, 0, 0) != 0:
+        raise OSError(f"prctl({option}, {value}) was refused")
 
 
 def available() -> bool:
@@ -116,20 +127,30 @@ def assemble(machine: str, read_only_open: bool) -> tuple[bytes, list[int]]:
     code = [_load(4), _jump_eq(_AUDIT_ARCH[machine], 1, 0), _return(KILL), _load(0)]
     if machine == "x86_64":
         code += [_jump_ge(_X32_BIT, 0, 1), _return(KILL)]
-    numbers = sorted(row[column] for row in _ALLOWED.values() if row[column] is not None)
-    for start in range(0, len(numbers), 120):  # a jump reaches 255 instructions
-        group = numbers[start : start + 120]
-        code += [_jump_eq(number, len(group) - i, 0) for i, number in enumerate(group)]
-        code += [_jump(1), _return(ALLOW)]
-    pid_slots = []
-    for name, row in _FILTERED.items():
-        number, block = row[column], _block(name, read_only_open)
-        if number is not None:
-            code.append(_jump_eq(number, 0, len(block)))
-            pid_slots += [len(code) + i for i, line in enumerate(block) if line == _PID]
-            code += block
-    code.append(_return(DENY))
-    return b"".join(struct.pack("=HBBI", *line) for line in code), pid_slots
+    verdicts = {row[column]: [_return(ALLOW)] for row in _ALLOWED.values()}
+    verdicts |= {row[column]: _block(name, read_only_open) for name, row in _FILTERED.items()}
+    verdicts.pop(None, None)
+    runs: list[tuple[int, list]] = []  # from this number up to the next one's: the same verdict
+    for number in range(max(verdicts) + 2):
+        verdict = verdicts.get(number, [_return(DENY)])
+        if not runs or runs[-1][1] != verdict:
+            runs.append((number, verdict))
+    code += _search(runs)
+    return b"".join(struct.pack("=HBBI", *line) for line in code), [
+        slot for slot, line in enumerate(code) if line == _PID
+    ]
+
+
+def _search(runs: list[tuple[int, list]]) -> list[tuple]:
+    """A binary search over system call numbers: the kernel walks a filter once a number when it is installed."""
+    if len(runs) == 1:
+        return runs[0][1]
+    middle = len(runs) // 2
+    lower, upper = _search(runs[:middle]), _search(runs[middle:])
+    if len(lower) < 256:
+        return [_jump_ge(runs[middle][0], len(lower), 0), *lower, *upper]
+    # a conditional jump reaches 255 instructions
+    return [_jump_ge(runs[middle][0], 0, 1), _jump(len(lower)), *lower, *upper]
 
 
 def _block(name: str, read_only_open: bool) -> list[tuple]:

@@ -14,7 +14,9 @@ import fcntl
 import gc
 import importlib
 import json
+import marshal
 import os
+import random
 import select
 import signal
 import site
@@ -30,6 +32,7 @@ abc array ast bisect cmath collections.abc copy dataclasses datetime decimal enu
 itertools math numbers operator queue random re resource statistics string struct textwrap traceback typing
 """.split()
 ERROR_CHARS = 500
+_OK = b'{"status": "ok"}'  # what nearly every script has to say; encoding it costs a twentieth of a short run
 
 
 def main(control_fd: int, parent_pid: int, masked: frozenset[str]):
@@ -47,6 +50,7 @@ def main(control_fd: int, parent_pid: int, masked: frozenset[str]):
     for name in WARM:
         importlib.import_module(name)
     site.setquit()  # exit() and quit(), which an interpreter started with -S lacks
+    random.seed(0)  # as with hashes, the same program draws the same numbers in every run
     cell = jail.Jail(masked)
     for name in [name for name in sys.modules if name.startswith("selfexec_jax")]:
         del sys.modules[name]  # a program finds no more of us than a plain interpreter has
@@ -58,6 +62,7 @@ def main(control_fd: int, parent_pid: int, masked: frozenset[str]):
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # whatever the pool's process blocked or ignored
     for number in (signal.SIGXCPU, signal.SIGPROF, signal.SIGALRM, signal.SIGVTALRM, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    _open_streams(jail)
     gc.collect()
     gc.freeze()
     gc.disable()  # a collection here would touch, and so copy, every page shared with the children
@@ -66,6 +71,19 @@ def main(control_fd: int, parent_pid: int, masked: frozenset[str]):
     os.dup2(null, 2)
     _serve(control, jail, cell, os.getpid())
     return lambda: _run(jail, encode, tracer)
+
+
+def _open_streams(jail) -> None:
+    """The streams of every child, over the descriptors it will find there: a pipe for its output."""
+    text = {"encoding": "utf-8", "errors": "surrogateescape", "closefd": False}
+    null = os.dup(jail.STDOUT_FD)
+    ends = os.pipe()
+    os.dup2(ends[1], jail.STDOUT_FD)  # a stream asks at its birth whether it can seek
+    sys.stdin = sys.__stdin__ = open(jail.STDIN_FD, **text)
+    sys.stdout = sys.__stdout__ = open(jail.STDOUT_FD, "w", **text)
+    os.dup2(null, jail.STDOUT_FD)
+    for fd in (null, *ends):
+        os.close(fd)
 
 
 def _serve(control: socket.socket, jail, cell, my_pid: int):
@@ -100,7 +118,7 @@ def _serve(control: socket.socket, jail, cell, my_pid: int):
                         os.kill(pid, signal.SIGKILL)
                 continue
             began = time.monotonic()
-            pid = os.fork()
+            pid = jail.fork()
             if pid == 0:
                 try:
                     signal.set_wakeup_fd(-1)
@@ -132,13 +150,8 @@ def _reap(control: socket.socket, jail, running: dict[int, tuple[int, float]]) -
 
 def _run(jail, encode, tracer_module) -> None:
     """Run the request's program as an ordinary script would be, write one frame, end the process."""
-    data = b""
-    with open(jail.REQUEST_FD, "rb") as file:
-        data = file.read()
-    request = json.loads(data)
-    text = {"encoding": "utf-8", "errors": "surrogateescape", "closefd": False}
-    sys.stdin = sys.__stdin__ = open(jail.STDIN_FD, **text)
-    stdout = sys.stdout = sys.__stdout__ = open(jail.STDOUT_FD, "w", **text)
+    request = marshal.loads(os.read(jail.REQUEST_FD, os.fstat(jail.REQUEST_FD).st_size))
+    stdout = sys.stdout
     sys.argv = [""]
     limit = sys.getrecursionlimit()
     # A called program is imported, as its callers would: what hides behind a main guard must not run.
@@ -154,7 +167,7 @@ def _run(jail, encode, tracer_module) -> None:
             _finish(module.__dict__, stdout, limit)
         if tracer is not None:
             result["trace"] = tracer.result()
-        frame = json.dumps(result).encode()
+        frame = _OK if result == {"status": "ok"} else json.dumps(result).encode()
     except MemoryError:
         frame = b'{"status": "memory_limit", "error": "MemoryError"}'
     frame = jail.FRAME.pack(len(frame)) + frame
@@ -221,17 +234,10 @@ def _is_denial(error: BaseException) -> bool:
 
 def _finish(namespace: dict, stdout, recursion_limit: int) -> None:
     """What an interpreter does after the last line: join threads, call exit handlers, flush, let go."""
-    steps = (
-        threading._shutdown,
-        atexit._run_exitfuncs,
-        lambda: sys.setrecursionlimit(
-            recursion_limit
-        ),  # what follows is ours; the program's threads are done
-        lambda: sys.stdout.flush(),
-        namespace.clear,  # files of its own are flushed as they go
-        stdout.flush,
-    )
-    for step in steps:
+    done: list = [threading._shutdown, atexit._run_exitfuncs]
+    done.append(lambda: sys.setrecursionlimit(recursion_limit))  # what follows is ours; its threads are done
+    done += [lambda: sys.stdout.flush(), namespace.clear, stdout.flush]  # files of its own flush as they go
+    for step in done:
         with contextlib.suppress(BaseException):  # as CPython: reported on stderr, which nobody reads
             step()
 
