@@ -2,7 +2,7 @@
 
     python -m selfexec_jax.main --config=configs/tiny.py --workdir=runs/tiny
 
-Took 21 minutes on two shared cores. Seed 0 gives, of 320 held-out problems, pass@1 66.4 %, best@8 simulated 81.2 %
+Took 18 minutes on two shared cores. Seed 0 gives, of 320 held-out problems, pass@1 66.4 %, best@8 simulated 81.2 %
 (executed 85.7 %), Self-RLEF 75.9 % after 69.4 % in a single turn; output prediction 89.2 % on programs like those
 that were narrated and, on the form that only RL saw, 73.3 % before it and 78.3 % after. Intervals: README, "Results".
 """

@@ -11,7 +11,7 @@ import decimal
 import math
 import re
 
-RULES = ("exact", "tokens", "lines")
+_RULES = ("exact", "tokens", "lines")
 _TOLERANCE = 1e-5
 _LITERAL_CHARS = 8 << 20
 _FUZZY_ELEMENTS = 2_000  # elements of a set that may be matched by tolerance, one against each
@@ -25,8 +25,8 @@ def outputs_match(expected: str, actual: str, rule: str = "tokens") -> bool:
     exact: the same characters. tokens: the same words by whitespace, numbers within tolerance. lines: the
     same stripped lines, or lines of equal numbers (LiveCodeBench). Raises ValueError for another rule.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule: {rule!r} is not one of {', '.join(RULES)}")
+    if rule not in _RULES:
+        raise ValueError(f"rule: {rule!r} is not one of {', '.join(_RULES)}")
     if rule == "exact" or expected == actual:
         return expected == actual
     if rule == "tokens":
@@ -36,17 +36,20 @@ def outputs_match(expected: str, actual: str, rule: str = "tokens") -> bool:
     return len(wanted) == len(got) and all(map(_lines_match, wanted, got))
 
 
-def literals_match(expected_source: str, actual_source: str, tuples_as_lists: bool = False) -> bool:
-    """Whether two literals denote the same value of the same types; 2 and 2.0 agree, True and 1 do not.
+def literals_match(expected_source: str, actual_source: str, rule: str = "literal") -> bool:
+    """Whether two literals denote the same value.
 
-    nan agrees with nothing. Raises ValueError when the expected one is not a literal.
+    literal: of the same types, where 2 and 2.0 agree and True and 1 do not. as_json: the same, but a tuple
+    may stand for a list. equal: what Python's == says. nan agrees with nothing. Raises ValueError when the
+    expected one is not a literal.
     """
     try:
         expected = _read(expected_source)
     except ValueError as error:
         raise ValueError(f"the expected value is not a literal: {expected_source[:80]!r}") from error
     try:
-        return _same(expected, _read(actual_source), tuples_as_lists)
+        actual = _read(actual_source)
+        return expected == actual if rule == "equal" else _same(expected, actual, rule == "as_json")
     except (ValueError, RecursionError):
         return False
 

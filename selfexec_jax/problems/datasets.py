@@ -1,4 +1,4 @@
-"""Problems from files: our own jsonl, CodeContests-style jsonl and CRUXEval, told apart by their fields."""
+"""Problems from files: our own jsonl, CodeContests-style jsonl, CRUXEval, HumanEval and MBPP, told apart by fields."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import gzip
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from selfexec_jax.problems.types import Problem, Test
+from selfexec_jax.problems.asserts import literal_tests
+from selfexec_jax.problems.types import SEVERAL_ANSWERS, Problem, Test
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,18 @@ def _own(row: dict) -> Problem:
     return Problem(**fields)
 
 
+_ANY_ANSWER = re.compile(
+    r"(print|output) any\b|any of (them|these|those) (is|are|will be) acc|"
+    r"(print|output)[^.]{0,80} in (any|arbitrary|an arbitrary) order",
+    re.IGNORECASE,
+)
+
+
+def _accepts(statement: str) -> tuple[str, ...]:
+    """The tag of a problem whose statement lets a program choose among right answers."""
+    return (SEVERAL_ANSWERS,) if _ANY_ANSWER.search(statement) else ()
+
+
 def _codecontests(row: dict) -> Problem:
     public = _tests(row.get("public_tests_parsed"), "public_tests_parsed")
     every = _tests(row.get("tests"), "tests")
@@ -74,7 +88,7 @@ def _codecontests(row: dict) -> Problem:
         private_tests=tuple(t for t in every if t not in set(public)),
         solutions=(_text(row, "solution"),),
         source="codecontests",
-        tags=tuple(row.get("tags") or ()),
+        tags=(*(row.get("tags") or ()), *_accepts(_text(row, "statement"))),
     )
 
 
@@ -91,14 +105,63 @@ def _cruxeval(row: dict) -> Problem:
     )
 
 
+def _humaneval(row: dict) -> Problem:
+    name = _text(row, "entry_point")
+    test = _text(row, "test")
+    return _of_asserts(
+        Problem(
+            id=_text(row, "task_id"),
+            statement=_text(row, "prompt"),
+            entry_point=name,
+            solutions=(_text(row, "prompt") + _text(row, "canonical_solution"),),
+            source="humaneval",
+        ),
+        (f"{test}\n\ncheck({name})\n",),
+        literal_tests(test, name),
+    )
+
+
+def _mbpp(row: dict) -> Problem:
+    asserts = _texts(row, "test_list")
+    called = re.match(r"assert \(*(?:\w+\()*?(\w+)\(", asserts[0]) if asserts else None
+    name = called[1] if called else "f"
+    tests = literal_tests("\n".join(asserts), name)
+    setup = row.get("test_setup_code") or ""
+    return _of_asserts(
+        Problem(
+            id=f"mbpp/{row['task_id']}",
+            statement=_text(row, "text") + "\n" + "\n".join(asserts),
+            entry_point=name,
+            solutions=(_text(row, "code"),),
+            source="mbpp",
+        ),
+        tuple(f"{setup}\n{line}\n" for line in asserts),
+        tests,
+    )
+
+
+def _of_asserts(problem: Problem, checks: tuple[str, ...], literal: tuple[Test, ...] | None) -> Problem:
+    """With tests of kind "call" where all asserts compare literals, else with Python tests."""
+    if literal:
+        return dataclasses.replace(problem, kind="call", private_tests=literal)
+    return dataclasses.replace(problem, kind="check", private_tests=tuple(Test(check, "") for check in checks))
+
+
 # The fields that tell a format, and its reader.
 FORMATS: tuple[tuple[frozenset, Callable[[dict], Problem]], ...] = (
     (frozenset({"id", "statement", "public_tests_parsed", "tests", "solution"}), _codecontests),
     (frozenset({"id", "code", "input", "output"}), _cruxeval),
+    (frozenset({"task_id", "prompt", "canonical_solution", "test", "entry_point"}), _humaneval),
+    (frozenset({"task_id", "text", "code", "test_list"}), _mbpp),
     (frozenset({"id", "statement"}), _own),
 )
 
-NAMES = {"codecontests_mini": "codecontests_mini.jsonl", "cruxeval": "cruxeval.jsonl"}
+NAMES = {
+    "codecontests_mini": "codecontests_mini.jsonl",
+    "cruxeval": "cruxeval.jsonl",
+    "humaneval": "HumanEval.jsonl.gz",
+    "mbpp": "mbpp.jsonl",
+}
 
 
 def data_dir(default: str = "../shared/data") -> Path:

@@ -1,36 +1,49 @@
-"""Judging a program: one jailed run a test, and the comparison here, outside of it.
+"""Judging a program: one jailed run a test, and the comparison outside of it.
 
-The sandbox is told the program and a test's input. The expected output stays in this process.
+A program is told its test's input. The expected outputs go no further than the broker, which compares.
 """
 
 from __future__ import annotations
 
 import ast
 import concurrent.futures
+import functools
 import threading
 from collections.abc import Sequence
 
-from selfexec_jax.problems.compare import RULES, literals_match, outputs_match
-from selfexec_jax.problems.types import Problem, Test, Verdict
+from selfexec_jax.problems.asserts import Dialogue, together
+from selfexec_jax.problems.compare import literals_match, outputs_match
+from selfexec_jax.problems.types import SEVERAL_ANSWERS, Problem, Test, Verdict
 from selfexec_jax.sandbox.types import Execution, Limits, Run
 
 _WALL_S = 10.0  # at least, and five times the CPU limit: a busy machine must not fail a program
 _STDOUT_BYTES = 1 << 20
+# How answers are compared, by where the problem comes from and by kind.
+_RULES = {
+    ("codecontests", "stdio"): "tokens",
+    ("livecodebench", "stdio"): "lines",
+    ("livecodebench", "call"): "as_json",
+    ("humaneval", "call"): "equal",
+    ("mbpp", "call"): "equal",
+}
+_RULES_OF_KIND = {"stdio": ("tokens", "lines", "exact"), "call": ("literal", "as_json", "equal"), "check": ("assert",)}
+
+
+def rule_of(problem: Problem) -> str:
+    """How the answers to a problem are compared: its source's rule, else the usual one for its kind."""
+    return _RULES.get((problem.source, problem.kind)) or _RULES_OF_KIND[problem.kind][0]
 
 
 def judge(
-    source: str,
-    problem: Problem,
-    tests: Sequence[Test],
-    pool,
-    rule: str = "tokens",
-    tuples_as_lists: bool = False,
+    source: str, problem: Problem, tests: Sequence[Test], pool, rule: str | None = None, in_process: bool = False
 ) -> concurrent.futures.Future[Verdict]:
     """Run a program on each test and compare; a future of which tests it passed.
 
-    rule: how stdout is compared, for problems of kind "stdio". tuples_as_lists: whether a tuple may stand
-    for a list, for kind "call". Raises ValueError for a problem or test that cannot be judged. A verdict is
-    `infra_error` as soon as one run is: it must not be rewarded or punished.
+    rule: how answers are compared, by default as the problem's source has it; for stdio see `outputs_match`,
+    for calls `literals_match`. in_process: whether a test of kind "check" that exchanges more than literals
+    with the program may share its process, which the verdict then says; else it stays undecided. Raises
+    ValueError for a problem or test that cannot be judged. A verdict is `infra_error` as soon as one run is:
+    it must not be rewarded or punished.
     """
     _check(problem, tests, rule)
     limits = Limits(
@@ -39,56 +52,88 @@ def judge(
         memory_mb=problem.memory_limit_mb,
         stdout_bytes=max([_STDOUT_BYTES, *(4 * len(test.output) for test in tests)]),
     )
-    runs: dict[str, concurrent.futures.Future[Execution]] = {}  # equal inputs share a run
-    for test in tests:
-        if test.input not in runs:
-            runs[test.input] = pool.submit(_run(source, problem, test), limits)
-    verdict: concurrent.futures.Future[Verdict] = concurrent.futures.Future()
-    missing = len(runs)
-    lock = threading.Lock()
+    if problem.kind == "check":
+        return _Checks(source, tests, limits, pool, in_process).verdict
+    inputs = list(dict.fromkeys(test.input for test in tests))  # equal inputs share a run
+    places = {text: i for i, text in enumerate(inputs)}
+    expected = [(places[test.input], test.output) for test in tests]
+    return pool.request(
+        [_run(source, problem, text) for text in inputs],
+        limits,
+        finding=("selfexec_jax.problems.judge:compare", (problem.kind, expected, rule or rule_of(problem))),
+        make=functools.partial(_verdict, expected, SEVERAL_ANSWERS in problem.tags),
+    )
 
-    def on_run(_) -> None:
-        nonlocal missing
-        with lock:
-            missing -= 1
-            if missing:
+
+def compare(question: tuple, executions: Sequence[Execution]) -> tuple[bool, ...]:
+    """Which tests were passed, from what ran; the broker calls this, in its own process."""
+    kind, expected, rule = question
+    return tuple(_passed(kind, output, executions[i], rule) for i, output in expected)
+
+
+def _verdict(expected: list, several_answers: bool, executions: list[Execution], passed: tuple | None) -> Verdict:
+    ran = tuple(executions[i] for i, _ in expected)
+    passed = passed or (False,) * len(expected)
+    failed = [e.status != "ok" or not several_answers for e, good in zip(ran, passed, strict=True) if not good]
+    lost = any(execution.status == "infra_error" for execution in executions)
+    status = "infra_error" if lost else "failed" if any(failed) else "undecided" if failed else "passed"
+    return Verdict(status, passed, ran)
+
+
+class _Checks:
+    """A program against Python tests, each apart from it; stops nowhere, so that every test has its say."""
+
+    def __init__(self, source: str, tests: Sequence[Test], limits: Limits, pool, in_process: bool):
+        self.verdict: concurrent.futures.Future[Verdict] = concurrent.futures.Future()
+        self._source, self._limits, self._pool, self._in_process = source, limits, pool, in_process
+        self._hows = [""] * len(tests)
+        self._executions: list[list[Execution]] = [[] for _ in tests]
+        self._shared = False
+        self._lock = threading.Lock()
+        for i, test in enumerate(tests):
+            Dialogue(test.input, source, limits, pool, functools.partial(self._on_end, i, test))
+
+    def _on_end(self, i: int, test: Test, how: str, executions: list[Execution]) -> None:
+        if how == "not plain" and self._in_process:
+            self._shared = True
+            run = self._pool.submit(together(test.input, self._source), self._limits)
+            run.add_done_callback(lambda done: self._set(i, _HOW.get(done.result().status, "failed"), [done.result()]))
+        else:
+            self._set(i, "undecided" if how == "not plain" else how, executions)
+
+    def _set(self, i: int, how: str, executions: list[Execution]) -> None:
+        with self._lock:
+            self._hows[i], self._executions[i] = how, executions
+            if not all(self._hows):
                 return
-        try:
-            executions = [runs[test.input].result() for test in tests]
-            passed = tuple(
-                _passed(problem, test, execution, rule, tuples_as_lists)
-                for test, execution in zip(tests, executions, strict=True)
-            )
-            failed_to_run = any(execution.status == "infra_error" for execution in executions)
-            status = "infra_error" if failed_to_run else "passed" if all(passed) else "failed"
-            verdict.set_result(Verdict(status, passed, tuple(executions)))
-        except Exception as error:  # noqa: BLE001  whoever waits for the verdict must hear of it
-            verdict.set_exception(error)
-
-    for run in runs.values():
-        run.add_done_callback(on_run)
-    return verdict
+        status = next((how for how in ("infra_error", "failed", "undecided") if how in self._hows), "passed")
+        ran = tuple(execution for each in self._executions for execution in each)
+        passed = tuple(how == "passed" for how in self._hows)
+        self.verdict.set_result(Verdict(status, passed, ran, "in_process" if self._shared else ""))
 
 
-def _run(source: str, problem: Problem, test: Test) -> Run:
+_HOW = {"ok": "passed", "infra_error": "infra_error"}
+
+
+def _run(source: str, problem: Problem, text: str) -> Run:
     if problem.kind == "call":
-        return Run(source, call=f"{problem.entry_point}({test.input})")
-    return Run(source, stdin=test.input)
+        return Run(source, call=f"{problem.entry_point}({text})")
+    return Run(source, stdin=text)
 
 
-def _passed(problem: Problem, test: Test, execution: Execution, rule: str, tuples_as_lists: bool) -> bool:
+def _passed(kind: str, output: str, execution: Execution, rule: str) -> bool:
     if execution.status != "ok":
         return False
-    if problem.kind == "call":
-        return execution.value is not None and literals_match(test.output, execution.value, tuples_as_lists)
-    return outputs_match(test.output, execution.stdout, rule)
+    if kind == "call":
+        return execution.value is not None and literals_match(output, execution.value, rule)
+    return outputs_match(output, execution.stdout, rule)
 
 
-def _check(problem: Problem, tests: Sequence[Test], rule: str) -> None:
-    if problem.kind not in ("stdio", "call"):
-        raise ValueError(f"problem {problem.id}: kind {problem.kind!r} is not stdio or call")
-    if rule not in RULES:
-        raise ValueError(f"rule: {rule!r} is not one of {', '.join(RULES)}")
+def _check(problem: Problem, tests: Sequence[Test], rule: str | None) -> None:
+    if problem.kind not in _RULES_OF_KIND:
+        raise ValueError(f"problem {problem.id}: kind {problem.kind!r} is not one of {', '.join(_RULES_OF_KIND)}")
+    if rule is not None and rule not in _RULES_OF_KIND[problem.kind]:
+        raise ValueError(f"rule: {rule!r} is not one of {', '.join(_RULES_OF_KIND[problem.kind])}")
     if not tests:
         raise ValueError(f"problem {problem.id}: no tests to judge by")
     if problem.kind == "call":
@@ -98,6 +143,10 @@ def _check(problem: Problem, tests: Sequence[Test], rule: str) -> None:
             try:
                 ast.literal_eval(test.output.strip())
             except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-                raise ValueError(
-                    f"problem {problem.id}, test {i}: the output is not a Python literal"
-                ) from None
+                raise ValueError(f"problem {problem.id}, test {i}: the output is not a Python literal") from None
+    if problem.kind == "check":
+        for i, test in enumerate(tests):
+            try:
+                ast.parse(test.input)
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                raise ValueError(f"problem {problem.id}, test {i}: not a Python program") from None

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import fcntl
 import marshal
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from selfexec_jax.sandbox.types import Limits, Run
+from selfexec_jax.sandbox.types import Execution, Limits, Run
 
 if TYPE_CHECKING:
     from selfexec_jax.sandbox.keeper import Keeper
 
+CROWDED = 2.0  # how much CPU time the same work may take while other programs share the caches and cores
 _RESULT_SLACK_BYTES = 1 << 16
 _LARGEST = {"cpu_s": 1e6, "wall_s": 1e6, "memory_mb": 1 << 24, "stdout_bytes": 1 << 31}
 
 
 @dataclasses.dataclass(eq=False)
 class Flight:
-    """One run on its way, and what it has said so far."""
+    """One run on its way, and what it has said so far; `done` is told how it ended."""
 
     id: int
     run: Run
     limits: Limits
-    future: concurrent.futures.Future
-    attempts: int = 0
+    done: Callable[[Execution], None]
+    attempts: int = 0  # how often it was lost to the infrastructure, and once more
+    is_alone: bool = False  # no other run beside it: its CPU time is its own
     keeper: Keeper | None = None
     stdout_fd: int | None = None
     result_fd: int | None = None
@@ -38,7 +40,14 @@ class Flight:
         self.attempts += 1
         self.stdout, self.result, self.read_bytes = bytearray(), bytearray(), 0
         self.killed = ""
-        self.deadline = time.monotonic() + self.limits.wall_s
+        self.is_watched = False
+        self.began = time.monotonic()
+        self.deadline = self.began + self.limits.wall_s
+
+    @property
+    def cpu_s(self) -> float:
+        """When to stop it; beside others CPU time counts for up to twice as much, so it gets that much."""
+        return self.limits.cpu_s * (1 if self.is_alone else CROWDED)
 
     def stdin(self) -> bytes:
         return (self.run.stdin or "").encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""How a child is locked up, and how we know that it is: confinement, the probe program, the tiers.
+"""How a child is locked up.
 
 Standard library only: the zygote loads this file by path. A program runs as a process that cannot start
 another one, so killing that one process ends everything it began.
@@ -16,14 +16,13 @@ import sysconfig
 
 from selfexec_jax.sandbox import landlock, seccomp
 
-TIERS = ("rlimits_only", "no_landlock", "no_namespaces", "full")  # weakest first
-
 STDIN_FD, STDOUT_FD, STDERR_FD, RESULT_FD, REQUEST_FD = range(5)  # all that a child has open
 
 # What passes between the pool, the zygote and the child.
-ORDER = struct.Struct("<BQdQ")  # RUN or KILL, run, CPU seconds, memory bytes; RUN carries four descriptors
-ENDED = struct.Struct("<QiddQ")  # run, wait status, CPU seconds, wall seconds, peak KiB
-RUN, KILL = 1, 2
+ORDER = struct.Struct("<BQdQ")  # what, run, CPU seconds, memory bytes; RUN carries four descriptors
+RUN, HOLD, KILL = 1, 2, 3
+REPORT = struct.Struct("<BQiddQ")  # what, run, wait status, CPU seconds, wall seconds, peak KiB
+ENDED, STILL_RUNS = 1, 2  # STILL_RUNS answers HOLD and carries a pidfd where the kernel has them
 ARMED = b"\x01"  # first byte of a result: the jail is closed and the program has not begun
 FRAME = struct.Struct("<Q")  # then one frame: its length, and that much JSON
 
@@ -33,8 +32,11 @@ _OPEN_FILES = 64
 _UNLIMITED = (1 << 63) - 1  # more than any request
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
-_NEW_USER_IPC_PID_NET = 0x10000000 | 0x08000000 | 0x20000000 | 0x40000000
+_NEW_USER, _NEW_IPC_PID_NET = 0x10000000, 0x08000000 | 0x20000000 | 0x40000000
 _CAPSET = {"x86_64": 126, "aarch64": 91}
+_CAPABILITY_VERSION = 0x20080522
+_CAP_KILL, _CAP_SETGID, _CAP_SETUID, _CAP_SYS_CHROOT = 1 << 5, 1 << 6, 1 << 7, 1 << 18
+_FIRST_UID, _UIDS = 20_000, 40_000  # within what a container with its own users maps
 
 _linux = sys.platform == "linux"
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -54,6 +56,8 @@ class Jail:
         usable = _linux and "seccomp" not in masked and seccomp.available()
         self._filter = seccomp.Filter(read_only_open=not self.landlock_abi) if usable else None
         self._rlimits = "rlimits" not in masked
+        self._cage = _empty_folder() if may_cage(masked) and not self.landlock_abi else None
+        self._next_uid = int.from_bytes(os.urandom(4), "little")  # pools beside this one should not meet it
         if self._rlimits:
             _limit_for_good()
         self._most_cpu, self._most_space = map(_ceiling, (resource.RLIMIT_CPU, resource.RLIMIT_AS))
@@ -66,7 +70,12 @@ class Jail:
             "rlimits": self._rlimits,
             "landlock": self._ruleset is not None,
             "seccomp": self._filter is not None,
+            "uid_chroot": self._cage is not None,
         }
+
+    def prepare(self) -> None:
+        """In the zygote, before each fork: the next child is another user."""
+        self._next_uid += 1
 
     def enter(self, zygote_pid: int, fds: tuple[int, int, int, int], cpu_s: float, memory_bytes: int) -> None:
         """Lock this process up for good: `fds` (stdin, stdout, result, request) are all that it keeps.
@@ -75,12 +84,14 @@ class Jail:
         """
         if self._rlimits:
             whole, space = int(cpu_s) + 1, memory_bytes + self.base_bytes
-            resource.setrlimit(resource.RLIMIT_CPU, (min(whole, self._most_cpu), min(whole + 1, self._most_cpu)))
+            resource.setrlimit(resource.RLIMIT_CPU, (min(whole, self._most_cpu),) * 2)
             resource.setrlimit(resource.RLIMIT_AS, (min(space, self._most_space),) * 2)
             # RLIMIT_CPU counts whole seconds; this timer, which a program may disarm, saves the rest of one.
             signal.setitimer(signal.ITIMER_PROF, cpu_s + 0.01)
+        if self._cage is not None:
+            _enter_cage(self._cage, _FIRST_UID + self._next_uid % _UIDS)
         if _linux:
-            seccomp.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            seccomp.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # another user would not have inherited it
             if os.getppid() != zygote_pid:
                 raise OSError("the zygote is gone")
         if self._ruleset is not None:
@@ -92,18 +103,25 @@ class Jail:
             self._filter.install(os.getpid())
 
 
-def secure_zygote(parent_pid: int, namespaces: bool) -> bool:
-    """Cut the zygote off: own namespaces where allowed, no capabilities, closed to same-user readers.
+def may_cage(masked: frozenset[str]) -> bool:
+    """Whether a child can be made another user in an empty root: the zygote is root and may do both."""
+    needed = _CAP_SETGID | _CAP_SETUID | _CAP_SYS_CHROOT
+    return _linux and "uid_chroot" not in masked and os.geteuid() == 0 and _capabilities() & needed == needed
 
-    Returns whether it has its own user, pid, net and ipc namespaces. In that case it goes on in a new
-    process, the first of its pid namespace, while the old one waits for it and ends with it.
+
+def secure_zygote(parent_pid: int, namespaces: bool, cage: bool) -> bool:
+    """Cut the zygote off: own namespaces where allowed, few capabilities, closed to same-user readers.
+
+    cage: children will become other users, which a user namespace would not know. Returns whether it has
+    its own (user,) pid, net and ipc namespaces. In that case it goes on in a new process, the first of its
+    pid namespace, while the old one waits for it and ends with it.
     """
     if not _linux:
         return False
     seccomp.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:
         os._exit(1)
-    separate = namespaces and _libc.unshare(_NEW_USER_IPC_PID_NET) == 0
+    separate = namespaces and _libc.unshare(_NEW_IPC_PID_NET | (0 if cage else _NEW_USER)) == 0
     if separate:
         inner = os.fork()
         if inner:
@@ -113,10 +131,42 @@ def secure_zygote(parent_pid: int, namespaces: bool) -> bool:
         seccomp.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     number = _CAPSET.get(os.uname().machine)
     if number:
-        header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-        _libc.syscall(ctypes.c_long(number), header, (ctypes.c_uint32 * 6)())
-    seccomp.prctl(_PR_SET_DUMPABLE, 0)
+        header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+        kept = _capabilities() & (_CAP_KILL | _CAP_SETGID | _CAP_SETUID | _CAP_SYS_CHROOT) if cage else 0
+        _libc.syscall(ctypes.c_long(number), header, (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0))
+    hide()
     return separate
+
+
+def _empty_folder() -> int:
+    """A descriptor of an empty folder that nobody can put anything into: it has no name any more."""
+    import tempfile  # which every child would pay for
+
+    folder = tempfile.mkdtemp()
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.rmdir(folder)
+    return fd
+
+
+def _enter_cage(folder: int, uid: int) -> None:
+    os.fchdir(folder)
+    os.chroot(".")
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    hide()
+
+
+def _capabilities() -> int:
+    """The capabilities in effect."""
+    with open("/proc/self/status") as file:
+        return next((int(line.split()[1], 16) for line in file if line.startswith("CapEff:")), 0)
+
+
+def hide() -> None:
+    """Close this process's memory and descriptors to others of the same user, save root."""
+    if _linux:
+        seccomp.prctl(_PR_SET_DUMPABLE, 0)
 
 
 def fork() -> int:
@@ -173,72 +223,3 @@ def _address_space_bytes() -> int:
             return int(file.read().split()[0]) * resource.getpagesize()
     except OSError:
         return 128 << 20
-
-
-# Run once through the pool like any program; each entry is None (it could) or how it was refused.
-PROBE = """
-import os, resource, socket
-
-def tried(action):
-    try:
-        action()
-    except BaseException as error:
-        return f"{type(error).__name__}: {error}"
-    return None
-
-def start_process():
-    if os.fork() == 0:
-        os._exit(0)
-
-def start_program():
-    try:
-        os.execv("/nonexistent", ["x"])
-    except FileNotFoundError:
-        pass
-
-def probe(secret, folder, memory_bytes, pool_pid):
-    parent = os.getppid()
-    return {
-        "read a file": tried(lambda: open(secret).read()),
-        "write a file": tried(lambda: open(folder + "/written", "w")),
-        "read another process's memory": tried(lambda: open(f"/proc/{pool_pid or parent}/mem", "rb")),
-        "open a socket": tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()),
-        "start a process": tried(start_process),
-        "start a program": tried(start_program),
-        "signal another process": tried(lambda: os.kill(parent, 0)),
-        "change another process's limits": tried(
-            lambda: resource.prlimit(parent, resource.RLIMIT_CORE, (0, 0))),
-        "use more memory than allowed": tried(lambda: bytearray(memory_bytes)),
-    }
-"""
-
-_STOPPED_BY = {
-    "rlimits": ("use more memory than allowed",),
-    "landlock": ("read a file", "write a file", "read another process's memory"),
-    "seccomp": (
-        "open a socket", "start a process", "start a program", "signal another process",
-        "change another process's limits",
-    ),
-}  # fmt: skip
-
-
-def tier_of(evidence: dict[str, str | None], found: dict[str, bool]) -> tuple[str, list[str], list[str]]:
-    """The tier that the probe's `evidence` proves, then what is not possible and what still is.
-
-    `found` says which mechanisms the zygote applied; one counts only when the probe also saw it hold.
-    """
-    works = {
-        name: found.get(name, False) and all(evidence.get(probe) for probe in probes)
-        for name, probes in _STOPPED_BY.items()
-    }
-    if not works["seccomp"]:
-        tier = "rlimits_only"
-    elif not works["landlock"]:
-        tier = "no_landlock"
-    elif not (found.get("namespaces") and works["rlimits"]):
-        tier = "no_namespaces"
-    else:
-        tier = "full"
-    stopped = [name for name, refusal in evidence.items() if refusal]
-    possible = [name for name, refusal in evidence.items() if not refusal]
-    return tier, stopped, possible

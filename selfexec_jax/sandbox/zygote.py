@@ -42,16 +42,19 @@ def main(control_fd: int, parent_pid: int, masked: frozenset[str]):
         package = types.ModuleType(name)  # an empty stand-in: the real one would import the pool
         package.__path__ = [place]
         sys.modules[name] = package
-    from selfexec_jax.sandbox import jail
+    from selfexec_jax.sandbox import jail, landlock
 
-    separate = jail.secure_zygote(parent_pid, "namespaces" not in masked)
-    from selfexec_jax.sandbox import encode, tracer
+    cage = jail.may_cage(masked) and ("landlock" in masked or not landlock.abi())
+    separate = jail.secure_zygote(parent_pid, "namespaces" not in masked, cage)
+    from selfexec_jax.sandbox import encode, library, tracer
 
     for name in WARM:
         importlib.import_module(name)
     site.setquit()  # exit() and quit(), which an interpreter started with -S lacks
     random.seed(0)  # as with hashes, the same program draws the same numbers in every run
     cell = jail.Jail(masked)
+    if cell.mechanisms["uid_chroot"]:
+        sys.meta_path.insert(0, library.Library())
     for name in [name for name in sys.modules if name.startswith("selfexec_jax")]:
         del sys.modules[name]  # a program finds no more of us than a plain interpreter has
     control = socket.socket(fileno=fcntl.fcntl(control_fd, fcntl.F_DUPFD_CLOEXEC, 16))
@@ -112,12 +115,17 @@ def _serve(control: socket.socket, jail, cell, my_pid: int):
                     os.waitpid(pid, 0)
                 os._exit(0)
             kind, run, cpu_s, memory_bytes = jail.ORDER.unpack(message)
-            if kind == jail.KILL:
-                for pid, (number, _) in running.items():
-                    if number == run:
+            if kind != jail.RUN:
+                for pid, (number, began) in running.items():
+                    if number != run:
+                        continue
+                    if kind == jail.KILL:
                         os.kill(pid, signal.SIGKILL)
+                    else:
+                        _hold(control, jail, pid, run, began)
                 continue
             began = time.monotonic()
+            cell.prepare()
             pid = jail.fork()
             if pid == 0:
                 try:
@@ -145,7 +153,18 @@ def _reap(control: socket.socket, jail, running: dict[int, tuple[int, float]]) -
         if pid in running:
             run, began = running.pop(pid)
             cpu_s, wall_s = usage.ru_utime + usage.ru_stime, time.monotonic() - began
-            control.sendall(jail.ENDED.pack(run, status, cpu_s, wall_s, usage.ru_maxrss))
+            control.sendall(jail.REPORT.pack(jail.ENDED, run, status, cpu_s, wall_s, usage.ru_maxrss))
+
+
+def _hold(control: socket.socket, jail, pid: int, run: int, began: float) -> None:
+    """Give the broker a hold on a child, which is not reaped yet, so its pid is its own."""
+    report = jail.REPORT.pack(jail.STILL_RUNS, run, 0, 0.0, time.monotonic() - began, 0)
+    held = []
+    with contextlib.suppress(AttributeError, OSError):
+        held.append(os.pidfd_open(pid))
+    socket.send_fds(control, [report], held)
+    for fd in held:
+        os.close(fd)
 
 
 def _run(jail, encode, tracer_module) -> None:

@@ -19,7 +19,7 @@ def main(argv=None):
     parser.add_argument("--cpu-s", type=float, default=2.0, help="CPU seconds (default 2)")
     parser.add_argument("--wall-s", type=float, default=10.0, help="wall seconds (default 10)")
     parser.add_argument("--memory-mb", type=int, default=512, help="MiB of memory (default 512)")
-    parser.add_argument("--min-tier", default="no_namespaces", help="weakest protection to accept")
+    parser.add_argument("--min-tier", default="uid_chroot", help="weakest protection to accept")
     parser.add_argument(
         "--capabilities", action="store_true", help="say how well this machine protects itself"
     )

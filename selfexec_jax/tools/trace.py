@@ -18,7 +18,7 @@ def main(argv=None):
     given.add_argument("--stdin", metavar="FILE", help="what the program reads; '-' for our own stdin")
     given.add_argument("--call", metavar="EXPR", help="tell this call of the program, as in 'f(1)'")
     parser.add_argument("--style", default="full", choices=list(STYLES), help="how to tell it (default full)")
-    parser.add_argument("--min-tier", default="no_namespaces", help="weakest protection to accept")
+    parser.add_argument("--min-tier", default="uid_chroot", help="weakest protection to accept")
     parser.add_argument("--json", action="store_true", help="print narration, steps and status as JSON")
     args = parser.parse_args(argv)
     try:

@@ -94,9 +94,16 @@ def test_literals(expected, actual, same):
 
 
 def test_tuples_may_stand_for_lists_when_asked():
-    assert literals_match("[1, [2]]", "(1, (2,))", tuples_as_lists=True)
-    assert not literals_match("[1, [2]]", "(1, (3,))", tuples_as_lists=True)
-    assert not literals_match("[1]", "{1}", tuples_as_lists=True)
+    assert literals_match("[1, [2]]", "(1, (2,))", "as_json")
+    assert not literals_match("[1, [2]]", "(1, (3,))", "as_json")
+    assert not literals_match("[1]", "{1}", "as_json")
+
+
+def test_plain_equality_when_asked():
+    assert literals_match("True", "1", "equal")
+    assert literals_match("(1, 2.0)", "(1, 2)", "equal")
+    assert not literals_match("[1]", "(1,)", "equal")
+    assert not literals_match("0.3", "0.30000000000000004", "equal")
 
 
 def test_a_set_of_many_strangers_is_refused_quickly():

