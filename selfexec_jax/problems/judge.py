@@ -72,12 +72,14 @@ def compare(question: tuple, executions: Sequence[Execution]) -> tuple[bool, ...
 
 
 def _verdict(expected: list, several_answers: bool, executions: list[Execution], passed: tuple | None) -> Verdict:
-    ran = tuple(executions[i] for i, _ in expected)
+    ran = tuple([executions[i] for i, _ in expected])
+    if passed and all(passed):
+        return Verdict("passed", passed, ran)
     passed = passed or (False,) * len(expected)
-    failed = [e.status != "ok" or not several_answers for e, good in zip(ran, passed, strict=True) if not good]
-    lost = any(execution.status == "infra_error" for execution in executions)
-    status = "infra_error" if lost else "failed" if any(failed) else "undecided" if failed else "passed"
-    return Verdict(status, passed, ran)
+    if any(execution.status == "infra_error" for execution in ran):
+        return Verdict("infra_error", passed, ran)
+    may_be_right = several_answers and all(e.status == "ok" for e, good in zip(ran, passed, strict=True) if not good)
+    return Verdict("undecided" if may_be_right else "failed", passed, ran)
 
 
 class _Checks:
@@ -140,13 +142,20 @@ def _check(problem: Problem, tests: Sequence[Test], rule: str | None) -> None:
         if not (problem.entry_point or "").isidentifier():
             raise ValueError(f"problem {problem.id}: entry_point {problem.entry_point!r} is not a name")
         for i, test in enumerate(tests):
-            try:
-                ast.literal_eval(test.output.strip())
-            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-                raise ValueError(f"problem {problem.id}, test {i}: the output is not a Python literal") from None
+            if not _is_literal(test.output):
+                raise ValueError(f"problem {problem.id}, test {i}: the output is not a Python literal")
     if problem.kind == "check":
         for i, test in enumerate(tests):
             try:
                 ast.parse(test.input)
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 raise ValueError(f"problem {problem.id}, test {i}: not a Python program") from None
+
+
+@functools.lru_cache(maxsize=4096)  # the same tests judge many programs
+def _is_literal(text: str) -> bool:
+    try:
+        ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False
+    return True

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import os
 import pickle
 import selectors
 import socket
 import struct
+import time
 import traceback
 from collections.abc import Callable
 
@@ -24,6 +26,7 @@ from selfexec_jax.sandbox.types import Execution, Limits, Run
 
 LENGTH = struct.Struct("<Q")
 _ORPHANED_S = 5.0  # how long a broker may outlive whoever started it
+_TOGETHER_S = 0.01  # an answer waits so long for others: each message costs the pool's process a wake-up
 
 
 def message(content: object) -> bytes:
@@ -72,17 +75,31 @@ class _Broker:
         self.client = client
         self.is_over = False
         self._dispatcher = dispatcher
+        self._buffer = bytearray(1 << 18)
         self._inbox, self._outbox = bytearray(), bytearray()
+        self._answers: list[tuple] = []
+        self._answer_by = math.inf
         self._is_full = False  # the pool does not read as fast as we write
         dispatcher.selector.register(client, selectors.EVENT_READ, self._on_client)
 
     def turn(self) -> None:
-        self._dispatcher.turn(_ORPHANED_S)
+        """Serve until something has happened; answers wait a little for others, unless nothing else runs."""
+        now = time.monotonic()
+        if self._answers and (now >= self._answer_by or not self._dispatcher.is_busy):
+            self._outbox += message(self._answers)
+            self._answers = []
+            self._answer_by = math.inf
         if self._outbox and not self._is_full:
             self._write()
+        self._dispatcher.turn(min(_ORPHANED_S, self._answer_by - now))
 
     def say(self, content: object) -> None:
         self._outbox += message(content)
+
+    def answer(self, *answer) -> None:
+        if not self._answers:
+            self._answer_by = time.monotonic() + _TOGETHER_S
+        self._answers.append(answer)
 
     def execute(self, run: Run, limits: Limits) -> tuple[Execution, dict[str, bool]]:
         """Run one program and wait for it; also what the zygotes say that they apply."""
@@ -97,20 +114,21 @@ class _Broker:
         if self._is_full:
             self._write()
         try:
-            data = self.client.recv(1 << 20)
+            size = self.client.recv_into(self._buffer)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        if not data:
+            size = 0
+        if not size:
             self.is_over = True
             self._dispatcher.selector.unregister(self.client)
             return
-        self._inbox += data
-        for number, runs, limits, finding in messages(self._inbox):
-            request = _Request(number, len(runs), finding, self.say)
-            for i, run in enumerate(runs):
-                self._dispatcher.add(run, limits, functools.partial(request.on_ended, i))
+        self._inbox += memoryview(self._buffer)[:size]
+        for parcel in messages(self._inbox):
+            for number, runs, limits, finding in parcel:
+                request = _Request(number, len(runs), finding, self.answer)
+                for i, run in enumerate(runs):
+                    self._dispatcher.add(run, limits, functools.partial(request.on_ended, i))
 
     def _write(self) -> None:
         try:
@@ -129,8 +147,8 @@ class _Broker:
 class _Request:
     """Some runs asked for together; answered when the last of them has ended."""
 
-    def __init__(self, number: int, n_runs: int, finding: tuple | None, say: Callable[[object], None]):
-        self._number, self._finding, self._say = number, finding, say
+    def __init__(self, number: int, n_runs: int, finding: tuple | None, answer: Callable):
+        self._number, self._finding, self._answer = number, finding, answer
         self._executions: list[Execution | None] = [None] * n_runs
         self._missing = n_runs
 
@@ -147,4 +165,4 @@ class _Request:
                 found = getattr(importlib.import_module(module), name)(argument, self._executions)
             except Exception:  # noqa: BLE001  whoever asked must hear of it
                 error = traceback.format_exc()
-        self._say((self._number, self._executions, found, error))
+        self._answer(self._number, self._executions, found, error)

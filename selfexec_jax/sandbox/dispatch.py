@@ -22,11 +22,12 @@ from selfexec_jax.sandbox.flight import Flight, file_of
 from selfexec_jax.sandbox.keeper import Keeper
 from selfexec_jax.sandbox.types import Execution, Limits, Run
 
-_FLIGHTS_PER_WORKER = 3  # hides the hand-over between runs; CPU time is what a program is judged by
+_FLIGHTS_PER_WORKER = 2  # hides the hand-over between runs; CPU time is what a program is judged by
 _ATTEMPTS = 4
 _FAILED_STARTS = 3
 _START_S = 60.0
 _KILL_GRACE_S = 10.0
+_CHUNK = 1 << 16  # what a pipe holds
 _UNWATCHED_S = 0.01  # most runs end sooner, and are read once when they have
 
 
@@ -46,6 +47,7 @@ class Dispatcher:
         self._masked = masked
         self._waiting: collections.deque[Flight] = collections.deque()
         self._to_repeat: collections.deque[Flight] = collections.deque()  # each of them alone
+        self._is_repeating = False
         self._flights: dict[int, Flight] = {}
         self._unwatched: collections.deque[Flight] = collections.deque()
         self._zygotes: list[Keeper] = []
@@ -56,6 +58,11 @@ class Dispatcher:
         """Queue one run; `done` is called within some later `turn`."""
         self._next_id += 1
         self._waiting.append(Flight(self._next_id, run, limits, done))
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any run is on its way or waits."""
+        return bool(self._flights or self._waiting or self._to_repeat)
 
     def turn(self, longest_s: float) -> None:
         """Start what can start, wait for something to happen, deal with it."""
@@ -93,11 +100,13 @@ class Dispatcher:
         if self._to_repeat:
             keeper = self._idlest()
             if keeper is not None and not self._flights:
+                self._is_repeating = True
                 self._launch(self._to_repeat.popleft(), keeper)
             return
-        if any(flight.is_alone for flight in self._flights.values()):
+        if self._is_repeating and self._flights:
             return
-        while self._waiting:
+        self._is_repeating = False
+        while self._waiting and len(self._flights) < _FLIGHTS_PER_WORKER * len(self._zygotes):
             keeper = self._idlest()
             if keeper is None or len(keeper.running) >= _FLIGHTS_PER_WORKER:
                 return
@@ -191,27 +200,27 @@ class Dispatcher:
                 f"the last one with: {why or 'no word'}"
             )
 
-    def _on_stdout(self, flight: Flight) -> None:
-        if self._read(flight, "stdout_fd", flight.stdout, flight.limits.stdout_bytes) and not flight.killed:
-            self._kill(flight, "output_limit")
+    def _on_stdout(self, flight: Flight) -> bool:
+        return self._read(flight, "stdout_fd", flight.stdout, flight.limits.stdout_bytes, "output_limit")
 
-    def _on_result(self, flight: Flight) -> None:
-        if self._read(flight, "result_fd", flight.result, flight.result_cap()) and not flight.killed:
-            self._kill(flight, "invalid_result")
+    def _on_result(self, flight: Flight) -> bool:
+        return self._read(flight, "result_fd", flight.result, flight.result_cap(), "invalid_result")
 
-    def _read(self, flight: Flight, name: str, into: bytearray, cap: int) -> bool:
-        """Read what is there, once; whether that was more than `cap`, which also ends the reading."""
+    def _read(self, flight: Flight, name: str, into: bytearray, cap: int, excess: str) -> bool:
+        """Read what is there, once; whether there may be more. Beyond `cap` reading ends, and so does the run."""
         try:
-            data = os.read(getattr(flight, name), 1 << 16)
+            data = os.read(getattr(flight, name), _CHUNK)
         except BlockingIOError:
             return False
         into += data
-        flight.read_bytes += len(data)
         if data and len(into) <= cap:
-            return False
-        del into[cap:]
+            return len(data) == _CHUNK
+        if data:
+            del into[cap:]
+            if not flight.killed:
+                self._kill(flight, excess)
         self._close(flight, name)
-        return bool(data)
+        return False
 
     def _close(self, flight: Flight, name: str) -> None:
         fd = getattr(flight, name)
@@ -264,11 +273,10 @@ class Dispatcher:
                 self._bury(keeper, f"no answer in {_START_S:.0f} s")
 
     def _on_ended(self, flight: Flight, end: End) -> None:
-        for name, on_data in (("stdout_fd", self._on_stdout), ("result_fd", self._on_result)):
-            before = -1
-            while getattr(flight, name) is not None and flight.read_bytes != before:
-                before = flight.read_bytes
-                on_data(flight)
+        while flight.stdout_fd is not None and self._on_stdout(flight):
+            pass
+        while flight.result_fd is not None and self._on_result(flight):
+            pass
         is_crowded = not flight.is_alone and flight.limits.cpu_s < end.cpu_s <= flight.cpu_s
         execution = execution_of(flight, end, self.tier, bool(self.mechanisms and self.mechanisms["seccomp"]))
         if execution.status == "infra_error":

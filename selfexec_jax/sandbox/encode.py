@@ -36,6 +36,9 @@ def literal(value: object, max_chars: int) -> str:
     Sets are written in sorted order, so equal values of hash-seeded types read the same. Raises
     ValueError for any other type, for cycles, nan, nesting beyond 64 and text beyond `max_chars`.
     """
+    kind = type(value)
+    if value is None or kind is bool or (kind is int and -(1 << 63) < value < 1 << 63 and max_chars > 20):
+        return repr(value)  # the writer's machinery would be a good part of a short run
     writer = _Writer(max_chars, strict=True)
     try:
         writer.put(value, 0)

@@ -95,6 +95,8 @@ def _frame(data: bytearray) -> tuple | None:
     if len(data) < header or len(data) != header + jail.FRAME.unpack_from(data)[0]:
         return None
     try:
+        if data.startswith(jail.USUAL, header):
+            return "ok", data[header + 1 :].decode() or None, None, False, None
         said = json.loads(bytes(data[header:]))
         status, trace = said["status"], said.get("trace")
         value, error, denied = said.get("value"), said.get("error"), said.get("denied", False)

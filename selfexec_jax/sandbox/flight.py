@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import functools
 import marshal
 import os
 import tempfile
@@ -38,7 +39,7 @@ class Flight:
     def begin(self, keeper: Keeper) -> None:
         self.keeper = keeper
         self.attempts += 1
-        self.stdout, self.result, self.read_bytes = bytearray(), bytearray(), 0
+        self.stdout, self.result = bytearray(), bytearray()
         self.killed = ""
         self.is_watched = False
         self.began = time.monotonic()
@@ -65,12 +66,17 @@ class Flight:
         return _RESULT_SLACK_BYTES + 6 * text
 
 
-def check(run: Run, limits: Limits) -> None:
-    """Raise TypeError or ValueError for what cannot be a run or a limit."""
+def check_run(run: Run) -> None:
+    """Raise TypeError for what cannot be a run."""
     for name in ("source", "stdin", "call"):
         text = getattr(run, name)
         if not (isinstance(text, str) or (text is None and name != "source")):
             raise TypeError(f"Run.{name} must be a string, not {type(text).__name__}")
+
+
+@functools.lru_cache(maxsize=64)
+def check_limits(limits: Limits) -> None:
+    """Raise ValueError for what cannot be a limit."""
     for field in dataclasses.fields(limits):
         value = getattr(limits, field.name)
         if not 0 < value < _LARGEST[field.name]:

