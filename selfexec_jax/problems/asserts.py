@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import builtins
 import concurrent.futures
+import sys
 from collections.abc import Callable
 
 from selfexec_jax.problems.types import Test
@@ -20,7 +21,7 @@ _ROUNDS = 1_000  # calls that one test may make
 
 # Runs in front of a test, in its process. Nothing of the program is there.
 _HARNESS = '''
-import ast as _ast, builtins as _builtins
+import ast as _ast, builtins as _builtins, importlib as _importlib
 
 class _Ask(BaseException):
     pass
@@ -41,6 +42,8 @@ def _text(value):
         return "{" + ", ".join(_text(k) + ": " + _text(v) for k, v in value.items()) + "}"
     if kind is set and value:
         return "{" + ", ".join(sorted(map(_text, value))) + "}"
+    if kind is type and getattr(_builtins, value.__name__, None) is value:
+        return value.__name__
     return _no(value)
 
 def _no(value):
@@ -62,8 +65,9 @@ def _stub(name, table):
         raise _NotPlain(what)
     return call
 
-def _test(source, names, table):
+def _test(source, names, modules, table):
     space = {"__name__": "test", **{name: _stub(name, table) for name in names}}
+    space.update({name: _importlib.import_module(name) for name in modules})
     try:
         exec(compile(source, "<test>", "exec"), space)
     except _Ask as ask:
@@ -122,11 +126,15 @@ def _is_literal(node: ast.expr) -> bool:
     return True
 
 
-def names_of_the_program(test: str) -> list[str]:
-    """The names that a test uses and does not make itself: what it expects the program to define."""
+def borrowed_names(test: str) -> tuple[list[str], list[str]]:
+    """The names that a test uses and does not make itself: functions of the program, and modules it imports.
+
+    A module is a name of the standard library that the test only takes attributes of.
+    """
     tree = ast.parse(test)
-    made = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    made = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    for node in nodes:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             made.add(node.name)
         elif isinstance(node, ast.arg):
@@ -135,8 +143,12 @@ def names_of_the_program(test: str) -> list[str]:
             made.add((node.asname or node.name).partition(".")[0])
         elif isinstance(node, ast.ExceptHandler) and node.name:
             made.add(node.name)
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    return sorted(used - made - set(vars(builtins)))
+    bases = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+    used = [node for node in nodes if isinstance(node, ast.Name)]
+    called = {node.id for node in used if id(node) not in bases}
+    borrowed = {node.id for node in used} - made - set(vars(builtins))
+    modules = (borrowed & sys.stdlib_module_names) - called
+    return sorted(borrowed - modules), sorted(modules)
 
 
 class Dialogue:
@@ -147,13 +159,13 @@ class Dialogue:
 
     def __init__(self, test: str, source: str, limits: Limits, pool, finish: Callable[[str, list[Execution]], None]):
         self._test, self._source, self._limits, self._pool, self._finish = test, source, limits, pool, finish
-        self._names = names_of_the_program(test)
+        self._names, self._modules = borrowed_names(test)
         self._table: dict[str, tuple[str, str]] = {}
         self._executions: list[Execution] = []
         self._run_test()
 
     def _run_test(self) -> None:
-        call = f"_test({self._test!r}, {self._names!r}, {self._table!r})"
+        call = f"_test({self._test!r}, {self._names!r}, {self._modules!r}, {self._table!r})"
         self._pool.submit(Run(_HARNESS, call=call), self._limits).add_done_callback(self._on_test)
 
     def _on_test(self, future: concurrent.futures.Future[Execution]) -> None:

@@ -105,6 +105,9 @@ def _cruxeval(row: dict) -> Problem:
     )
 
 
+_ASSERTS_S = 5.0  # the slowest reference program of MBPP takes four
+
+
 def _humaneval(row: dict) -> Problem:
     name = _text(row, "entry_point")
     test = _text(row, "test")
@@ -115,6 +118,7 @@ def _humaneval(row: dict) -> Problem:
             entry_point=name,
             solutions=(_text(row, "prompt") + _text(row, "canonical_solution"),),
             source="humaneval",
+            time_limit_s=_ASSERTS_S,
         ),
         (f"{test}\n\ncheck({name})\n",),
         literal_tests(test, name),
@@ -134,6 +138,7 @@ def _mbpp(row: dict) -> Problem:
             entry_point=name,
             solutions=(_text(row, "code"),),
             source="mbpp",
+            time_limit_s=_ASSERTS_S,
         ),
         tuple(f"{setup}\n{line}\n" for line in asserts),
         tests,

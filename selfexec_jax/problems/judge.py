@@ -6,10 +6,10 @@ A program is told its test's input. The expected outputs go no further than the 
 from __future__ import annotations
 
 import ast
-import concurrent.futures
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 from selfexec_jax.problems.asserts import Dialogue, together
 from selfexec_jax.problems.compare import literals_match, outputs_match
@@ -36,12 +36,12 @@ def rule_of(problem: Problem) -> str:
 
 def judge(
     source: str, problem: Problem, tests: Sequence[Test], pool, rule: str | None = None, in_process: bool = False
-) -> concurrent.futures.Future[Verdict]:
+) -> Future[Verdict]:
     """Run a program on each test and compare; a future of which tests it passed.
 
     rule: how answers are compared, by default as the problem's source has it; for stdio see `outputs_match`,
-    for calls `literals_match`. in_process: whether a test of kind "check" that exchanges more than literals
-    with the program may share its process, which the verdict then says; else it stays undecided. Raises
+    for calls `literals_match`. in_process: whether a test that exchanges more than literals with the program
+    may share its process, which the verdict then says; else it stays undecided. Raises
     ValueError for a problem or test that cannot be judged. A verdict is `infra_error` as soon as one run is:
     it must not be rewarded or punished.
     """
@@ -57,12 +57,19 @@ def judge(
     inputs = list(dict.fromkeys(test.input for test in tests))  # equal inputs share a run
     places = {text: i for i, text in enumerate(inputs)}
     expected = [(places[test.input], test.output) for test in tests]
-    return pool.request(
+    rule = rule or rule_of(problem)
+    # Of what is no literal, == may still hold: a Counter equals a dict.
+    open_to = ("ok",) * (SEVERAL_ANSWERS in problem.tags) + ("invalid_result",) * (rule == "equal")
+    verdict = pool.request(
         [_run(source, problem, text) for text in inputs],
         limits,
-        finding=("selfexec_jax.problems.judge:compare", (problem.kind, expected, rule or rule_of(problem))),
-        make=functools.partial(_verdict, expected, SEVERAL_ANSWERS in problem.tags),
+        finding=("selfexec_jax.problems.judge:compare", (problem.kind, expected, rule)),
+        make=functools.partial(_verdict, expected, open_to),
     )
+    if not (in_process and rule == "equal"):
+        return verdict
+    checks = [Test(f"assert {problem.entry_point}({test.input}) == {test.output.strip()}", "") for test in tests]
+    return _unless_undecided(verdict, lambda: _Checks(source, checks, limits, pool, in_process).verdict)
 
 
 def compare(question: tuple, executions: Sequence[Execution]) -> tuple[bool, ...]:
@@ -71,14 +78,27 @@ def compare(question: tuple, executions: Sequence[Execution]) -> tuple[bool, ...
     return tuple(_passed(kind, output, executions[i], rule) for i, output in expected)
 
 
-def _verdict(expected: list, several_answers: bool, executions: list[Execution], passed: tuple | None) -> Verdict:
+def _unless_undecided(first: Future[Verdict], second: Callable) -> Future[Verdict]:
+    verdict: Future[Verdict] = Future()
+
+    def on_first(done: Future[Verdict]) -> None:
+        if done.result().status == "undecided":
+            second().add_done_callback(lambda again: verdict.set_result(again.result()))
+        else:
+            verdict.set_result(done.result())
+
+    first.add_done_callback(on_first)
+    return verdict
+
+
+def _verdict(expected: list, open_to: tuple[str, ...], executions: list[Execution], passed: tuple | None) -> Verdict:
     ran = tuple([executions[i] for i, _ in expected])
     if passed and all(passed):
         return Verdict("passed", passed, ran)
     passed = passed or (False,) * len(expected)
     if any(execution.status == "infra_error" for execution in ran):
         return Verdict("infra_error", passed, ran)
-    may_be_right = several_answers and all(e.status == "ok" for e, good in zip(ran, passed, strict=True) if not good)
+    may_be_right = all(good or e.status in open_to for e, good in zip(ran, passed, strict=True))
     return Verdict("undecided" if may_be_right else "failed", passed, ran)
 
 
@@ -86,7 +106,7 @@ class _Checks:
     """A program against Python tests, each apart from it; stops nowhere, so that every test has its say."""
 
     def __init__(self, source: str, tests: Sequence[Test], limits: Limits, pool, in_process: bool):
-        self.verdict: concurrent.futures.Future[Verdict] = concurrent.futures.Future()
+        self.verdict: Future[Verdict] = Future()
         self._source, self._limits, self._pool, self._in_process = source, limits, pool, in_process
         self._hows = [""] * len(tests)
         self._executions: list[list[Execution]] = [[] for _ in tests]

@@ -50,10 +50,10 @@ class Jail:
     What every child shares and the zygote can live with, it already takes upon itself.
     """
 
-    def __init__(self, masked: frozenset[str]):
+    def __init__(self, masked: frozenset[str], packages: dict[str, list[str]]):
         self.base_bytes = _address_space_bytes()
         self.landlock_abi = landlock.abi() if _linux and "landlock" not in masked else 0
-        self._ruleset = landlock.ruleset(_readable()) if self.landlock_abi else None
+        self._ruleset = landlock.ruleset(_readable(packages)) if self.landlock_abi else None
         usable = _linux and "seccomp" not in masked and seccomp.available()
         self._filter = seccomp.Filter(read_only_open=not self.landlock_abi) if usable else None
         self._rlimits = "rlimits" not in masked
@@ -196,8 +196,8 @@ def _ceiling(name: int) -> int:
     return _UNLIMITED if hard == resource.RLIM_INFINITY else hard
 
 
-def _readable() -> list[tuple[str, int]]:
-    """The standard library without installed packages, shared libraries, and a few devices."""
+def _readable(packages: dict[str, list[str]]) -> list[tuple[str, int]]:
+    """The standard library without installed packages save those named, shared libraries, a few devices."""
     grants = [
         (path, landlock.TREE) for path in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
     ]
@@ -205,6 +205,7 @@ def _readable() -> list[tuple[str, int]]:
         (path, landlock.READ_FILE)
         for path in ("/dev/zero", "/dev/random", "/dev/urandom", "/etc/ld.so.cache")
     ]
+    grants += [(folder, landlock.TREE) for folders in packages.values() for folder in folders]
     grants.append(("/dev/null", landlock.READ_FILE | landlock.WRITE_FILE))
     for library in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}:
         grants.append((library, landlock.READ_DIR))

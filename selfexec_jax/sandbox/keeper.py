@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.util
+import json
 import os
 import signal
 import socket
@@ -15,6 +18,23 @@ from selfexec_jax.sandbox.flight import Flight
 
 _ZYGOTE = os.path.join(os.path.dirname(os.path.abspath(jail.__file__)), "zygote.py")
 _HANG_UP_S = 2.0
+
+
+# What programs may import beside the standard library, where it is installed.
+_PACKAGES = ("numpy",)
+
+
+@functools.cache
+def _packages() -> dict[str, list[str]]:
+    """The folders of each package that is installed here, its own first."""
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(ImportError, ValueError):
+            spec = importlib.util.find_spec(name)
+            if spec is not None and spec.origin:
+                folder = os.path.dirname(os.path.abspath(spec.origin))
+                found[name] = [path for path in (folder, f"{folder}.libs") if os.path.isdir(path)]
+    return found
 
 
 class Keeper:
@@ -32,7 +52,7 @@ class Keeper:
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         # -I would also ignore PYTHONHASHSEED; -s -P and this environment isolate as well.
         flags = ["-s", "-S", "-P", "-B", "-X", "utf8"]
-        arguments = [_ZYGOTE, str(theirs.fileno()), str(os.getpid()), masked]
+        arguments = [_ZYGOTE, str(theirs.fileno()), str(os.getpid()), masked, json.dumps(_packages())]
         try:
             self.process = subprocess.Popen(
                 [sys.executable, *flags, *arguments], env=environment, cwd="/", start_new_session=True,

@@ -1,7 +1,8 @@
-"""The standard library held in memory, for programs that will see no file at all.
+"""Where programs find modules: named packages in their folders, and the standard library held in memory.
 
-Standard library only: the zygote loads this file. Modules written in Python are kept as code and run when
-a program imports them; extension modules, which only the linker can load, are imported at once.
+Standard library only: the zygote loads this file. The memory is for programs that will see no file: modules
+written in Python are kept as code and run when a program imports them; extension modules, which only the
+linker can load, are imported at once.
 """
 
 from __future__ import annotations
@@ -57,6 +58,32 @@ class Library(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__file__ = path
         code = marshal.loads(content[1:]) if content[:1] == b"c" else compile(content[1:], path, "exec")
         exec(code, module.__dict__)
+
+
+class Packages(importlib.abc.MetaPathFinder):
+    """Finds installed packages by name, without a look at what else is installed."""
+
+    def __init__(self, packages: dict[str, list[str]]):
+        self._packages = packages
+
+    def find_spec(self, name, path=None, target=None):
+        """The place of one of the packages, None for anything else."""
+        if name not in self._packages:
+            return None
+        folder = self._packages[name][0]
+        place = os.path.join(folder, "__init__.py")
+        return importlib.util.spec_from_file_location(name, place, submodule_search_locations=[folder])
+
+
+def import_whole(packages: dict[str, list[str]]) -> None:
+    """Import packages with the parts that they would load when first asked for them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in packages:
+            with contextlib.suppress(Exception):
+                module = importlib.import_module(name)
+                for attribute in dir(module):
+                    getattr(module, attribute, None)
 
 
 def _code_or_source(path: str) -> bytes:

@@ -1,6 +1,6 @@
 """The zygote: a warm interpreter that forks one jailed child a run and never sees what it runs.
 
-Executed by path, never imported: `python zygote.py CONTROL_FD PARENT_PID MASKED`. Its messages hold numbers
+Executed by path, never imported: `python zygote.py CONTROL_FD PARENT_PID MASKED PACKAGES`. Its messages hold numbers
 and descriptors only (`jail.ORDER`, `jail.ENDED`). Program text, inputs and results travel between the pool
 and the child, so that no child inherits anything of another run. Standard library only.
 """
@@ -34,7 +34,7 @@ itertools math numbers operator queue random re resource statistics string struc
 ERROR_CHARS = 500
 
 
-def main(control_fd: int, parent_pid: int, masked: frozenset[str]):
+def main(control_fd: int, parent_pid: int, masked: frozenset[str], packages: dict[str, list[str]]):
     """Serve orders until the pool goes away; in a child, return the function that runs its program."""
     siblings = os.path.dirname(os.path.abspath(__file__))
     for name, place in (("selfexec_jax", os.path.dirname(siblings)), ("selfexec_jax.sandbox", siblings)):
@@ -51,9 +51,11 @@ def main(control_fd: int, parent_pid: int, masked: frozenset[str]):
         importlib.import_module(name)
     site.setquit()  # exit() and quit(), which an interpreter started with -S lacks
     random.seed(0)  # as with hashes, the same program draws the same numbers in every run
-    cell = jail.Jail(masked)
+    cell = jail.Jail(masked, packages)
+    sys.meta_path.append(library.Packages(packages))
     if cell.mechanisms["uid_chroot"]:
         sys.meta_path.insert(0, library.Library())
+        library.import_whole(packages)  # its children will not find the files
     for name in [name for name in sys.modules if name.startswith("selfexec_jax")]:
         del sys.modules[name]  # a program finds no more of us than a plain interpreter has
     control = socket.socket(fileno=fcntl.fcntl(control_fd, fcntl.F_DUPFD_CLOEXEC, 16))
@@ -274,5 +276,6 @@ def _attempt(step) -> None:
 
 
 if __name__ == "__main__":
-    run_program = main(int(sys.argv[1]), int(sys.argv[2]), frozenset(filter(None, sys.argv[3].split(","))))
+    masks = frozenset(filter(None, sys.argv[3].split(",")))
+    run_program = main(int(sys.argv[1]), int(sys.argv[2]), masks, json.loads(sys.argv[4]))
     run_program()

@@ -225,7 +225,7 @@ LOADED = {
 def under_load(n_busy: int) -> dict:
     """Statuses when idle and beside `n_busy` processes that spin."""
     limits = Limits(cpu_s=1.0, wall_s=5.0, memory_mb=256)
-    busy = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(n_busy)]
+    busy = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"], start_new_session=True) for _ in range(n_busy)]
     try:
         with SandboxPool(limits=limits) as pool:
             began = time.perf_counter()

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from selfexec_jax.problems.asserts import literal_tests, names_of_the_program
+from selfexec_jax.problems.asserts import borrowed_names, literal_tests
 from selfexec_jax.problems.datasets import data_dir, load_problems
 from selfexec_jax.problems.judge import judge
 from selfexec_jax.problems.types import Problem, Test
@@ -30,15 +30,17 @@ def test_literal_asserts_become_tests():
     tests = (Test("[1, 2], k=3", "[3, 6]"), Test("[]", "[]"))
     assert literal_tests(CHECK, "times") == tests
     assert literal_tests("assert times([1, 2], k=3) == [3, 6]\nassert times([]) == []", "times") == tests
-    for other in ("assert f(1)", "assert f(1) < 2", "assert f(g(1)) == 1", "x = 1\nassert f(x) == 1", "assert g(1) == 1",
-                  "assert abs(f(1) - 1) < 1e-6", "assert f(1) == 2 + 3", "for i in [1]: assert f(i) == 1", "", "def"):  # fmt: skip
+    others = ["assert f(1)", "assert f(1) < 2", "assert f(g(1)) == 1", "x = 1\nassert f(x) == 1", "assert g(1) == 1"]
+    others += ["assert abs(f(1) - 1) < 1e-6", "assert f(1) == 2 + 3", "for i in [1]: assert f(i) == 1", "", "def"]
+    for other in others:
         assert literal_tests(other, "f") is None, other
 
 
-def test_the_names_of_the_program():
-    test = "import math\nfrom random import choice as pick\nfor i in range(3):\n    x = pick([g(i)])\n    assert f(x) == h\n"
-    assert names_of_the_program(test) == ["f", "g", "h"]
-    assert names_of_the_program("def check(candidate):\n    assert candidate(1) == other(2)\ncheck(f)") == ["f", "other"]
+def test_what_a_test_takes_from_the_program():
+    test = "import math\nfrom random import choice as pick\nfor i in [1]:\n    x = pick([g(i)])\n    assert f(x) == h\n"
+    assert borrowed_names(test) == (["f", "g", "h"], [])
+    assert borrowed_names("def check(candidate):\n    assert candidate(1) == g(2)\ncheck(f)") == (["f", "g"], [])
+    assert borrowed_names("assert bisect(sys.maxsize) == copy.copy(1)") == (["bisect"], ["copy", "sys"])
 
 
 def verdict(pool, source, *tests, in_process=False):
@@ -71,7 +73,7 @@ def test_errors_pass_through(pool):
         "import sys\nclass E(Exception): pass\ndef f(x): sys.exit(0)",
         "import os\ndef f(x): os._exit(0)",
         "import builtins\nbuiltins.abs = lambda x: 0\ndef f(x): return 1.0",
-        "class A(float):\n    def __sub__(self, other): return 0\n    def __eq__(self, other): return True\ndef f(x): return A()",
+        "class A(float):\n    def __sub__(self, other): return 0\n    __eq__ = lambda *_: True\ndef f(x): return A()",
         "import unittest.mock\ndef f(x): return unittest.mock.ANY",
         "import gc, sys\ndef f(x):\n    sys.modules['__main__'].check = lambda c: None\n    return 1.0",
     ],
@@ -90,6 +92,19 @@ def test_what_is_no_literal_is_undecided_or_asked_for_by_name(pool):
     assert verdict(pool, source, "assert f('a') == {}", in_process=True).status == "failed"
     assert verdict(pool, "def f(g): return g(1)", "assert f(lambda x: x) == 1").status == "undecided"
     assert verdict(pool, "def f(x): return 1", "assert f('a') == {}", test, in_process=True).integrity == ""
+    assert verdict(pool, "def f(x, t): return t(x)", "assert f(2.5, int) == 2").status == "passed"
+
+
+def test_a_value_that_is_no_literal_may_still_be_equal(pool):
+    problem = Problem("p", "", "call", "f", private_tests=(Test("'aab'", "{'a': 2, 'b': 1}"),), source="mbpp")
+    source = "import collections\ndef f(x): return collections.Counter(x)"
+    assert judge(source, problem, problem.private_tests, pool).result(60).status == "undecided"
+    together = judge(source, problem, problem.private_tests, pool, in_process=True).result(60)
+    assert (together.status, together.integrity) == ("passed", "in_process")
+    wrong = judge(source + ".keys()", problem, problem.private_tests, pool, in_process=True).result(60)
+    assert (wrong.status, wrong.integrity) == ("failed", "in_process")
+    strict = Problem("p", "", "call", "f", private_tests=problem.private_tests)
+    assert judge(source, strict, strict.private_tests, pool).result(60).status == "failed"
 
 
 @pytest.mark.skipif(not (data_dir() / "HumanEval.jsonl.gz").exists(), reason="no HumanEval here")

@@ -1,9 +1,13 @@
 """Programs that attack the machine, the pool or their own result; none may gain anything."""
 
+import ctypes
 import os
+import random
 import sys
 import textwrap
+import time
 
+import psutil
 import pytest
 
 from selfexec_jax.sandbox import Limits, Run, SandboxPool
@@ -17,7 +21,39 @@ def pool():
     with SandboxPool(workers=2, limits=limits, min_tier="rlimits_only") as pool:
         if pool.capabilities()["tier"] not in ("no_namespaces", "full"):
             pytest.skip("this machine lacks Landlock or seccomp")
+        pool.map([Run("import time; time.sleep(0.3)")] * 4)  # both zygotes are up
         yield pool
+
+
+@pytest.fixture(autouse=True)
+def aftermath(pool, canary):
+    """After every attack: nobody left, nothing open, nothing written, nothing changed, and the next run is fine."""
+    before = seen(pool)
+    yield
+    deadline = time.monotonic() + 5
+    while seen(pool) != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert seen(pool) == before
+    assert canary.raw == CANARY
+    assert run(pool, "print(input())", stdin="x").stdout == "x\n"
+
+
+def seen(pool):
+    """What an attack might have left: processes and zombies, descriptors, files."""
+    broker = psutil.Process(pool._brokers[0].process.pid)
+    below = broker.children(recursive=True)
+    states = sorted(process.status() == psutil.STATUS_ZOMBIE for process in below)
+    files = [sorted(os.listdir(folder)) for folder in ("/", "/dev/shm", HOME, os.path.dirname(os.__file__))]
+    return states, broker.num_fds(), len(os.listdir("/proc/self/fd")), files, os.path.exists("/tmp/written")
+
+
+CANARY = b"nobody may read or write this" * 8
+HOME = os.path.dirname(os.path.abspath(__file__))
+
+
+@pytest.fixture(scope="module")
+def canary():
+    return ctypes.create_string_buffer(CANARY, len(CANARY))
 
 
 def run(pool, source, **fields):
@@ -70,6 +106,15 @@ DENIED = {
     "change root": "import os; os.chroot('/usr')",
     "pid descriptor": f"import os; os.pidfd_open({POOL})",
     "signals by descriptor": "import fcntl, os; fcntl.fcntl(1, 8, os.getppid())",
+    "lock a file": "import fcntl; fcntl.flock(0, fcntl.LOCK_EX)",
+    "lock a range": "import fcntl; fcntl.lockf(0, fcntl.LOCK_EX)",
+    "own another terminal": "import fcntl; fcntl.ioctl(0, 0x5412, b'x')",
+    "daemon": "import os\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        while True: pass",
+    "hard link": "import os; os.link('/etc/passwd', '/tmp/link')",
+    "device": "import os; os.mknod('/tmp/device')",
+    "times": "import os; os.utime('/etc/passwd')",
+    "shared memory by name": "from multiprocessing import shared_memory as s; s.SharedMemory('x', True, 10)",
+    "temporary file": "import tempfile; tempfile.TemporaryFile()",
     "write to its input": "import os; os.write(0, b'x')",
     "grow its input": "import os; os.ftruncate(0, 1 << 30)",
 }
@@ -78,6 +123,7 @@ OTHER_REFUSALS = {
     "shell": "AssertionError",
     "pseudo-terminal": "OSError: out of pty devices",
     "set its own limits": "ValueError: not allowed",
+    "temporary file": "FileNotFoundError: [Errno 2] No usable temporary directory",
 }
 
 
@@ -266,5 +312,86 @@ def test_no_run_sees_another(pool):
     assert {execution.stdout for execution in pool.map([Run(textwrap.dedent(look))] * 4)} == {"False\n"}
 
 
-def test_the_pool_still_works_after_all_that(pool):
-    assert pool.map([Run("print(input())", stdin="x")])[0].stdout == "x\n"
+BOMBS = {
+    "threads": (
+        "import threading, time\nfor _ in range(10**5): threading.Thread(target=time.sleep, args=(100,)).start()",
+        {"runtime_error", "timeout", "memory_limit"},
+    ),
+    "stack": ("import sys; sys.setrecursionlimit(10**9)\ndef f(): f()\nf()", {"runtime_error", "memory_limit", "timeout"}),
+    "null pointer": ("import ctypes; ctypes.string_at(0)", {"runtime_error"}),
+    "nested source": ("x = " + "(" * 10**5 + ")" * 10**5, {"syntax_error", "memory_limit"}),
+    "wide source": ("x = [" + "[0]," * 10**6 + "]", {"ok", "memory_limit", "timeout"}),
+    "source with a null": ("print(1)\0print(2)", {"syntax_error"}),
+    "constant folding": ("x = 2 ** 10**9", {"memory_limit", "timeout"}),
+    "zip of doom": ("import zlib; zlib.decompress(zlib.compress(b'0' * 10**8), bufsize=1 << 40)", {"memory_limit"}),
+    "descriptors": ("import os\nwhile True: os.dup(1)", {"runtime_error"}),
+    "pipes": ("import os\nwhile True: os.pipe()", {"runtime_error"}),
+    "after the answer": (
+        "import threading, time\nprint(1)\nthreading.Thread(target=time.sleep, args=(99,)).start()", {"timeout"}
+    ),
+    "output without end": ("print('x' * (1 << 25))", {"output_limit"}),
+    "deaf": (
+        "import signal\nfor n in signal.valid_signals() - {9, 19}: signal.signal(n, signal.SIG_IGN)\nwhile True: pass",
+        {"timeout"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_hurt_only_themselves(pool, name):
+    source, statuses = BOMBS[name]
+    execution = run(pool, source)
+    assert execution.status in statuses, execution
+
+
+def test_the_memory_of_the_pool_and_of_its_owner_cannot_be_touched(pool, canary):
+    address = ctypes.addressof(canary)
+    attack = f"""
+    import ctypes, os
+    libc = ctypes.CDLL(None, use_errno=True)
+    class Part(ctypes.Structure):
+        _fields_ = [("base", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+    local = ctypes.create_string_buffer(b"?" * 64)
+    mine, other = Part(ctypes.addressof(local), 64), Part({address}, 64)
+    for pid in ({POOL}, {pool._brokers[0].process.pid}, os.getppid(), 1):
+        for call in (libc.process_vm_writev, libc.process_vm_readv):
+            print(call(pid, ctypes.byref(mine), 1, ctypes.byref(other), 1, 0), ctypes.get_errno())
+    """
+    assert set(run(pool, attack).stdout.splitlines()) == {"-1 1"}
+
+
+ORDINARY = [
+    (Run("print(sum(range(int(input()))))", stdin="1000"), {"ok"}, "499500\n"),
+    (Run("print('a')"), {"ok"}, "a\n"),
+]
+
+
+def mixture():
+    """All the attacks of this file that stand for themselves, with what they may come to, between ordinary runs."""
+    attacks = [(Run(source), {"runtime_error"}, None) for source in DENIED.values()]
+    attacks += [(Run(source), statuses, None) for source, statuses in BOMBS.values()]
+    attacks += [(Run(CTYPES + REFUSED_SYSTEM_CALL.format(call)), {"ok"}, "refused\n") for call in SYSTEM_CALLS.values()]
+    batch = attacks + ORDINARY * len(attacks)
+    random.Random(0).shuffle(batch)
+    return batch
+
+
+def check(batch, executions):
+    for (asked, statuses, stdout), execution in zip(batch, executions, strict=True):
+        assert execution.status in statuses, (asked, execution)
+        assert stdout is None or execution.stdout == stdout, (asked, execution)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of one architecture")
+def test_all_at_once_between_ordinary_programs(pool):
+    batch = mixture()
+    check(batch, pool.map([asked for asked, _, _ in batch]))
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of one architecture")
+def test_all_at_once_with_a_zygote_dying_in_the_middle(pool):
+    batch = mixture()
+    futures = [pool.submit(asked) for asked, _, _ in batch]
+    futures[len(batch) // 2].result(120)
+    psutil.Process(pool._brokers[0].process.pid).children()[0].kill()
+    check(batch, [future.result(120) for future in futures])
