@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CROWDED = 2.0  # how much CPU time the same work may take while other programs share the caches and cores
 _RESULT_SLACK_BYTES = 1 << 16
+_LEAST = {"cpu_s": 0.01, "wall_s": 0.01, "memory_mb": 1, "stdout_bytes": 1}  # what an interpreter needs
 _LARGEST = {"cpu_s": 1e6, "wall_s": 1e6, "memory_mb": 1 << 24, "stdout_bytes": 1 << 31}
 
 
@@ -79,8 +80,9 @@ def check_limits(limits: Limits) -> None:
     """Raise ValueError for what cannot be a limit."""
     for field in dataclasses.fields(limits):
         value = getattr(limits, field.name)
-        if not 0 < value < _LARGEST[field.name]:
-            raise ValueError(f"Limits.{field.name}={value!r} is not between 0 and {_LARGEST[field.name]:,}")
+        least, largest = _LEAST[field.name], _LARGEST[field.name]
+        if not least <= value <= largest:
+            raise ValueError(f"Limits.{field.name}={value!r} is not between {least:,} and {largest:,.0f}")
 
 
 def file_of(content: bytes) -> int:

@@ -43,6 +43,8 @@ class SandboxPool:
     def __init__(self, workers: int | None = None, limits: Limits = _DEFAULT, min_tier: str = "uid_chroot"):
         if min_tier not in TIERS:
             raise ValueError(f"min_tier: {min_tier!r} is not one of {', '.join(TIERS)}")
+        if not hasattr(os, "fork"):
+            raise RuntimeError(f"no sandbox on {sys.platform}: it needs Linux, or macOS with min_tier='rlimits_only'")
         self.n_runs = 0
         self.limits = limits
         self._lock = threading.Lock()

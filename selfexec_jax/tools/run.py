@@ -72,11 +72,12 @@ def _print_capabilities(found: dict, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found, indent=1))
         return
+    evidence = dict(found["evidence"])
+    mechanisms = evidence.pop("mechanisms")
     print(f"tier: {found['tier']}")
-    for name in found["enforced"]:
-        print(f"denied    {name}")
-    for name in found["not_enforced"]:
-        print(f"possible  {name}")
+    print("applied: " + ", ".join(name for name, is_there in mechanisms.items() if is_there))
+    for name, said in evidence.items():
+        print(f"denied    {name} ({clean(said)})" if name in found["enforced"] else f"possible  {name}")
 
 
 if __name__ == "__main__":
