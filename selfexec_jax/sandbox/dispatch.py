@@ -131,8 +131,11 @@ class Dispatcher:
             order = jail.ORDER.pack(jail.RUN, flight.id, flight.cpu_s, flight.limits.memory_mb << 20)
             self._flights[flight.id] = keeper.running[flight.id] = flight
             self._unwatched.append(flight)
-            socket.send_fds(keeper.control, [order], theirs)
-        except OSError as error:  # out of descriptors, or the zygote just died
+            try:
+                socket.send_fds(keeper.control, [order], theirs)
+            except OSError:  # it just died: nothing more may be sent there
+                self._bury(keeper)
+        except OSError as error:  # out of descriptors
             self._retry(flight, f"could not start: {error}")
         finally:
             for fd in theirs:

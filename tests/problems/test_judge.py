@@ -1,11 +1,12 @@
 """Verdicts: which tests a program passed, and that nothing but its output can make it pass."""
 
 import concurrent.futures
+import dataclasses
 import sys
 
 import pytest
 
-from selfexec_jax.problems.judge import compare, judge
+from selfexec_jax.problems.judge import compare, judge, rule_of
 from selfexec_jax.problems.types import Problem, Test
 from selfexec_jax.sandbox import Execution, SandboxPool
 
@@ -86,6 +87,45 @@ def test_tricks_do_not_pass(pool, source):
     judged = verdict(source, TWICE, pool)
     assert judged.status == "failed"
     assert not judged.passed[2]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "print(3); print(7)",  # every answer that may be asked for
+        "print(3, end='')\nimport sys; sys.stdout.close(); print(7)",
+        "import os\nos.write(1, b'3\\xff')",
+        "print('3\\x00')",
+        "print('3' * 10**5)",
+        "print('3 ' * 2)",
+        "import sys\nprint(3)\nsys.exit(1)",
+        "import os\nprint(3, flush=True)\nos._exit(3)",
+        "print(3)\nraise KeyboardInterrupt",
+    ],
+)
+def test_tricks_on_stdout_do_not_pass(pool, source):
+    assert not any(verdict(source, ADD, pool).passed)
+
+
+def test_several_right_answers_are_never_judged_wrong(pool):
+    marked = dataclasses.replace(ADD, tags=("several_answers",))
+    assert verdict("print(sum(map(int, input().split())))", marked, pool).status == "passed"
+    assert verdict("print(0)", marked, pool).status == "undecided"
+    assert verdict("1 / 0", marked, pool).status == "failed"
+    assert verdict("print(0)", ADD, pool).status == "failed"
+
+
+def test_the_source_of_a_problem_chooses_the_rule(pool):
+    lines = Problem("p", "", source="livecodebench", private_tests=(Test("", "1 2\n"),))
+    assert rule_of(lines) == "lines"
+    assert verdict("print('1\\n2')", lines, pool).status == "failed"
+    contest = dataclasses.replace(lines, source="codecontests")
+    assert rule_of(contest) == "tokens"
+    assert verdict("print('1\\n2')", contest, pool).status == "passed"
+    assert verdict("print(1, '', 2)", contest, pool, rule="exact").status == "failed"
+    call = Problem("p", "", "call", "f", private_tests=(Test("", "[1]"),), source="livecodebench")
+    assert verdict("def f(): return (1,)", call, pool).status == "passed"
+    assert verdict("def f(): return (1,)", dataclasses.replace(call, source=""), pool).status == "failed"
 
 
 def test_an_infrastructure_failure_is_no_verdict():

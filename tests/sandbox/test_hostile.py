@@ -317,7 +317,9 @@ BOMBS = {
         "import threading, time\nfor _ in range(10**5): threading.Thread(target=time.sleep, args=(100,)).start()",
         {"runtime_error", "timeout", "memory_limit"},
     ),
-    "stack": ("import sys; sys.setrecursionlimit(10**9)\ndef f(): f()\nf()", {"runtime_error", "memory_limit", "timeout"}),
+    "stack": (
+        "import sys; sys.setrecursionlimit(10**9)\ndef f(): f()\nf()", {"runtime_error", "memory_limit", "timeout"}
+    ),
     "null pointer": ("import ctypes; ctypes.string_at(0)", {"runtime_error"}),
     "nested source": ("x = " + "(" * 10**5 + ")" * 10**5, {"syntax_error", "memory_limit"}),
     "wide source": ("x = [" + "[0]," * 10**6 + "]", {"ok", "memory_limit", "timeout"}),

@@ -294,6 +294,25 @@ def test_a_broker_killed_in_the_middle_costs_nothing():
         assert {future.result(1).status for future in asked} == {"infra_error"}
 
 
+def test_many_workers_share_among_brokers():
+    with SandboxPool(workers=9, limits=LIMITS, min_tier="rlimits_only") as pool:
+        asked = [pool.submit(Run(f"import time; time.sleep(0.1); print({i})")) for i in range(30)]
+        assert [future.result(30).stdout for future in asked] == [f"{i}\n" for i in range(30)]
+        assert sorted(len(broker.children()) for broker in brokers(pool)) == [4, 5]
+
+
+def test_what_is_found_out_in_a_broker(pool):
+    """The function and its argument are told to the broker, and no program."""
+    looked = pool.request([Run("print(1)"), Run("print(2)")], finding=("operator:contains", "secret"))
+    with pytest.raises(RuntimeError, match="TypeError"):  # 'in <string>' requires string
+        looked.result(30)
+    sizes = pool.request([Run("print(1)")] * 3, finding=("selfexec_jax.problems.judge:compare", ("stdio", [], "")))
+    executions, found = sizes.result(30)
+    assert ([execution.stdout for execution in executions], found) == (["1\n"] * 3, ())
+    with pytest.raises(ZeroDivisionError):
+        pool.request([Run("print(1)")], make=lambda executions, found: 1 / 0).result(30)
+
+
 def test_nothing_is_left_after_many_runs():
     before = len(os.listdir("/proc/self/fd"))
     with SandboxPool(workers=2, limits=LIMITS, min_tier="rlimits_only") as pool:
