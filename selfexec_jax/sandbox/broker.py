@@ -1,8 +1,7 @@
 """A broker: the process that drives a few zygotes, so that whoever asks needs not even a moment for it.
 
-Started by the pool with one socket; it ends when that closes. A message is a length and a pickle, in both
-directions: the pool and its brokers trust each other, and what a program wrote is text in them. What the
-pool wants to know of the executions of a request may be found out here, by a function that it names.
+Started by the pool with one socket; it ends when that closes. What the pool wants to know of the executions
+of a request may be found out here, by a function that it names.
 """
 
 from __future__ import annotations
@@ -11,10 +10,8 @@ import functools
 import importlib
 import math
 import os
-import pickle
 import selectors
 import socket
-import struct
 import time
 import traceback
 from collections.abc import Callable
@@ -23,29 +20,10 @@ from selfexec_jax.sandbox import jail
 from selfexec_jax.sandbox.dispatch import Dispatcher
 from selfexec_jax.sandbox.tiers import probe
 from selfexec_jax.sandbox.types import Execution, Limits, Run
+from selfexec_jax.sandbox.wire import message, messages
 
-LENGTH = struct.Struct("<Q")
 _ORPHANED_S = 5.0  # how long a broker may outlive whoever started it
 _TOGETHER_S = 0.01  # an answer waits so long for others: each message costs the pool's process a wake-up
-
-
-def message(content: object) -> bytes:
-    """What goes over the wire for some content."""
-    data = pickle.dumps(content, protocol=5)
-    return LENGTH.pack(len(data)) + data
-
-
-def messages(inbox: bytearray) -> list:
-    """Takes the whole messages off the front of what has arrived."""
-    found, at = [], 0
-    while len(inbox) >= at + LENGTH.size:
-        end = at + LENGTH.size + LENGTH.unpack_from(inbox, at)[0]
-        if len(inbox) < end:
-            break
-        found.append(pickle.loads(memoryview(inbox)[at + LENGTH.size : end]))
-        at = end
-    del inbox[:at]
-    return found
 
 
 def main(fd: int, workers: int, masked: str) -> None:

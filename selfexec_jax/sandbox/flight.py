@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
-import functools
 import marshal
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
 
 CROWDED = 2.0  # how much CPU time the same work may take while other programs share the caches and cores
 _RESULT_SLACK_BYTES = 1 << 16
-_LEAST = {"cpu_s": 0.01, "wall_s": 0.01, "memory_mb": 1, "stdout_bytes": 1}  # what an interpreter needs
-_LARGEST = {"cpu_s": 1e6, "wall_s": 1e6, "memory_mb": 1 << 24, "stdout_bytes": 1 << 31}
 
 
 @dataclasses.dataclass(eq=False)
@@ -67,34 +63,11 @@ class Flight:
         return _RESULT_SLACK_BYTES + 6 * text
 
 
-def check_run(run: Run) -> None:
-    """Raise TypeError for what cannot be a run."""
-    for name in ("source", "stdin", "call"):
-        text = getattr(run, name)
-        if not (isinstance(text, str) or (text is None and name != "source")):
-            raise TypeError(f"Run.{name} must be a string, not {type(text).__name__}")
-
-
-@functools.lru_cache(maxsize=64)
-def check_limits(limits: Limits) -> None:
-    """Raise ValueError for what cannot be a limit."""
-    for field in dataclasses.fields(limits):
-        value = getattr(limits, field.name)
-        least, largest = _LEAST[field.name], _LARGEST[field.name]
-        if not least <= value <= largest:
-            raise ValueError(f"Limits.{field.name}={value!r} is not between {least:,} and {largest:,.0f}")
-
-
 def file_of(content: bytes) -> int:
     """A descriptor that reads `content` and cannot be written."""
     if not content:
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     data = memoryview(content)
-    if not hasattr(os, "memfd_create"):
-        with tempfile.TemporaryFile() as file:
-            file.write(data)
-            file.seek(0)
-            return os.dup(file.fileno())
     fd = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     while data:
         data = data[os.write(fd, data) :]

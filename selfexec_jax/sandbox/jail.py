@@ -39,7 +39,6 @@ _CAPABILITY_VERSION = 0x20080522
 _CAP_KILL, _CAP_SETGID, _CAP_SETUID, _CAP_SYS_CHROOT = 1 << 5, 1 << 6, 1 << 7, 1 << 18
 _FIRST_UID, _UIDS = 20_000, 40_000  # within what a container with its own users maps
 
-_linux = sys.platform == "linux"
 _libc = ctypes.CDLL(None, use_errno=True)
 _fork = ctypes.PyDLL(None).fork  # keeps the interpreter's lock, as os.fork does
 
@@ -52,9 +51,9 @@ class Jail:
 
     def __init__(self, masked: frozenset[str], packages: dict[str, list[str]]):
         self.base_bytes = _address_space_bytes()
-        self.landlock_abi = landlock.abi() if _linux and "landlock" not in masked else 0
+        self.landlock_abi = landlock.abi() if "landlock" not in masked else 0
         self._ruleset = landlock.ruleset(_readable(packages)) if self.landlock_abi else None
-        usable = _linux and "seccomp" not in masked and seccomp.available()
+        usable = "seccomp" not in masked and seccomp.available()
         self._filter = seccomp.Filter(read_only_open=not self.landlock_abi) if usable else None
         self._rlimits = "rlimits" not in masked
         self._cage = _empty_folder() if may_cage(masked) and not self.landlock_abi else None
@@ -62,8 +61,7 @@ class Jail:
         if self._rlimits:
             _limit_for_good()
         self._most_cpu, self._most_space = map(_ceiling, (resource.RLIMIT_CPU, resource.RLIMIT_AS))
-        if _linux:
-            seccomp.prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        seccomp.prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
     @property
     def mechanisms(self) -> dict[str, bool]:
@@ -91,10 +89,9 @@ class Jail:
             signal.setitimer(signal.ITIMER_PROF, cpu_s + 0.01)
         if self._cage is not None:
             _enter_cage(self._cage, _FIRST_UID + self._next_uid % _UIDS)
-        if _linux:
-            seccomp.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # another user would not have inherited it
-            if os.getppid() != zygote_pid:
-                raise OSError("the zygote is gone")
+        seccomp.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which forgets it
+        if os.getppid() != zygote_pid:
+            raise OSError("the zygote is gone")
         if self._ruleset is not None:
             landlock.restrict(self._ruleset)
         for fd, place in zip(fds, (STDIN_FD, STDOUT_FD, RESULT_FD, REQUEST_FD), strict=True):
@@ -107,7 +104,7 @@ class Jail:
 def may_cage(masked: frozenset[str]) -> bool:
     """Whether a child can be made another user in an empty root: the zygote is root and may do both."""
     needed = _CAP_SETGID | _CAP_SETUID | _CAP_SYS_CHROOT
-    return _linux and "uid_chroot" not in masked and os.geteuid() == 0 and _capabilities() & needed == needed
+    return "uid_chroot" not in masked and os.geteuid() == 0 and _capabilities() & needed == needed
 
 
 def secure_zygote(parent_pid: int, namespaces: bool, cage: bool) -> bool:
@@ -117,8 +114,6 @@ def secure_zygote(parent_pid: int, namespaces: bool, cage: bool) -> bool:
     its own (user,) pid, net and ipc namespaces. In that case it goes on in a new process, the first of its
     pid namespace, while the old one waits for it and ends with it.
     """
-    if not _linux:
-        return False
     seccomp.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:
         os._exit(1)
@@ -164,10 +159,16 @@ def _capabilities() -> int:
         return next((int(line.split()[1], 16) for line in file if line.startswith("CapEff:")), 0)
 
 
+def children_ended() -> int:
+    """A descriptor to be read when a child has ended; SIGCHLD itself is blocked, which a child has to undo."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    mask = (1 << (signal.SIGCHLD - 1)).to_bytes(128, sys.byteorder)
+    return _libc.signalfd(-1, mask, os.O_CLOEXEC | os.O_NONBLOCK)
+
+
 def hide() -> None:
     """Close this process's memory and descriptors to others of the same user, save root."""
-    if _linux:
-        seccomp.prctl(_PR_SET_DUMPABLE, 0)
+    seccomp.prctl(_PR_SET_DUMPABLE, 0)
 
 
 def fork() -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import atexit
 import concurrent.futures
 import contextlib
+import dataclasses
+import functools
 import json
 import os
 import selectors
@@ -19,10 +21,9 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from selfexec_jax.sandbox.broker import message, messages
-from selfexec_jax.sandbox.flight import check_limits, check_run
 from selfexec_jax.sandbox.tiers import TIERS, demand
 from selfexec_jax.sandbox.types import Execution, Limits, Run
+from selfexec_jax.sandbox.wire import message, messages
 
 _DEFAULT = Limits()
 _MASK_VARIABLE = "SELFEXEC_SANDBOX_MASK"  # tests only: mechanisms to leave out, comma-separated
@@ -30,6 +31,8 @@ _WORKERS_PER_BROKER = 8
 _RUNS_PER_MESSAGE = 32
 _ATTEMPTS = 3
 _CLOSE_S = 10.0
+_LEAST = {"cpu_s": 0.01, "wall_s": 0.01, "memory_mb": 1, "stdout_bytes": 1}  # what an interpreter needs
+_LARGEST = {"cpu_s": 1e6, "wall_s": 1e6, "memory_mb": 1 << 24, "stdout_bytes": 1 << 31}
 
 
 class SandboxPool:
@@ -43,8 +46,8 @@ class SandboxPool:
     def __init__(self, workers: int | None = None, limits: Limits = _DEFAULT, min_tier: str = "uid_chroot"):
         if min_tier not in TIERS:
             raise ValueError(f"min_tier: {min_tier!r} is not one of {', '.join(TIERS)}")
-        if not hasattr(os, "fork"):
-            raise RuntimeError(f"no sandbox on {sys.platform}: it needs Linux, or macOS with min_tier='rlimits_only'")
+        if sys.platform != "linux":
+            raise RuntimeError(f"no sandbox on {sys.platform}: it is built of Linux mechanisms")
         self.n_runs = 0
         self.limits = limits
         self._lock = threading.Lock()
@@ -101,9 +104,9 @@ class SandboxPool:
         what it returns is `found`. No program ever sees either. Raises as `submit` does.
         """
         limits = limits or self.limits
-        check_limits(limits)
+        _check_limits(limits)
         for run in runs:
-            check_run(run)
+            _check_run(run)
         with self._lock:
             if self._closing:
                 raise RuntimeError("the sandbox pool is closed")
@@ -224,6 +227,24 @@ class SandboxPool:
                     continue
                 self._requests.pop(request.number, None)
             request.fail(f"its broker died ({_ATTEMPTS} attempts)")
+
+
+def _check_run(run: Run) -> None:
+    """Raise TypeError for what cannot be a run."""
+    for name in ("source", "stdin", "call"):
+        text = getattr(run, name)
+        if not (isinstance(text, str) or (text is None and name != "source")):
+            raise TypeError(f"Run.{name} must be a string, not {type(text).__name__}")
+
+
+@functools.lru_cache(maxsize=64)
+def _check_limits(limits: Limits) -> None:
+    """Raise ValueError for what cannot be a limit."""
+    for field in dataclasses.fields(limits):
+        value = getattr(limits, field.name)
+        least, largest = _LEAST[field.name], _LARGEST[field.name]
+        if not least <= value <= largest:
+            raise ValueError(f"Limits.{field.name}={value!r} is not between {least:,} and {largest:,.0f}")
 
 
 def _only(executions: list[Execution], _) -> Execution:

@@ -80,9 +80,8 @@ _SIGKILL = 9
 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _libc = ctypes.CDLL(None, use_errno=True)
-_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only; keeping errno would cost every child memory
-if _prctl is not None:
-    _prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+_prctl = ctypes.CDLL(None).prctl  # keeping errno would cost every child memory
+_prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
 
 class Filter:

@@ -92,20 +92,15 @@ def _open_streams(jail) -> None:
 
 def _serve(control: socket.socket, jail, cell, my_pid: int):
     """Fork a child an order and report its end; returns only in a child, jailed."""
-    wake, woken = os.pipe()
-    os.set_blocking(wake, False)
-    os.set_blocking(woken, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    ended = jail.children_ended()
     poll = select.poll()
     poll.register(control, select.POLLIN)
-    poll.register(wake, select.POLLIN)
+    poll.register(ended, select.POLLIN)
     running: dict[int, tuple[int, float]] = {}  # pid: run, when it began
     while True:
         for fd, _ in poll.poll():
-            if fd == wake:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(wake, 4096)
+            if fd == ended:
+                os.read(ended, 4096)
                 _reap(control, jail, running)
                 continue
             message, fds, _, _ = socket.recv_fds(control, jail.ORDER.size, 4, socket.MSG_WAITALL)
@@ -130,8 +125,7 @@ def _serve(control: socket.socket, jail, cell, my_pid: int):
             pid = jail.fork()
             if pid == 0:
                 try:
-                    signal.set_wakeup_fd(-1)
-                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    signal.pthread_sigmask(signal.SIG_SETMASK, ())
                     cell.enter(my_pid, tuple(fds), cpu_s, memory_bytes)
                     os.write(jail.RESULT_FD, jail.ARMED)
                     control.detach()
