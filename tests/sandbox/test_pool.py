@@ -427,11 +427,14 @@ def test_an_ordinary_user_is_as_well_protected(pool):
     assert done.stdout.split() == [pool.capabilities()["tier"], "5"], done.stderr
 
 
-def test_a_main_program_read_from_stdin_works():
+def test_a_main_program_without_a_file_works():
     program = (
+        "import asyncio\n"
         "from selfexec_jax.sandbox import SandboxPool, Run\n"
-        "with SandboxPool(workers=1, min_tier='rlimits_only') as pool:\n"
-        "    print(pool.map([Run('print(5)')])[0].stdout)\n"
+        "async def cell():  # as a notebook runs it: inside of a loop\n"
+        "    with SandboxPool(workers=1, min_tier='rlimits_only') as pool:\n"
+        "        return (await asyncio.wrap_future(pool.submit(Run('print(5)')))).stdout\n"
+        "print(asyncio.run(cell()))\n"
     )
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     done = subprocess.run(
