@@ -146,8 +146,9 @@ def _run(source: str, problem: Problem, text: str) -> Run:
 def _passed(kind: str, output: str, execution: Execution, rule: str) -> bool:
     if execution.status != "ok":
         return False
-    if kind == "call":
-        return execution.value is not None and literals_match(output, execution.value, rule)
+    if kind == "call":  # the same text is the same value, and reading it twice would cost more than all the rest
+        same = output.strip() == execution.value
+        return same or (execution.value is not None and literals_match(output, execution.value, rule))
     return outputs_match(output, execution.stdout, rule)
 
 

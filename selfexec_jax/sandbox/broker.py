@@ -23,7 +23,7 @@ from selfexec_jax.sandbox.types import Execution, Limits, Run
 from selfexec_jax.sandbox.wire import message, messages
 
 _ORPHANED_S = 5.0  # how long a broker may outlive whoever started it
-_TOGETHER_S = 0.01  # an answer waits so long for others: each message costs the pool's process a wake-up
+_TOGETHER_S = 0.02  # an answer waits so long for others: each message costs the pool's process a wake-up
 
 
 def main(fd: int, workers: int, masked: str) -> None:

@@ -51,7 +51,6 @@ class SandboxPool:
         self.n_runs = 0
         self.limits = limits
         self._lock = threading.Lock()
-        self._requests: dict[int, _Request] = {}
         self._unsent: list[_Request] = []
         self._next = 0
         self._buffer = bytearray(1 << 18)
@@ -113,7 +112,6 @@ class SandboxPool:
             self._next += 1
             self.n_runs += len(runs)
             request = _Request(self._next, runs, limits, finding, make or _both)
-            self._requests[request.number] = request
             self._unsent.append(request)
             is_first = len(self._unsent) == 1
         if is_first:  # what is asked for before the listening thread wakes goes out with it
@@ -159,8 +157,7 @@ class SandboxPool:
         finally:
             with self._lock:
                 self._closing = True
-                left = list(self._requests.values())
-                self._requests.clear()
+                left = [*self._unsent, *(request for broker in self._brokers for request in broker.requests.values())]
             for broker in self._brokers:
                 broker.hang_up()
             for request in left:
@@ -204,8 +201,6 @@ class SandboxPool:
                 request = broker.requests.pop(number, None)
                 if request is not None:
                     broker.n_runs -= len(request.runs)
-                    with self._lock:
-                        self._requests.pop(number, None)
                     request.resolve(executions, found, error)
 
     def _replace(self, broker: _Broker) -> None:
@@ -221,12 +216,11 @@ class SandboxPool:
         self._selector.register(broker.socket, selectors.EVENT_READ, broker)
         for request in lost:
             request.attempts += 1
-            with self._lock:
-                if request.attempts < _ATTEMPTS:
+            if request.attempts < _ATTEMPTS:
+                with self._lock:
                     self._unsent.append(request)
-                    continue
-                self._requests.pop(request.number, None)
-            request.fail(f"its broker died ({_ATTEMPTS} attempts)")
+            else:
+                request.fail(f"its broker died ({_ATTEMPTS} attempts)")
 
 
 def _check_run(run: Run) -> None:
@@ -261,6 +255,8 @@ def _both(executions: list[Execution], found: Any) -> tuple:
 
 class _Request:
     """What was asked and who waits for it."""
+
+    __slots__ = ("_make", "attempts", "finding", "future", "limits", "number", "runs")
 
     def __init__(self, number: int, runs: Sequence[Run], limits: Limits, finding: tuple | None, make: Callable):
         self.number, self.runs, self.limits, self.finding = number, runs, limits, finding
