@@ -246,6 +246,8 @@ def test_every_command_of_the_readme_runs(whole, tmp_path):
             small += f" --workdir={whole} " + " ".join(shlex.quote(a) for a in SMALL)
         elif "launch/test.sh" in command:  # this suite is it: only its way to pytest is tried here
             small += " --version"
+        elif "tests.benchmarks" in command:
+            small += " --rounds 1 --busy 0"
         elif "selfexec_jax.main" in command:
             small += " " + " ".join(shlex.quote(a) for a in SMALL[1:])
         done = subprocess.run(small, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)

@@ -56,17 +56,19 @@ def contests(pool: SandboxPool, every: int) -> tuple[int, list[str]]:
     return len(runs), differs
 
 
-def references(pool: SandboxPool, name: str, every: int) -> tuple[int, list[str]]:
-    """How many reference programs were judged, and a line for each whose verdict is not that of one process."""
+def references(pool: SandboxPool, name: str, every: int) -> tuple[int, list[str], list[str]]:
+    """How many reference programs were judged, a line for each that failed, and which shared their test's process."""
     problems = load_problems(name)[::every]
     verdicts = [judge(p.solutions[0], p, p.private_tests, pool, in_process=True) for p in problems]
-    differs = []
+    differs, shared = [], []
     for problem, future in zip(problems, verdicts, strict=True):
         verdict = future.result()
+        if verdict.integrity:
+            shared.append(problem.id)
         if verdict.status != "passed":
             why = next((e.error or e.status for e in verdict.executions if e.status != "ok"), "another value")
             differs.append(f"{problem.id}: {verdict.status} ({why})")
-    return len(problems), differs
+    return len(problems), differs, shared
 
 
 def main(argv=None) -> int:
@@ -78,8 +80,10 @@ def main(argv=None) -> int:
     with SandboxPool(min_tier="rlimits_only") as pool:
         found = {"codecontests_mini": contests(pool, args.every)}
         found |= {name: references(pool, name, args.every) for name in ("humaneval", "mbpp")}
-    for name, (n, differs) in found.items():
+    for name, (n, differs, *shared) in found.items():
         print(f"{name}: {n - len(differs)} of {n} the same", *differs, sep="\n  ")
+        if shared and shared[0]:
+            print(f"  in one process with their tests: {', '.join(shared[0])}")
     if args.json:
         with open(args.json, "w") as file:
             json.dump(found, file, indent=1)

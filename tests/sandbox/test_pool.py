@@ -44,6 +44,15 @@ def zygotes(pool):
 
 
 ORDINARY = {
+    "numpy": (
+        "import numpy as np; print(np.linalg.det(np.eye(3)), np.random.default_rng(0).integers(9))", "", "1.0 7\n",
+    ),
+    "library": (
+        "import decimal, fractions, heapq, re, bisect, itertools, json, datetime, statistics, zlib, unittest\n"
+        "print(fractions.Fraction(1, 3) + 1, decimal.Decimal(1) / 3)\n"
+        "print(re.findall('a+', 'caab'), heapq.nsmallest(1, [2, 1]))",
+        "", "4/3 0.3333333333333333333333333333\n['aa'] [1]\n",
+    ),
     "input": ("print(int(input()) + int(input()))", "1\n41\n", "42\n"),
     "main guard": ("if __name__ == '__main__':\n    print('main')", "", "main\n"),
     "argv": ("import sys; print(sys.argv)", "", "['']\n"),
