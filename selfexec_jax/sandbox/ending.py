@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import signal
 
 from selfexec_jax.sandbox import jail
 from selfexec_jax.sandbox.flight import Flight
+from selfexec_jax.sandbox.frames import read
 from selfexec_jax.sandbox.types import Event, Execution, Trace
 
-_ERROR_CHARS = 500
 _LOST_TO_SIGNALS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS}
-_SAID = {"ok", "runtime_error", "syntax_error", "memory_limit", "invalid_result"}  # what a child may claim
+_CUT_SHORT = {"timeout", "memory_limit", "output_limit", "runtime_error"}  # a trace keeps its beginning
 
 
 @dataclasses.dataclass
@@ -35,7 +34,8 @@ def execution_of(flight: Flight, end: End, tier: str, no_suicide: bool) -> Execu
     limits, call = flight.limits, flight.run.call is not None
     peak_mb = end.peak_kib / 1024
     code = os.waitstatus_to_exitcode(end.wait_status)
-    frame = _frame(flight.result[1:])
+    said = read(flight.result[1:])
+    frame = said.last
     value = error = trace = None
     denied = False
     if flight.killed == "output_limit":
@@ -68,14 +68,14 @@ def execution_of(flight: Flight, end: End, tier: str, no_suicide: bool) -> Execu
         status = "ok"  # a script may leave by os._exit; what it printed is what counts
     else:
         status, error = "runtime_error", f"ended with exit code {code} and no result"
-    if trace is not None:
-        if trace["tampered"]:
-            status, value, trace = "trace_tampered", None, None
-        else:
-            events = tuple(Event(*event) for event in trace["events"])
-            trace = Trace(flight.run.source, events, trace["stop"])
-            if trace.stop and status == "ok":
-                status = "trace_budget"
+    if trace is not None and (trace["tampered"] or trace["n_events"] != len(said.events) + len(trace["events"])):
+        status, value, trace = "trace_tampered", None, None
+    elif trace is not None or (said.events and flight.run.trace is not None and status in _CUT_SHORT):
+        stop = said.stop or (status if trace is None else trace["stop"])
+        events = said.events + (trace["events"] if trace is not None else [])
+        trace = Trace(flight.run.source, tuple(Event(*event) for event in events), stop)
+        if stop and status == "ok":
+            status = "trace_budget"
     return Execution(
         status=status, stdout=flight.stdout.decode("utf-8", "replace"), value=value, error=error,
         cpu_s=end.cpu_s, wall_s=end.wall_s, peak_mb=peak_mb, tier=tier, denied=denied, trace=trace,
@@ -87,30 +87,3 @@ def _name_of(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # most real-time signals have no name
         return f"signal {number}"
-
-
-def _frame(data: bytearray) -> tuple | None:
-    """A child's frame, checked: it wrote this itself, so anything odd counts as nothing."""
-    header = jail.FRAME.size
-    if len(data) < header or len(data) != header + jail.FRAME.unpack_from(data)[0]:
-        return None
-    try:
-        if data.startswith(jail.USUAL, header):
-            return "ok", data[header + 1 :].decode() or None, None, False, None
-        said = json.loads(bytes(data[header:]))
-        status, trace = said["status"], said.get("trace")
-        value, error, denied = said.get("value"), said.get("error"), said.get("denied", False)
-        good = status in _SAID and type(value) in (str, type(None)) and type(error) in (str, type(None))
-        if trace is not None:
-            good = (
-                good
-                and type(trace["tampered"]) is bool
-                and trace["stop"] in (None, "events", "bytes", "depth")
-            )
-            good = good and all(
-                type(kind) is str and type(line) is int and type(data) is dict
-                for kind, line, data in trace["events"]
-            )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    return (status, value, error and error[:_ERROR_CHARS], denied is True, trace) if good else None

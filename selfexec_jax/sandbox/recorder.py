@@ -311,7 +311,7 @@ class Hooks:
         if self._tracer.stop:
             return
         if len(self._stack) > self._tracer.depth:
-            self._tracer.stop = "depth"
+            self._tracer.halt("depth")
             return
         args = [[name, self._say.show(value)] for name, value in zip(site.names, values, strict=True)]
         self._stack[-1] = (self._stack[-1][0], site, args)

@@ -41,16 +41,21 @@ from selfexec_jax.sandbox.rewrite_statements import Statements
 from selfexec_jax.sandbox.sites import Site
 from selfexec_jax.sandbox.stdout import Bytes, Out
 
+_PART = 256  # events that are sent together
 _RECORDING = (Hooks, Operands, Out, Bytes)
 # The recorder calls none of these, so a program may replace them, as many do to print or read faster.
 _FREE = frozenset(("input", "print", "open", "exit", "quit"))
 
 
 class Tracer:
-    """Traces one program: compile, put `names()` in its globals, exec in `with tracer`, take `result()`."""
+    """Traces one program: compile, put `names()` in its globals, exec in `with tracer`, take `result()`.
 
-    def __init__(self, source, budget):
+    sink: called with events and what ended them as they come, so that a killed run leaves its beginning.
+    """
+
+    def __init__(self, source, budget, sink=None):
         self.source = source
+        self._sink, self._sent = sink, 0
         self.max_events, self.max_bytes = budget["events"], budget["bytes"]
         self.depth, self.value_chars = budget["depth"], budget["value_chars"]
         self.events: list[list] = []
@@ -150,9 +155,10 @@ class Tracer:
         return value
 
     def result(self) -> dict:
-        """The events so far, which budget ended them, and whether the recorder was interfered with."""
+        """The events not sent yet, which budget ended them, and whether the recorder was interfered with."""
         self.tampered = self.tampered or len(self.events) != self._recorded
-        return {"events": self.events, "stop": self.stop, "tampered": self.tampered}
+        rest = self.events[self._sent :]
+        return {"events": rest, "stop": self.stop, "tampered": self.tampered, "n_events": len(self.events)}
 
     def add(self, kind, line, data):
         """Appends one event unless a budget is spent."""
@@ -160,13 +166,25 @@ class Tracer:
             return
         size = 24 + sum(len(str(value)) + len(key) + 6 for key, value in data.items())
         if len(self.events) >= self.max_events:
-            self.stop = "events"
+            self.halt("events")
         elif self.size + size > self.max_bytes:
-            self.stop = "bytes"
+            self.halt("bytes")
         else:
             self.size += size
             self._recorded += 1
             self.events.append([kind, line, data])
+            if len(self.events) - self._sent > _PART:
+                self._send(len(self.events) - 1)  # more may be written to the last one
+
+    def halt(self, why):
+        """Records nothing more: a budget is spent."""
+        self.stop = why
+        self._send(len(self.events))
+
+    def _send(self, end):
+        if self._sink is not None and len(self.events) == self._recorded:
+            self._sink(self.events[self._sent : end], self.stop)
+            self._sent = end
 
     def wrote(self, text):
         """Records text written to stdout, joined to the write before it of the same statement."""

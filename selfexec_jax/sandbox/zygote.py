@@ -179,7 +179,7 @@ def _run(jail, encode, tracer_module) -> None:
     sys.modules[module.__name__] = module
     gc.enable()
     try:
-        result, tracer = _execute(request, module.__dict__, encode, tracer_module)
+        result, tracer = _execute(request, module.__dict__, jail, encode, tracer_module)
         sys.settrace(None)
         with tracer.listening() if tracer is not None else contextlib.nullcontext():
             _finish(module.__dict__, stdout, limit)
@@ -189,13 +189,29 @@ def _run(jail, encode, tracer_module) -> None:
         frame = jail.USUAL + result.get("value", "").encode() if is_usual else json.dumps(result).encode()
     except MemoryError:
         frame = b'{"status": "memory_limit", "error": "MemoryError"}'
-    frame = jail.FRAME.pack(len(frame)) + frame
-    while frame:
-        frame = frame[os.write(jail.RESULT_FD, frame) :]
+    _write(jail, frame)
     os._exit(0)
 
 
-def _execute(request: dict, namespace: dict, encode, tracer_module) -> tuple:
+def _write(jail, frame: bytes) -> None:
+    data = jail.FRAME.pack(len(frame)) + frame
+    while data:
+        data = data[os.write(jail.RESULT_FD, data) :]
+
+
+def _sink(jail):
+    """Sends parts of a trace by an encoder that the program has no name for."""
+    encode = json.encoder.c_make_encoder(
+        None, repr, json.encoder.encode_basestring_ascii, None, ": ", ", ", False, False, True
+    )
+
+    def send(events: list, stop: str | None) -> None:
+        _write(jail, jail.PART + "".join(encode({"events": events, "stop": stop}, 0)).encode())
+
+    return send
+
+
+def _execute(request: dict, namespace: dict, jail, encode, tracer_module) -> tuple:
     """What to tell of the run, and its tracer if it was traced."""
     source, call, budget = request["source"], request["call"], request["trace"]
     result = {"status": "ok"}
@@ -203,7 +219,7 @@ def _execute(request: dict, namespace: dict, encode, tracer_module) -> tuple:
     try:
         try:
             if budget is not None:
-                tracer = tracer_module.Tracer(source, budget)
+                tracer = tracer_module.Tracer(source, budget, _sink(jail))
                 code = tracer.compile("<program>")
             else:
                 code = compile(source, "<program>", "exec", dont_inherit=True)

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from selfexec_jax.sandbox import Limits, Run, SandboxPool
+from selfexec_jax.sandbox import Limits, Run, SandboxPool, TraceBudget
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the jail is built of Linux mechanisms")
 
@@ -255,6 +255,19 @@ def test_a_forged_frame_can_only_state_a_value(pool):
     assert (done.status, done.trace) == ("ok", None)
     assert run(pool, "import os\nos.closerange(0, 64)", call="1").status == "runtime_error"
     assert run(pool, "import os\nos._exit(0)\ndef f(): return 1", call="f()").status == "runtime_error"
+
+
+def test_a_forged_part_of_a_trace_is_no_trace(pool):
+    part = """
+import json, os, struct
+def forge(*events):
+    data = b"+" + json.dumps({"events": events, "stop": None}).encode()
+    os.write(3, struct.pack("<Q", len(data)) + data)
+"""
+    for forged in ("forge(['print', 1, {'s': 1, 'text': '7'}])", "forge([1])", "forge('ab')"):
+        done = run(pool, part + forged, trace=TraceBudget())
+        assert done.trace is None, done
+        assert done.status in ("trace_tampered", "ok")
 
 
 def test_values_that_pretend(pool):

@@ -229,6 +229,31 @@ def test_a_trace_holds_what_reached_stdout_by_whatever_way(pool, name):
     assert "".join(texts) == execution.stdout
 
 
+def test_a_trace_that_is_cut_short_keeps_its_beginning(pool):
+    """Whatever ended the run: the events are those of the whole run's beginning, and the reason is named."""
+    counting = "i = 0\nwhile i < 2000:\n    i += 1\n    print(i)\n"
+    whole = pool.submit(Run(counting, trace=TraceBudget())).result(60)
+    assert (whole.status, whole.trace.stop) == ("ok", None)
+    ends = {
+        "timeout": "while True: pass",
+        "memory_limit": "x = [0]\nwhile True: x = x + x",
+        "output_limit": "import sys\nsys.stdout.write('x' * (1 << 22))",
+        "runtime_error": "import ctypes; ctypes.string_at(0)",
+    }
+    for status, end in ends.items():
+        source = counting + end
+        execution = pool.submit(Run(source, trace=TraceBudget()), Limits(cpu_s=0.5, memory_mb=256)).result(60)
+        assert execution.status == status, execution.error
+        n = len(execution.trace.events)
+        assert n > 3000
+        # Python raises MemoryError itself, so that trace goes on to its own end.
+        assert execution.trace.stop == (None if status == "memory_limit" else status)
+        same = min(n, len(whole.trace.events)) - 1
+        assert execution.trace.events[:same] == whole.trace.events[:same]
+    spent = pool.submit(Run("i = 0\nwhile True: i += 1", trace=TraceBudget(events=600)), Limits(cpu_s=0.3)).result(60)
+    assert (spent.status, spent.trace.stop, len(spent.trace.events)) == ("timeout", "events", 600)
+
+
 def test_bad_runs_and_limits_are_refused_at_once(pool):
     with pytest.raises(TypeError, match=r"Run\.source"):
         pool.submit(Run(None))

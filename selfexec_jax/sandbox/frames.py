@@ -1,0 +1,66 @@
+"""Reading what a child wrote of itself: a hostile program may have written it, so anything odd counts as nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from selfexec_jax.sandbox import jail
+
+_ERROR_CHARS = 500
+_STATUSES = {"ok", "runtime_error", "syntax_error", "memory_limit", "invalid_result"}  # what a child may claim
+_STOPS = (None, "events", "bytes", "depth")
+
+
+@dataclasses.dataclass
+class Said:
+    """The events that came before the last frame, what ended them, and the last frame if it came.
+
+    last: (status, value, error, denied, the rest of the trace or None).
+    """
+
+    events: list = dataclasses.field(default_factory=list)
+    stop: str | None = None
+    last: tuple | None = None
+
+
+def read(data: bytearray) -> Said:
+    """What a child's bytes say; nothing may follow the last frame."""
+    said, at = Said(), 0
+    while len(data) >= at + jail.FRAME.size:
+        start = at + jail.FRAME.size
+        at = start + jail.FRAME.unpack_from(data, at)[0]
+        if len(data) < at:
+            break
+        try:
+            if data.startswith(jail.PART, start):
+                part = json.loads(data[start + 1 : at])
+                if not _is_trace(part) or said.stop:
+                    return Said()
+                said.events += part["events"]
+                said.stop = part["stop"]
+            elif at == len(data):
+                said.last = _result(data[start:])
+            else:
+                return Said()
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return Said()
+    return said
+
+
+def _result(data: bytearray) -> tuple | None:
+    if data.startswith(jail.USUAL):
+        return "ok", data[1:].decode() or None, None, False, None
+    said = json.loads(data)
+    status, trace = said["status"], said.get("trace")
+    value, error, denied = said.get("value"), said.get("error"), said.get("denied", False)
+    good = status in _STATUSES and type(value) in (str, type(None)) and type(error) in (str, type(None))
+    if trace is not None:
+        good = good and type(trace["tampered"]) is bool and type(trace["n_events"]) is int and _is_trace(trace)
+    return (status, value, error and error[:_ERROR_CHARS], denied is True, trace) if good else None
+
+
+def _is_trace(part: dict) -> bool:
+    return part["stop"] in _STOPS and all(
+        type(kind) is str and type(line) is int and type(data) is dict for kind, line, data in part["events"]
+    )
