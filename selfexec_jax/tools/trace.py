@@ -40,7 +40,7 @@ def main(argv=None):
     for line in told.text.split("\n"):
         print(clean(line))
     if execution.trace.stop:
-        print(f"(told as far as the trace's budget of {execution.trace.stop} went)", file=sys.stderr)
+        print(f"(told up to where the trace was cut short: {execution.trace.stop})", file=sys.stderr)
     if execution.status not in ("ok", "trace_budget"):
         print(clean(f"({execution.status}: {execution.error})"), file=sys.stderr)
     return 0

@@ -281,8 +281,8 @@ def _parse_equation(item: str) -> list[Step]:
 def _equals(item: str) -> list[str]:
     """The item cut at each top-level "=" that is not part of a comparison."""
     parts, start = [], 0
-    for at in scan.outside(item):
-        if item[at] != "=" or at < start:
+    for at, _ in scan.places(item, ("=",)):
+        if at < start:
             continue
         if item[at + 1 : at + 2] == "=" or item[at - 1 : at] in ("=", "!", "<", ">"):
             continue

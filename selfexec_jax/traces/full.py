@@ -262,7 +262,7 @@ def _parse_clause(line: int, clause: str) -> Step:
 
 def _last(clause: str, words: str) -> tuple[str, bool, str]:
     """The clause cut at the last top-level occurrence of `words`: a value never holds them, a text may."""
-    places = [at for at in scan.outside(clause) if clause.startswith(words, at)]
-    if not places:
+    found = [at for at, _ in scan.places(clause, (words,))]
+    if not found:
         return clause, False, ""
-    return clause[: places[-1]], True, clause[places[-1] + len(words) :]
+    return clause[: found[-1]], True, clause[found[-1] + len(words) :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ _STRING = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
 _TIGHT = re.compile(r" ?([-+*/%@&|^<>=!,:~]) ?")
 
 
+@functools.lru_cache(maxsize=1 << 14)  # the operations of a loop come again and again
 def squeeze(text: str) -> str:
     """The text without the spaces round operators and commas, strings left as they are."""
     out, at = [], 0
@@ -18,28 +20,35 @@ def squeeze(text: str) -> str:
     return "".join([*out, _TIGHT.sub(r"\1", text[at:])])
 
 
-def outside(text: str) -> Iterator[int]:
-    """The positions outside strings and brackets, from the left; ValueError where the text is malformed."""
-    depth, at = 0, 0
-    while at < len(text):
-        char = text[at]
-        if char in "'\"":
-            match = _STRING.match(text, at)
-            if match is None:
-                raise ValueError("a string is not closed")
-            at = match.end()
-            continue
-        if char in "([{":
+def places(text: str, separators: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """Where separators stand outside strings and brackets, from the left; where several do, the first given.
+
+    Raises ValueError when it comes to where the text is malformed.
+    """
+    depth = 0
+    for match in _pattern(separators).finditer(text):
+        kind = match.lastgroup
+        if kind == "separator":
+            if depth == 0:
+                yield match.start(), match["separator"]
+        elif kind == "open":
             depth += 1
-        elif char in ")]}":
+        elif kind == "close":
             depth -= 1
             if depth < 0:
                 raise ValueError("a bracket is not open")
-        elif depth == 0:
-            yield at
-        at += 1
+        elif kind == "quote":
+            raise ValueError("a string is not closed")
     if depth:
         raise ValueError("a bracket is not closed")
+
+
+@functools.lru_cache
+def _pattern(separators: tuple[str, ...]) -> re.Pattern:
+    wanted = "|".join(map(re.escape, separators))
+    return re.compile(
+        rf"{_STRING.pattern}|(?P<open>[(\[{{])|(?P<close>[)\]}}])|(?P<quote>['\"])|(?=(?P<separator>{wanted}))"
+    )
 
 
 def cut(text: str, separators: tuple[str, ...]) -> tuple[str, str, str]:
@@ -47,10 +56,8 @@ def cut(text: str, separators: tuple[str, ...]) -> tuple[str, str, str]:
 
     What follows the separator may be anything; ValueError if what stands before it is malformed.
     """
-    for at in outside(text):
-        for separator in separators:
-            if text.startswith(separator, at):
-                return text[:at], separator, text[at + len(separator) :]
+    for at, separator in places(text, separators):
+        return text[:at], separator, text[at + len(separator) :]
     return text, "", ""
 
 
