@@ -5,6 +5,8 @@ Standard library only; runs inside the jailed child.
 
 from __future__ import annotations
 
+from selfexec_jax.sandbox import encode
+
 
 class Out:
     """Stands for the text stream `inner`."""
@@ -52,6 +54,9 @@ class Bytes:
 
     def __getattr__(self, name):
         return getattr(self._inner, name)
+
+
+encode.stand_ins |= {Out, Bytes}
 
 
 def text_of(data, count=None):

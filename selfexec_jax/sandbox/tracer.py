@@ -31,6 +31,7 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import json
 import os
 import sys
 
@@ -41,16 +42,24 @@ from selfexec_jax.sandbox.rewrite_statements import Statements
 from selfexec_jax.sandbox.sites import Site
 from selfexec_jax.sandbox.stdout import Bytes, Out
 
+# An encoder that the program has no name for.
+_encode = json.encoder.c_make_encoder(
+    None, repr, json.encoder.encode_basestring_ascii, None, ": ", ", ", False, False, True
+)
 _PART = 256  # events that are sent together
 _RECORDING = (Hooks, Operands, Out, Bytes)
 # The recorder calls none of these, so a program may replace them, as many do to print or read faster.
 _FREE = frozenset(("input", "print", "open", "exit", "quit"))
 
 
+def _as_json(value) -> str:
+    return "".join(_encode(value, 0))
+
+
 class Tracer:
     """Traces one program: compile, put `names()` in its globals, exec in `with tracer`, take `result()`.
 
-    sink: called with events and what ended them as they come, so that a killed run leaves its beginning.
+    sink: called with JSON of events and what ended them as they come, so that a killed run leaves its beginning.
     """
 
     def __init__(self, source, budget, sink=None):
@@ -155,26 +164,24 @@ class Tracer:
         return value
 
     def result(self) -> dict:
-        """The events not sent yet, which budget ended them, and whether the recorder was interfered with."""
+        """The events if no sink has them, which budget ended them, and whether somebody interfered."""
         self.tampered = self.tampered or len(self.events) != self._recorded
-        rest = self.events[self._sent :]
-        return {"events": rest, "stop": self.stop, "tampered": self.tampered, "n_events": len(self.events)}
+        if self._sent < len(self.events):
+            self._send(len(self.events))
+        events = self.events if self._sink is None else []
+        return {"events": events, "stop": self.stop, "tampered": self.tampered, "n_events": len(self.events)}
 
     def add(self, kind, line, data):
         """Appends one event unless a budget is spent."""
         if self.stop:
             return
-        size = 24 + sum(len(str(value)) + len(key) + 6 for key, value in data.items())
         if len(self.events) >= self.max_events:
             self.halt("events")
-        elif self.size + size > self.max_bytes:
-            self.halt("bytes")
-        else:
-            self.size += size
-            self._recorded += 1
-            self.events.append([kind, line, data])
-            if len(self.events) - self._sent > _PART:
-                self._send(len(self.events) - 1)  # more may be written to the last one
+            return
+        self._recorded += 1
+        self.events.append([kind, line, data])
+        if len(self.events) - self._sent > _PART:
+            self._send(len(self.events) - 1)  # more may be written to the last one
 
     def halt(self, why):
         """Records nothing more: a budget is spent."""
@@ -182,9 +189,23 @@ class Tracer:
         self._send(len(self.events))
 
     def _send(self, end):
-        if self._sink is not None and len(self.events) == self._recorded:
-            self._sink(self.events[self._sent : end], self.stop)
-            self._sent = end
+        """Sends events on, after counting their bytes: what is over the budget is forgotten."""
+        if len(self.events) != self._recorded:
+            return  # somebody else was at them
+        part = self.events[self._sent : end]
+        text = _as_json(part)
+        if self.size + len(text) > self.max_bytes:
+            self.stop, left = "bytes", self.max_bytes - self.size
+            while part and len(text) > left:
+                part = part[: min(len(part) - 1, len(part) * left // len(text))]
+                text = _as_json(part)
+            end = self._sent + len(part)
+            del self.events[end:]
+            self._recorded = end
+        self.size += len(text)
+        self._sent = end
+        if self._sink is not None:
+            self._sink(f'{{"events": {text}, "stop": {_as_json(self.stop)}}}')
 
     def wrote(self, text):
         """Records text written to stdout, joined to the write before it of the same statement."""
@@ -199,7 +220,6 @@ class Tracer:
         else:  # flushed by the interpreter at the end
             site = Site(last[1], last[2]["s"]) if last else Site(0, 0)
         if last and last[0] == "print" and last[2]["s"] == site.stmt and not last[2]["text"].endswith("\n"):
-            self.size += len(text)
             last[2]["text"] += text
             return
         self.add("print", site.line, {"s": site.stmt, "text": text})

@@ -199,18 +199,6 @@ def _write(jail, frame: bytes) -> None:
         data = data[os.write(jail.RESULT_FD, data) :]
 
 
-def _sink(jail):
-    """Sends parts of a trace by an encoder that the program has no name for."""
-    encode = json.encoder.c_make_encoder(
-        None, repr, json.encoder.encode_basestring_ascii, None, ": ", ", ", False, False, True
-    )
-
-    def send(events: list, stop: str | None) -> None:
-        _write(jail, jail.PART + "".join(encode({"events": events, "stop": stop}, 0)).encode())
-
-    return send
-
-
 def _execute(request: dict, namespace: dict, jail, encode, tracer_module) -> tuple:
     """What to tell of the run, and its tracer if it was traced."""
     source, call, budget = request["source"], request["call"], request["trace"]
@@ -219,7 +207,7 @@ def _execute(request: dict, namespace: dict, jail, encode, tracer_module) -> tup
     try:
         try:
             if budget is not None:
-                tracer = tracer_module.Tracer(source, budget, _sink(jail))
+                tracer = tracer_module.Tracer(source, budget, lambda part: _write(jail, jail.PART + part.encode()))
                 code = tracer.compile("<program>")
             else:
                 code = compile(source, "<program>", "exec", dont_inherit=True)
