@@ -8,6 +8,7 @@ from __future__ import annotations
 from selfexec_jax.sandbox import encode
 
 _OPERAND_CHARS = 40
+_SMALL = 10**9  # most values are such, and there is no faster way to say them
 
 
 class Operands:
@@ -17,10 +18,14 @@ class Operands:
         self.value_chars, self.module = value_chars, module
 
     def show(self, value):
+        if type(value) is int and -_SMALL < value < _SMALL:
+            return repr(value)
         return encode.show(value, self.value_chars)
 
     def arg(self, part, value):
         src, named = part
+        if type(value) is int and -_SMALL < value < _SMALL:
+            return [src, repr(value)]
         if type(value) in encode.SCALARS:
             text = encode.show(value, _OPERAND_CHARS + 1)
             if len(text) <= _OPERAND_CHARS or not src:
