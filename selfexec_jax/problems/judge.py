@@ -58,13 +58,14 @@ def judge(
     places = {text: i for i, text in enumerate(inputs)}
     expected = [(places[test.input], test.output) for test in tests]
     rule = rule or rule_of(problem)
-    # Of what is no literal, == may still hold: a Counter equals a dict.
-    open_to = ("ok",) * (SEVERAL_ANSWERS in problem.tags) + ("invalid_result",) * (rule == "equal")
+    may_be_right = _equal_to_a_literal if rule == "equal" else None
+    if SEVERAL_ANSWERS in problem.tags:
+        may_be_right = _other_answer
     verdict = pool.request(
         [_run(source, problem, text) for text in inputs],
         limits,
         finding=("selfexec_jax.problems.judge:compare", (problem.kind, expected, rule)),
-        make=functools.partial(_verdict, expected, open_to),
+        make=functools.partial(_verdict, expected, may_be_right),
     )
     if not (in_process and rule == "equal"):
         return verdict
@@ -91,15 +92,26 @@ def _unless_undecided(first: Future[Verdict], second: Callable) -> Future[Verdic
     return verdict
 
 
-def _verdict(expected: list, open_to: tuple[str, ...], executions: list[Execution], passed: tuple | None) -> Verdict:
+def _other_answer(execution: Execution) -> bool:
+    return execution.status == "ok"
+
+
+def _equal_to_a_literal(execution: Execution) -> bool:
+    """Whether == may hold with what is no literal: a Counter equals a dict. A class of the program's is just wrong."""
+    return execution.status == "invalid_result" and "no literal for the library " in (execution.error or "")
+
+
+def _verdict(
+    expected: list, may_be_right: Callable | None, executions: list[Execution], passed: tuple | None
+) -> Verdict:
     ran = tuple([executions[i] for i, _ in expected])
     if passed and all(passed):
         return Verdict("passed", passed, ran)
     passed = passed or (False,) * len(expected)
     if any(execution.status == "infra_error" for execution in ran):
         return Verdict("infra_error", passed, ran)
-    may_be_right = all(good or e.status in open_to for e, good in zip(ran, passed, strict=True))
-    return Verdict("undecided" if may_be_right else "failed", passed, ran)
+    is_open = may_be_right and all(good or may_be_right(e) for e, good in zip(ran, passed, strict=True))
+    return Verdict("undecided" if is_open else "failed", passed, ran)
 
 
 class _Checks:

@@ -24,6 +24,7 @@ LIBRARY = frozenset(
     }
 )
 KNOWN = SCALARS | CONTAINERS | LIBRARY
+_VIEWS = frozenset({type({}.keys()), type({}.items())})  # these too may equal a literal
 stand_ins: set[type] = set()  # classes of ours that a program meets; what they stand for, `_inner`, is shown
 _DEEPEST = 64
 _NUMBERS = frozenset({int, float, bool, type(None)})
@@ -168,7 +169,8 @@ class _Writer:
         if kind in CONTAINERS:
             self.container(value, kind, depth)
         elif self.strict:
-            raise ValueError(f"no literal for the type {_type_name(kind)}")
+            which = "library" if kind in LIBRARY or kind in _VIEWS else "type"
+            raise ValueError(f"no literal for the {which} {_type_name(kind)}")
         else:
             self.other(value, kind, depth)
         self.inside.discard(id(value))

@@ -100,7 +100,10 @@ def test_a_value_that_is_no_literal_may_still_be_equal(pool):
     assert judge(source, problem, problem.private_tests, pool).result(60).status == "undecided"
     together = judge(source, problem, problem.private_tests, pool, in_process=True).result(60)
     assert (together.status, together.integrity) == ("passed", "in_process")
-    wrong = judge(source + ".keys()", problem, problem.private_tests, pool, in_process=True).result(60)
+    more = source + " + collections.Counter('b')"
+    wrong = judge(more, problem, problem.private_tests, pool, in_process=True).result(60)
     assert (wrong.status, wrong.integrity) == ("failed", "in_process")
+    own = "class Counter(dict):\n    def __eq__(self, other): return True\ndef f(x): return Counter()"
+    assert judge(own, problem, problem.private_tests, pool).result(60).status == "failed"
     strict = Problem("p", "", "call", "f", private_tests=problem.private_tests)
     assert judge(source, strict, strict.private_tests, pool).result(60).status == "failed"
