@@ -1,13 +1,11 @@
 """Python tests judged apart from the program, with the verdict that running both together would give."""
 
-import sys
 
 import pytest
 
 from selfexec_jax.problems.asserts import borrowed_names, literal_tests
 from selfexec_jax.problems.judge import judge
 from selfexec_jax.problems.types import Problem, Test
-from selfexec_jax.sandbox import SandboxPool
 
 CHECK = """
 def check(candidate):
@@ -15,14 +13,6 @@ def check(candidate):
     assert candidate([]) == [], "empty"
     assert True, "a placeholder"
 """
-
-
-@pytest.fixture(scope="module")
-def pool():
-    if sys.platform != "linux":
-        pytest.skip("the jail is built of Linux mechanisms")
-    with SandboxPool(workers=2, min_tier="rlimits_only") as pool:
-        yield pool
 
 
 def test_literal_asserts_become_tests():

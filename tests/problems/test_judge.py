@@ -2,13 +2,12 @@
 
 import concurrent.futures
 import dataclasses
-import sys
 
 import pytest
 
 from selfexec_jax.problems.judge import compare, judge, rule_of
 from selfexec_jax.problems.types import Problem, Test
-from selfexec_jax.sandbox import Execution, SandboxPool
+from selfexec_jax.sandbox import Execution
 
 ADD = Problem(
     "add", "Add two numbers.", kind="stdio", time_limit_s=1.0,
@@ -35,14 +34,6 @@ class CannedPool:
         executions = [self.execution] * len(runs)
         future.set_result(make(executions, compare(question, executions)))
         return future
-
-
-@pytest.fixture(scope="module")
-def pool():
-    if sys.platform != "linux":
-        pytest.skip("the jail is built of Linux mechanisms")
-    with SandboxPool(workers=2, min_tier="rlimits_only") as pool:
-        yield pool
 
 
 def verdict(source, problem, pool, **options):
