@@ -95,8 +95,11 @@ class Jail:
             raise OSError("the zygote is gone")
         if self._ruleset is not None:
             landlock.restrict(self._ruleset)
-        for fd, place in zip(fds, (STDIN_FD, STDOUT_FD, RESULT_FD, REQUEST_FD), strict=True):
-            os.dup2(fd, place)
+        stdin, stdout, result, request = fds
+        os.dup2(stdin, STDIN_FD)
+        os.dup2(stdout, STDOUT_FD)
+        os.dup2(result, RESULT_FD)
+        os.dup2(request, REQUEST_FD)
         os.closerange(REQUEST_FD + 1, 1024)
         if self._filter is not None:
             self._filter.install(os.getpid())

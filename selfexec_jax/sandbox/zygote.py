@@ -21,6 +21,7 @@ import select
 import signal
 import site
 import socket
+import struct
 import sys
 import threading
 import time
@@ -32,6 +33,8 @@ abc array ast bisect cmath collections.abc copy dataclasses datetime decimal enu
 itertools math numbers operator queue random re resource statistics string struct textwrap traceback typing
 """.split()
 ERROR_CHARS = 500
+_FOUR = struct.Struct("@4i")  # the descriptors of a run
+_ROOM = socket.CMSG_SPACE(_FOUR.size)
 
 
 def main(control_fd: int, parent_pid: int, masked: frozenset[str], packages: dict[str, list[str]]):
@@ -103,7 +106,7 @@ def _serve(control: socket.socket, jail, cell, my_pid: int):
                 os.read(ended, 4096)
                 _reap(control, jail, running)
                 continue
-            message, fds, _, _ = socket.recv_fds(control, jail.ORDER.size, 4, socket.MSG_WAITALL)
+            message, passed, _, _ = control.recvmsg(jail.ORDER.size, _ROOM, socket.MSG_WAITALL)
             if len(message) < jail.ORDER.size:  # the pool is gone
                 for pid in running:
                     os.kill(pid, signal.SIGKILL)
@@ -120,13 +123,14 @@ def _serve(control: socket.socket, jail, cell, my_pid: int):
                     else:
                         _hold(control, jail, pid, run, began)
                 continue
+            fds = _FOUR.unpack(passed[0][2])
             began = time.monotonic()
             cell.prepare()
             pid = jail.fork()
             if pid == 0:
                 try:
                     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-                    cell.enter(my_pid, tuple(fds), cpu_s, memory_bytes)
+                    cell.enter(my_pid, fds, cpu_s, memory_bytes)
                     os.write(jail.RESULT_FD, jail.ARMED)
                     control.detach()
                 except BaseException:
