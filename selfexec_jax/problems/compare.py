@@ -15,8 +15,9 @@ _RULES = ("exact", "tokens", "lines")
 _TOLERANCE = 1e-5
 _LITERAL_CHARS = 8 << 20
 _FUZZY_ELEMENTS = 2_000  # elements of a set that may be matched by tolerance, one against each
-_INTEGER = re.compile(r"([+-]?)0*(\d+)", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,9})?", re.ASCII)
+# Possessive throughout: hostile digits must not be tried in every way.
+_INTEGER = re.compile(r"([+-]?)(\d++)", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d++(\.\d*+)?|\.\d++)([eE][+-]?\d{1,9})?", re.ASCII)
 
 
 def outputs_match(expected: str, actual: str, rule: str = "tokens") -> bool:
@@ -59,8 +60,9 @@ def _tokens_match(wanted: str, got: str) -> bool:
         return True
     whole, other = _INTEGER.fullmatch(wanted), _INTEGER.fullmatch(got)
     if whole and other:  # by digits: converting long integers is slow and capped
-        same_sign = (whole[1] == "-") == (other[1] == "-") or whole[2] == "0"
-        return same_sign and whole[2] == other[2]
+        digits = whole[2].lstrip("0")
+        same_sign = (whole[1] == "-") == (other[1] == "-") or not digits
+        return same_sign and digits == other[2].lstrip("0")
     if not (_NUMBER.fullmatch(wanted) and _NUMBER.fullmatch(got)):
         return False
     return _close(float(wanted), float(got))

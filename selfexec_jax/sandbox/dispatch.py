@@ -281,7 +281,11 @@ class Dispatcher:
         while flight.result_fd is not None and self._on_result(flight):
             pass
         is_crowded = not flight.is_alone and flight.limits.cpu_s < end.cpu_s <= flight.cpu_s
-        execution = execution_of(flight, end, self.tier, bool(self.mechanisms and self.mechanisms["seccomp"]))
+        try:
+            execution = execution_of(flight, end, self.tier, bool(self.mechanisms and self.mechanisms["seccomp"]))
+        except Exception as error:  # noqa: BLE001  one run's bytes must not end all the others
+            why = f"its result cannot be read: {type(error).__name__}"
+            execution = Execution("runtime_error", error=why, tier=self.tier)
         if execution.status == "infra_error":
             self._retry(flight, execution.error or "")
             return

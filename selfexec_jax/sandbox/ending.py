@@ -68,9 +68,14 @@ def execution_of(flight: Flight, end: End, tier: str, no_suicide: bool) -> Execu
         status = "ok"  # a script may leave by os._exit; what it printed is what counts
     else:
         status, error = "runtime_error", f"ended with exit code {code} and no result"
+    budget = flight.run.trace
+    if budget is None:
+        trace, said.events = None, []
+    elif len(said.events) + len(trace["events"] if trace else ()) > budget.events:
+        status, value, trace, said.events = "trace_tampered", None, None, []
     if trace is not None and (trace["tampered"] or trace["n_events"] != len(said.events) + len(trace["events"])):
         status, value, trace = "trace_tampered", None, None
-    elif trace is not None or (said.events and flight.run.trace is not None and status in _CUT_SHORT):
+    elif trace is not None or (said.events and status in _CUT_SHORT):
         stop = said.stop or (status if trace is None else trace["stop"])
         events = said.events + (trace["events"] if trace is not None else [])
         trace = Trace(flight.run.source, tuple(Event(*event) for event in events), stop)

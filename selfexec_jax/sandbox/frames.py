@@ -61,6 +61,7 @@ def _result(data: bytearray) -> tuple | None:
 
 
 def _is_trace(part: dict) -> bool:
-    return part["stop"] in _STOPS and all(
-        type(kind) is str and type(line) is int and type(data) is dict for kind, line, data in part["events"]
+    events = part["events"]
+    return type(events) is list and part["stop"] in _STOPS and all(
+        type(kind) is str and type(line) is int and type(data) is dict for kind, line, data in events
     )

@@ -182,7 +182,10 @@ def fork() -> int:
     `threading` and `random` in every child would cost a third of a short run. It also leaves every child
     with the same state of `random`, as the seed of its hashes is the same.
     """
-    return _fork()
+    pid = _fork()
+    if pid < 0:  # taken for a process, it would mean all of them
+        raise OSError("fork failed")
+    return pid
 
 
 def _limit_for_good() -> None:

@@ -1,5 +1,7 @@
 """What counts as the same answer, and what does not."""
 
+import time
+
 import pytest
 
 from selfexec_jax.problems.compare import literals_match, outputs_match
@@ -109,3 +111,14 @@ def test_plain_equality_when_asked():
 def test_a_set_of_many_strangers_is_refused_quickly():
     many = ", ".join(f"{i}.25" for i in range(20_000))
     assert not literals_match(f"{{{many}}}", f"{{{many.replace('.25', '.75')}}}")
+
+
+def test_hostile_digits_are_compared_quickly():
+    started = time.monotonic()
+    for text in ("0" * 200_000 + "x", "9" * 200_000 + "x", "1." + "0" * 200_000 + "x", "." + "1" * 200_000 + "e"):
+        for rule in ("tokens", "lines"):
+            assert not outputs_match("5", text, rule)
+    assert outputs_match("-0", "000")
+    assert outputs_match("007", "7")
+    assert not outputs_match("70", "7")
+    assert time.monotonic() - started < 2

@@ -270,6 +270,25 @@ def forge(*events):
         assert done.status in ("trace_tampered", "ok")
 
 
+def test_a_result_that_breaks_its_form_hurts_nobody(pool):
+    """Frames that a program wrote itself: whatever they hold, its neighbours and the broker go on."""
+    send = "import json, os, struct\ndef send(d): os.write(3, struct.pack('<Q', len(d)) + d)\n"
+    trace = {"stop": None, "tampered": False, "n_events": 0}
+    frames = [trace | {"events": events} for events in ({}, None, 1, "ab", [1], [[1, 2, 3]], [["print", 1, {}, 2]])]
+    asked = [
+        Run(f"{send}send(json.dumps({ {'status': 'ok', 'trace': frame}!r}).encode())\nos._exit(0)", trace=budget)
+        for frame in frames
+        for budget in (None, TraceBudget())
+    ]
+    beside = [Run("import time; time.sleep(0.1); print(1)")] * 4
+    executions = pool.map(asked + beside)
+    assert [execution.stdout for execution in executions[-4:]] == ["1\n"] * 4
+    assert "infra_error" not in {execution.status for execution in executions}
+    many = send + "t = {'stop': None, 'tampered': False, 'n_events': 50, 'events': [['print', 1, {}]] * 50}\n"
+    many += "send(json.dumps({'status': 'ok', 'trace': t}).encode())\nos._exit(0)"
+    assert run(pool, many, trace=TraceBudget(events=10)).status == "trace_tampered"
+
+
 def test_values_that_pretend(pool):
     lies = """
     class Always(int):
