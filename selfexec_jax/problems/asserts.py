@@ -14,6 +14,7 @@ import concurrent.futures
 import sys
 from collections.abc import Callable
 
+from selfexec_jax.problems.compare import is_literal
 from selfexec_jax.problems.types import Test
 from selfexec_jax.sandbox.types import Execution, Limits, Run
 
@@ -108,22 +109,14 @@ def _pair(node: ast.stmt, name: str) -> Test | None:
     if not (isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare) and len(node.test.ops) == 1):
         return None
     call, expected = node.test.left, node.test.comparators[0]
-    if not (isinstance(node.test.ops[0], ast.Eq) and isinstance(call, ast.Call) and _is_literal(expected)):
+    if not (isinstance(node.test.ops[0], ast.Eq) and isinstance(call, ast.Call) and is_literal(expected)):
         return None
     if not (isinstance(call.func, ast.Name) and call.func.id == name):
         return None
-    if not all(_is_literal(a) for a in call.args) or not all(k.arg and _is_literal(k.value) for k in call.keywords):
+    if not all(is_literal(a) for a in call.args) or not all(k.arg and is_literal(k.value) for k in call.keywords):
         return None
     arguments = [*map(ast.unparse, call.args), *(f"{k.arg}={ast.unparse(k.value)}" for k in call.keywords)]
     return Test(", ".join(arguments), ast.unparse(expected))
-
-
-def _is_literal(node: ast.expr) -> bool:
-    try:
-        ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return False
-    return True
 
 
 def borrowed_names(test: str) -> tuple[list[str], list[str]]:

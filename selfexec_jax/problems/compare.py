@@ -55,6 +55,15 @@ def literals_match(expected_source: str, actual_source: str, rule: str = "litera
         return False
 
 
+def is_literal(source: str | ast.expr) -> bool:
+    """Whether a text, or a piece of a syntax tree, is a Python literal."""
+    try:
+        ast.literal_eval(source)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
+
+
 def _tokens_match(wanted: str, got: str) -> bool:
     if wanted == got:
         return True

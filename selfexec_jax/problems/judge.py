@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from selfexec_jax.problems.asserts import Dialogue, together
-from selfexec_jax.problems.compare import literals_match, outputs_match
+from selfexec_jax.problems.compare import is_literal, literals_match, outputs_match
 from selfexec_jax.problems.types import SEVERAL_ANSWERS, Problem, Test, Verdict
 from selfexec_jax.sandbox.types import Execution, Limits, Run
 
 _WALL_S = 10.0  # at least, and five times the CPU limit: a busy machine must not fail a program
 _STDOUT_BYTES = 1 << 20
+_is_literal = functools.lru_cache(maxsize=4096)(is_literal)  # the same tests judge many programs
 # How answers are compared, by where the problem comes from and by kind.
 _RULES = {
     ("codecontests", "stdio"): "tokens",
@@ -178,7 +179,7 @@ def _check(problem: Problem, tests: Sequence[Test], rule: str | None) -> None:
         if not (problem.entry_point or "").isidentifier():
             raise ValueError(f"problem {problem.id}: entry_point {problem.entry_point!r} is not a name")
         for i, test in enumerate(tests):
-            if not _is_literal(test.output):
+            if not _is_literal(test.output.strip()):
                 raise ValueError(f"problem {problem.id}, test {i}: the output is not a Python literal")
     if problem.kind == "check":
         for i, test in enumerate(tests):
@@ -186,12 +187,3 @@ def _check(problem: Problem, tests: Sequence[Test], rule: str | None) -> None:
                 ast.parse(test.input)
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 raise ValueError(f"problem {problem.id}, test {i}: not a Python program") from None
-
-
-@functools.lru_cache(maxsize=4096)  # the same tests judge many programs
-def _is_literal(text: str) -> bool:
-    try:
-        ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return False
-    return True

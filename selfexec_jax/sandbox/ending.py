@@ -68,23 +68,26 @@ def execution_of(flight: Flight, end: End, tier: str, no_suicide: bool) -> Execu
         status = "ok"  # a script may leave by os._exit; what it printed is what counts
     else:
         status, error = "runtime_error", f"ended with exit code {code} and no result"
-    budget = flight.run.trace
-    if budget is None:
-        trace, said.events = None, []
-    elif len(said.events) + len(trace["events"] if trace else ()) > budget.events:
-        status, value, trace, said.events = "trace_tampered", None, None, []
-    if trace is not None and (trace["tampered"] or trace["n_events"] != len(said.events) + len(trace["events"])):
+    if flight.run.trace is None:
+        trace = None
+    elif _is_tampered(said.events, trace, flight.run.trace.events):
         status, value, trace = "trace_tampered", None, None
     elif trace is not None or (said.events and status in _CUT_SHORT):
-        stop = said.stop or (status if trace is None else trace["stop"])
-        events = said.events + (trace["events"] if trace is not None else [])
-        trace = Trace(flight.run.source, tuple(Event(*event) for event in events), stop)
+        rest = trace or {"events": [], "stop": status}
+        stop = said.stop or rest["stop"]
+        trace = Trace(flight.run.source, tuple(Event(*event) for event in said.events + rest["events"]), stop)
         if stop and status == "ok":
             status = "trace_budget"
     return Execution(
         status=status, stdout=flight.stdout.decode("utf-8", "replace"), value=value, error=error,
         cpu_s=end.cpu_s, wall_s=end.wall_s, peak_mb=peak_mb, tier=tier, denied=denied, trace=trace,
     )  # fmt: skip
+
+
+def _is_tampered(events: list, rest: dict | None, budget: int) -> bool:
+    """Whether a trace, by its parts and what its last frame says, cannot be the recorder's."""
+    n = len(events) + (len(rest["events"]) if rest is not None else 0)
+    return n > budget or (rest is not None and (rest["tampered"] or rest["n_events"] != n))
 
 
 def _name_of(number: int) -> str:

@@ -50,14 +50,14 @@ class Jail:
     What every child shares and the zygote can live with, it already takes upon itself.
     """
 
-    def __init__(self, masked: frozenset[str], packages: dict[str, list[str]]):
+    def __init__(self, masked: frozenset[str], packages: dict[str, list[str]], cage: bool):
         self.base_bytes = _address_space_bytes()
-        self.landlock_abi = landlock.abi() if "landlock" not in masked else 0
+        self.landlock_abi = landlock_abi(masked)
         self._ruleset = landlock.ruleset(_readable(packages)) if self.landlock_abi else None
         usable = "seccomp" not in masked and seccomp.available()
         self._filter = seccomp.Filter(read_only_open=not self.landlock_abi) if usable else None
         self._rlimits = "rlimits" not in masked
-        self._cage = _empty_folder() if may_cage(masked) and not self.landlock_abi else None
+        self._cage = _empty_folder() if cage else None
         self._next_uid = int.from_bytes(os.urandom(4), "little")  # pools beside this one should not meet it
         if self._rlimits:
             _limit_for_good()
@@ -105,10 +105,17 @@ class Jail:
             self._filter.install(os.getpid())
 
 
-def may_cage(masked: frozenset[str]) -> bool:
-    """Whether a child can be made another user in an empty root: the zygote is root and may do both."""
+def landlock_abi(masked: frozenset[str]) -> int:
+    """The Landlock version to be used, 0 for none."""
+    return 0 if "landlock" in masked else landlock.abi()
+
+
+def needs_cage(masked: frozenset[str]) -> bool:
+    """Whether children are made other users in an empty root: root may do both, and there is no Landlock."""
+    if "uid_chroot" in masked or os.geteuid() != 0 or landlock_abi(masked):
+        return False
     needed = _CAP_SETGID | _CAP_SETUID | _CAP_SYS_CHROOT
-    return "uid_chroot" not in masked and os.geteuid() == 0 and _capabilities() & needed == needed
+    return _capabilities() & needed == needed
 
 
 def secure_zygote(parent_pid: int, namespaces: bool, cage: bool) -> bool:

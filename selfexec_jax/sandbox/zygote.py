@@ -44,9 +44,9 @@ def main(control_fd: int, parent_pid: int, masked: frozenset[str], packages: dic
         package = types.ModuleType(name)  # an empty stand-in: the real one would import the pool
         package.__path__ = [place]
         sys.modules[name] = package
-    from selfexec_jax.sandbox import jail, landlock
+    from selfexec_jax.sandbox import jail
 
-    cage = jail.may_cage(masked) and ("landlock" in masked or not landlock.abi())
+    cage = jail.needs_cage(masked)
     separate = jail.secure_zygote(parent_pid, "namespaces" not in masked, cage)
     from selfexec_jax.sandbox import encode, library, tracer
 
@@ -54,9 +54,9 @@ def main(control_fd: int, parent_pid: int, masked: frozenset[str], packages: dic
         importlib.import_module(name)
     site.setquit()  # exit() and quit(), which an interpreter started with -S lacks
     random.seed(0)  # as with hashes, the same program draws the same numbers in every run
-    cell = jail.Jail(masked, packages)
+    cell = jail.Jail(masked, packages, cage)
     sys.meta_path.append(library.Packages(packages))
-    if cell.mechanisms["uid_chroot"]:
+    if cage:
         sys.meta_path.insert(0, library.Library())
         library.import_whole(packages)  # its children will not find the files
     for name in [name for name in sys.modules if name.startswith("selfexec_jax")]:

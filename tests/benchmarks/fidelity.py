@@ -6,9 +6,7 @@ and the same kind of exit; and HumanEval's and MBPP's reference programs, agains
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
-import json
 import os
 import subprocess
 import sys
@@ -17,6 +15,7 @@ import tempfile
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.problems.judge import judge
 from selfexec_jax.sandbox import Limits, Run, SandboxPool
+from tests.benchmarks.ending import conclude, parser_of
 
 LIMITS = Limits(cpu_s=20, wall_s=100, memory_mb=1024, stdout_bytes=1 << 24)
 
@@ -72,10 +71,8 @@ def references(pool: SandboxPool, name: str, every: int) -> tuple[int, list[str]
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.fidelity", description=__doc__)
+    parser = parser_of("fidelity", __doc__)
     parser.add_argument("--every", type=int, default=1, help="look at every N-th problem only")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here")
-    parser.add_argument("--check", action="store_true", help="exit 1 when a contest run differs")
     args = parser.parse_args(argv)
     with SandboxPool(min_tier="rlimits_only") as pool:
         found = {"codecontests_mini": contests(pool, args.every)}
@@ -84,10 +81,7 @@ def main(argv=None) -> int:
         print(f"{name}: {n - len(differs)} of {n} the same", *differs, sep="\n  ")
         if shared and shared[0]:
             print(f"  in one process with their tests: {', '.join(shared[0])}")
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump(found, file, indent=1)
-    return 1 if args.check and found["codecontests_mini"][1] else 0
+    return conclude(args, found, found["codecontests_mini"][1])
 
 
 if __name__ == "__main__":

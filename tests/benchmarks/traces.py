@@ -6,7 +6,6 @@ right narrations are found where they are; events a second beside PySnooper, whe
 
 from __future__ import annotations
 
-import argparse
 import ast
 import collections
 import dataclasses
@@ -24,10 +23,10 @@ from selfexec_jax.sandbox import Execution, Limits, Run, SandboxPool, TraceBudge
 from selfexec_jax.sandbox.tracer import Tracer
 from selfexec_jax.traces import STYLES, check_claims, narrate, parse_claims
 from selfexec_jax.traces.steps import Bind, Branch, Compare, Op, Print, Return, Step
+from tests.benchmarks.ending import conclude, parser_of
 
 LIMITS = Limits(cpu_s=10, wall_s=60, memory_mb=512)
 SETS = ("cruxeval", "humaneval", "mbpp", "codecontests_mini")
-REASONS = ("wrong value", "wrong branch", "wrong output", "wrong line", "skipped", "invented", "unreadable")
 
 
 def runs_of(name: str, every: int) -> list[tuple[str, Run]]:
@@ -214,12 +213,10 @@ def speed(rounds: int) -> dict:
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.traces", description=__doc__)
+    parser = parser_of("traces", __doc__)
     parser.add_argument("--every", type=int, default=1, help="look at every N-th problem only")
     parser.add_argument("--mutations", type=int, default=10_000, help="mistakes to make (default 10,000)")
     parser.add_argument("--rounds", type=int, default=7, help="how often the loop is timed (default 7)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here")
-    parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
     args = parser.parse_args(argv)
     found: dict = {"speed": speed(args.rounds)}
     print(json.dumps(found["speed"]))
@@ -246,12 +243,7 @@ def main(argv=None) -> int:
     print(*found["mutations"]["missed"][:5], sep="\n")
     if found["speed"].get("pysnooper_over_ours", 5) < 5:
         missed.append("5 x PySnooper")
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump(found, file, indent=1)
-    for line in missed:
-        print(f"missed: {line}", file=sys.stderr)
-    return 1 if args.check and missed else 0
+    return conclude(args, found, missed)
 
 
 if __name__ == "__main__":
