@@ -77,7 +77,6 @@ class Tracer:
         self.finished, self.tampered = True, False
         self.hooks = Hooks(self)
         self._out = self._before = None
-        self._inside = False
         self._builtins: dict = {}  # a program that replaces one could make the recorder run its code
         self._methods, self._fields = [dict(vars(cls)) for cls in _RECORDING], set(vars(self.hooks))
         self._recorded = 0  # a second count, to be compared with the events
@@ -105,7 +104,6 @@ class Tracer:
         keep_out = {self.helper, *_FREE}
         self._builtins = {name: value for name, value in vars(builtins).items() if name not in keep_out}
         self._out = Out(self._before, self)
-        self._inside = True
         self._swap(self._before, self._out)
         self.hooks._spare(HOOK_FRAMES)
         return self
@@ -118,7 +116,6 @@ class Tracer:
         self._check(ended=error is None)
         self.hooks._spare(-self.hooks._spared)
         self._swap(self._out, self._before)
-        self._inside = False
         return False
 
     @contextlib.contextmanager
@@ -150,18 +147,14 @@ class Tracer:
         if not whole or (ended and not self.finished):
             self.tampered = True
 
-    def call(self, call_source, ns):
-        """Evaluates one call expression in the program's namespace, traced; returns its value."""
+    def asks(self, call_source):
+        """Records that a call expression is about to be evaluated in the program's namespace."""
         self.add("start", 0, {"s": 0, "call": call_source})
-        code = compile(call_source.strip(), "<call>", "eval", dont_inherit=True)
-        if self._inside:
-            value = eval(code, ns)
-        else:
-            with self:
-                value = eval(code, ns)
+
+    def answers(self, value):
+        """Records what that call returned."""
         with contextlib.suppress(ValueError):  # the caller's own encoder names what is wrong with the value
             self.add("value", 0, {"s": 0, "value": encode.literal(value, self.max_bytes)})
-        return value
 
     def result(self) -> dict:
         """The events if no sink has them, which budget ended them, and whether somebody interfered."""

@@ -14,6 +14,7 @@ import fcntl
 import gc
 import importlib
 import json
+import linecache
 import marshal
 import os
 import random
@@ -33,12 +34,13 @@ abc array ast bisect cmath collections.abc copy dataclasses datetime decimal enu
 itertools math numbers operator queue random re resource statistics string struct textwrap traceback typing
 """.split()
 ERROR_CHARS = 500
+_FILE = "/program.py"  # where a program believes to be
 _FOUR = struct.Struct("@4i")  # the descriptors of a run
 _ROOM = socket.CMSG_SPACE(_FOUR.size)
 
 
 def main(control_fd: int, parent_pid: int, masked: frozenset[str], packages: dict[str, list[str]]):
-    """Serve orders until the pool goes away; in a child, return the function that runs its program."""
+    """Serve orders until the pool goes away; in a child, return what is to be executed (see `_run`)."""
     siblings = os.path.dirname(os.path.abspath(__file__))
     for name, place in (("selfexec_jax", os.path.dirname(siblings)), ("selfexec_jax.sandbox", siblings)):
         package = types.ModuleType(name)  # an empty stand-in: the real one would import the pool
@@ -77,12 +79,12 @@ def main(control_fd: int, parent_pid: int, masked: frozenset[str], packages: dic
     control.sendall(json.dumps(hello).encode() + b"\n")
     os.dup2(null, 2)
     _serve(control, jail, cell, os.getpid())
-    return lambda: _run(jail, encode, tracer)
+    return _run(jail, encode, tracer)
 
 
 def _open_streams(jail) -> None:
     """The streams of every child, over the descriptors it will find there: a pipe for its output."""
-    text = {"encoding": "utf-8", "errors": "surrogateescape", "closefd": False}
+    text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n", "closefd": False}
     null = os.dup(jail.STDOUT_FD)
     ends = os.pipe()
     os.dup2(ends[1], jail.STDOUT_FD)  # a stream asks at its birth whether it can seek
@@ -166,34 +168,45 @@ def _hold(control: socket.socket, jail, pid: int, run: int, began: float) -> Non
         os.close(fd)
 
 
-def _run(jail, encode, tracer_module) -> None:
-    """Run the request's program as an ordinary script would be, write one frame, end the process."""
+def _run(jail, encode, tracer_module):
+    """Run the request's program as an ordinary script would be, write one frame, end the process.
+
+    Yields what is to be executed, so that it is at the bottom of the stack (see `_evaluate`).
+    """
     data = part = os.read(jail.REQUEST_FD, 1 << 16)
     while len(part) == 1 << 16:
         part = os.read(jail.REQUEST_FD, 1 << 16)
         data += part
     request = marshal.loads(data)
-    stdout = sys.stdout
+    stdout, stderr = sys.stdout, sys.stderr
     sys.argv = [""]
     limit = sys.getrecursionlimit()
     # A called program is imported, as its callers would: what hides behind a main guard must not run.
     module = types.ModuleType("__main__" if request["call"] is None else "program")
-    module.__builtins__ = builtins
+    module.__dict__.update(__builtins__=builtins, __annotations__={}, __file__=_FILE, __cached__=None)
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.modules[module.__name__] = module
+    text = request["source"]
+    linecache.cache["<program>"] = len(text), None, text.splitlines(True), "<program>"  # what `inspect` reads
     gc.enable()
     try:
-        result, tracer = _execute(request, module.__dict__, jail, encode, tracer_module)
+        result, tracer = yield from _execute(request, module.__dict__, jail, encode, tracer_module, stderr)
         sys.settrace(None)
         with tracer.listening() if tracer is not None else contextlib.nullcontext():
-            _finish(module.__dict__, stdout, limit)
+            lost = _finish(module.__dict__, stdout, limit)
+        if lost and result["status"] == "ok" and request["call"] is None:
+            result.update(status="runtime_error", error=f"its output could not be written: {lost}")
         if tracer is not None:
             result["trace"] = tracer.result()
         is_usual = result["status"] == "ok" and result.keys() <= {"status", "value"}
         frame = jail.USUAL + result.get("value", "").encode() if is_usual else json.dumps(result).encode()
     except MemoryError:
+        result = {"status": "memory_limit"}
         frame = b'{"status": "memory_limit", "error": "MemoryError"}'
-    _write(jail, frame)
+    try:
+        _write(jail, frame)
+    except OSError:  # the program closed every descriptor there is; its exit code still speaks for it
+        os._exit(int(result["status"] != "ok"))
     os._exit(0)
 
 
@@ -203,9 +216,9 @@ def _write(jail, frame: bytes) -> None:
         data = data[os.write(jail.RESULT_FD, data) :]
 
 
-def _execute(request: dict, namespace: dict, jail, encode, tracer_module) -> tuple:
+def _execute(request: dict, namespace: dict, jail, encode, tracer_module, stderr):
     """What to tell of the run, and its tracer if it was traced."""
-    source, call, budget = request["source"], request["call"], request["trace"]
+    source, call, budget = request["source"].removeprefix("\ufeff"), request["call"], request["trace"]
     result = {"status": "ok"}
     tracer = None
     try:
@@ -222,12 +235,14 @@ def _execute(request: dict, namespace: dict, jail, encode, tracer_module) -> tup
             return {"status": "syntax_error", "error": _described(error)}, None
         if tracer is not None:
             namespace.update(tracer.names())
-            with tracer:
-                exec(code, namespace)
-                value = None if call is None else tracer.call(call, namespace)
-        else:
-            exec(code, namespace)
-            value = None if asked is None else eval(asked, namespace)
+        with tracer if tracer is not None else contextlib.nullcontext():
+            yield from _evaluate(code, namespace)
+            if call is not None:
+                if tracer is not None:
+                    tracer.asks(call)
+                value = yield from _evaluate(asked, namespace)
+                if tracer is not None:
+                    tracer.answers(value)
         if call is not None:
             try:
                 result["value"] = encode.literal(value, request["value_chars"])
@@ -236,14 +251,49 @@ def _execute(request: dict, namespace: dict, jail, encode, tracer_module) -> tup
     except MemoryError:
         result = {"status": "memory_limit", "error": "MemoryError"}
     except SystemExit as error:
-        code = error.code
         if call is not None:
             result.update(status="runtime_error", error="SystemExit: ended before the call returned")
-        elif not (code is None or (isinstance(code, int) and int.__eq__(code, 0))):
+        elif _exit_code(error.code):
             result.update(status="runtime_error", error=_described(error))
     except BaseException as error:
         result.update(status="runtime_error", error=_described(error), denied=_is_denial(error))
+        if sys.excepthook is not sys.__excepthook__ or sys.stderr is not stderr:
+            traceback = _of_program(error.__traceback__)
+            _attempt(lambda: sys.excepthook(type(error), error.with_traceback(traceback), traceback))
+            del traceback
     return result, tracer
+
+
+def _evaluate(code, namespace: dict):
+    """The value of a piece of the program, evaluated by whoever iterates over this.
+
+    The program's own frames are then the only ones but one, and it can recurse as deep as it would alone.
+    """
+    ends: list = []
+    yield code, namespace, ends
+    value, error = ends.pop()
+    try:
+        if error is not None:
+            raise error
+        return value
+    finally:
+        del error  # it would hold this frame, which holds it
+
+
+def _exit_code(code) -> int:
+    """What a process ends with by SystemExit of this code, as CPython has it."""
+    if code is None:
+        return 0
+    if not isinstance(code, int):
+        return 1
+    return int.__and__(code, 0xFF) if -(1 << 63) <= int.__index__(code) < 1 << 63 else 255
+
+
+def _of_program(traceback):
+    """The part of a traceback that lies in the program."""
+    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
+        traceback = traceback.tb_next
+    return traceback
 
 
 def _described(error: BaseException) -> str:
@@ -259,25 +309,36 @@ def _is_denial(error: BaseException) -> bool:
     return isinstance(error, PermissionError)
 
 
-def _finish(namespace: dict, stdout, recursion_limit: int) -> None:
-    """What an interpreter does after the last line: join threads, call exit handlers, flush, let go."""
+def _finish(namespace: dict, stdout, recursion_limit: int) -> str:
+    """What an interpreter does after the last line: join threads, call exit handlers, flush, let go.
+
+    Returns why output was lost, "" if none was.
+    """
     if len(threading._active) > 1 or threading._threading_atexits:  # few programs have others to wait for
         _attempt(threading._shutdown)
     _attempt(atexit._run_exitfuncs)
     _attempt(lambda: sys.setrecursionlimit(recursion_limit))  # what follows is ours; its threads are done
-    _attempt(lambda: sys.stdout.flush())
+    lost = "" if getattr(sys.stdout, "closed", False) else _attempt(lambda: sys.stdout.flush())
     _attempt(namespace.clear)  # files of its own are flushed as they go
+    gc.collect()  # what is left are cycles, whose finalizers may print too
     _attempt(stdout.flush)
+    return lost
 
 
-def _attempt(step) -> None:
+def _attempt(step) -> str:
+    """Take a step; what went wrong, "" if nothing did. CPython reports it on stderr, which nobody reads."""
     try:
         step()
-    except BaseException:  # as CPython: reported on stderr, which nobody reads
-        return
+    except BaseException as error:
+        return _described(error)
+    return ""
 
 
 if __name__ == "__main__":
     masks = frozenset(filter(None, sys.argv[3].split(",")))
-    run_program = main(int(sys.argv[1]), int(sys.argv[2]), masks, json.loads(sys.argv[4]))
-    run_program()
+    program = main(int(sys.argv[1]), int(sys.argv[2]), masks, json.loads(sys.argv[4]))
+    for code, namespace, ends in program:
+        try:
+            ends.append((eval(code, namespace), None))
+        except BaseException as error:
+            ends.append((None, error))

@@ -189,7 +189,7 @@ def speed(rounds: int) -> dict:
         with tracer:
             exec(code, vars(module))
             began = time.perf_counter()
-            tracer.call(f"f({n})", vars(module))
+            eval(f"f({n})", vars(module))
         times["ours"].append(time.perf_counter() - began)
         events = len(tracer.events)
         if snooper is not None:

@@ -38,7 +38,10 @@ def run_traced(source, stdin="", call=None, budget=None) -> Traced:
     try:
         with tracer:
             exec(code, vars(module))
-            value = tracer.call(call, vars(module)) if call else None
+            if call:
+                tracer.asks(call)
+                value = eval(call, vars(module))
+                tracer.answers(value)
     except Exception as raised:
         error = raised
     finally:
