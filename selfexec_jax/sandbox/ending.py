@@ -34,7 +34,7 @@ def execution_of(flight: Flight, end: End, tier: str, no_suicide: bool) -> Execu
     limits, call = flight.limits, flight.run.call is not None
     peak_mb = end.peak_kib / 1024
     code = os.waitstatus_to_exitcode(end.wait_status)
-    said = read(flight.result[1:])
+    said = read(flight.result[1:], flight.seal)
     frame = said.last
     value = error = trace = None
     denied = False
@@ -70,7 +70,7 @@ def execution_of(flight: Flight, end: End, tier: str, no_suicide: bool) -> Execu
         status, error = "runtime_error", f"ended with exit code {code} and no result"
     if flight.run.trace is None:
         trace = None
-    elif _is_tampered(said.events, trace, flight.run.trace.events):
+    elif said.is_forged or _is_tampered(said.events, trace, flight.run.trace.events):
         status, value, trace = "trace_tampered", None, None
     elif trace is not None or (said.events and status in _CUT_SHORT):
         rest = trace or {"events": [], "stop": status}

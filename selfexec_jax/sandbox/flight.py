@@ -37,6 +37,7 @@ class Flight:
         self.keeper = keeper
         self.attempts += 1
         self.stdout, self.result = bytearray(), bytearray()
+        self.seal = b"" if self.run.trace is None else os.urandom(16)  # a trace is the recorder's own
         self.killed = ""
         self.is_watched = False
         self.began = time.monotonic()
@@ -52,7 +53,7 @@ class Flight:
 
     def request(self) -> bytes:
         trace = None if self.run.trace is None else dataclasses.asdict(self.run.trace)
-        fields = {"source": self.run.source, "call": self.run.call, "trace": trace}
+        fields = {"source": self.run.source, "call": self.run.call, "trace": trace, "seal": self.seal}
         if self.run.call is not None:
             fields["value_chars"] = self.limits.stdout_bytes
         return marshal.dumps(fields)

@@ -16,22 +16,26 @@ _STOPS = (None, "events", "bytes", "depth")
 class Said:
     """The events that came before the last frame, what ended them, and the last frame if it came.
 
-    last: (status, value, error, denied, the rest of the trace or None).
+    last: (status, value, error, denied, the rest of the trace or None). is_forged: a frame lacked its seal.
     """
 
     events: list = dataclasses.field(default_factory=list)
     stop: str | None = None
     last: tuple | None = None
+    is_forged: bool = False
 
 
-def read(data: bytearray) -> Said:
-    """What a child's bytes say; nothing may follow the last frame."""
+def read(data: bytearray, seal: bytes) -> Said:
+    """What a child's bytes say; nothing may follow the last frame, and each begins with the seal."""
     said, at = Said(), 0
     while len(data) >= at + jail.FRAME.size:
         start = at + jail.FRAME.size
         at = start + jail.FRAME.unpack_from(data, at)[0]
         if len(data) < at:
             break
+        if not data.startswith(seal, start):
+            return Said(is_forged=True)
+        start += len(seal)
         try:
             if data.startswith(jail.PART, start):
                 part = json.loads(data[start + 1 : at])

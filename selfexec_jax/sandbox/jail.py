@@ -24,7 +24,8 @@ RUN, HOLD, KILL = 1, 2, 3
 REPORT = struct.Struct("<BQiddQ")  # what, run, wait status, CPU seconds, wall seconds, peak KiB
 ENDED, STILL_RUNS = 1, 2  # STILL_RUNS answers HOLD and carries a pidfd where the kernel has them
 ARMED = b"\x01"  # first byte of a result: the jail is closed and the program has not begun
-FRAME = struct.Struct("<Q")  # then frames: each its length, and that much of JSON that says how the run went, or
+FRAME = struct.Struct("<Q")  # then frames: each its length, and that much of: the run's seal if it has one, then
+# JSON that says how the run went, or
 PART = b"+"  # and JSON: some of a trace's events; any number of them come before the last frame
 USUAL = b"="  # and the value of a run that went well: encoding JSON would cost a short run a twentieth
 

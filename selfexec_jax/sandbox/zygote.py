@@ -11,6 +11,7 @@ import atexit
 import builtins
 import contextlib
 import fcntl
+import functools
 import gc
 import importlib
 import json
@@ -178,6 +179,7 @@ def _run(jail, encode, tracer_module):
         part = os.read(jail.REQUEST_FD, 1 << 16)
         data += part
     request = marshal.loads(data)
+    send = functools.partial(_write, jail, request.pop("seal"))
     stdout, stderr = sys.stdout, sys.stderr
     sys.argv = [""]
     limit = sys.getrecursionlimit()
@@ -190,7 +192,7 @@ def _run(jail, encode, tracer_module):
     linecache.cache["<program>"] = len(text), None, text.splitlines(True), "<program>"  # what `inspect` reads
     gc.enable()
     try:
-        result, tracer = yield from _execute(request, module.__dict__, jail, encode, tracer_module, stderr)
+        result, tracer = yield from _execute(request, module.__dict__, jail, encode, tracer_module, stderr, send)
         sys.settrace(None)
         with tracer.listening() if tracer is not None else contextlib.nullcontext():
             lost = _finish(module.__dict__, stdout, limit)
@@ -204,19 +206,19 @@ def _run(jail, encode, tracer_module):
         result = {"status": "memory_limit"}
         frame = b'{"status": "memory_limit", "error": "MemoryError"}'
     try:
-        _write(jail, frame)
+        send(frame)
     except OSError:  # the program closed every descriptor there is; its exit code still speaks for it
         os._exit(int(result["status"] != "ok"))
     os._exit(0)
 
 
-def _write(jail, frame: bytes) -> None:
-    data = jail.FRAME.pack(len(frame)) + frame
+def _write(jail, seal: bytes, frame: bytes) -> None:
+    data = jail.FRAME.pack(len(seal) + len(frame)) + seal + frame
     while data:
         data = data[os.write(jail.RESULT_FD, data) :]
 
 
-def _execute(request: dict, namespace: dict, jail, encode, tracer_module, stderr):
+def _execute(request: dict, namespace: dict, jail, encode, tracer_module, stderr, send):
     """What to tell of the run, and its tracer if it was traced."""
     source, call, budget = request["source"].removeprefix("\ufeff"), request["call"], request["trace"]
     result = {"status": "ok"}
@@ -224,7 +226,7 @@ def _execute(request: dict, namespace: dict, jail, encode, tracer_module, stderr
     try:
         try:
             if budget is not None:
-                tracer = tracer_module.Tracer(source, budget, lambda part: _write(jail, jail.PART + part.encode()))
+                tracer = tracer_module.Tracer(source, budget, lambda part: send(jail.PART + part.encode()))
                 code = tracer.compile("<program>")
             else:
                 code = compile(source, "<program>", "exec", dont_inherit=True)

@@ -265,9 +265,12 @@ def forge(*events):
     os.write(3, struct.pack("<Q", len(data)) + data)
 """
     for forged in ("forge(['print', 1, {'s': 1, 'text': '7'}])", "forge([1])", "forge('ab')"):
-        done = run(pool, part + forged, trace=TraceBudget())
-        assert done.trace is None, done
-        assert done.status in ("trace_tampered", "ok")
+        for end in ("", "\nos._exit(0)"):
+            done = run(pool, part + forged + end, trace=TraceBudget())
+            assert (done.status, done.trace) == ("trace_tampered", None)
+    whole = FORGE + "t = {'events': [['print', 1, {'s': 1, 'text': '7'}]], 'stop': None, 'tampered': False, 'n_events': 1}"
+    done = run(pool, whole + "\nforge(status='ok', trace=t)\nos._exit(0)", trace=TraceBudget())
+    assert (done.status, done.trace) == ("trace_tampered", None)
 
 
 def test_a_result_that_breaks_its_form_hurts_nobody(pool):
