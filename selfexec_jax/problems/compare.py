@@ -1,7 +1,8 @@
 """Whether an answer is the expected one; runs where the answers are, never where programs run.
 
 Numbers agree within 1e-5, absolute or relative to the expected one, as the programming judges have it;
-integers agree exactly. Nothing here evaluates text: values are read with `ast.literal_eval` under a cap.
+integers agree exactly, and where one is expected no number may be off by more than 1e-5. Nothing here
+evaluates text: values are read with `ast.literal_eval` under a cap.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ def _tokens_match(wanted: str, got: str) -> bool:
         return same_sign and digits == other[2].lstrip("0")
     if not (_NUMBER.fullmatch(wanted) and _NUMBER.fullmatch(got)):
         return False
+    if whole:
+        return _decimals_match(wanted, got) or _is_nearly(float(wanted), float(got))
     return _close(float(wanted), float(got))
 
 
@@ -107,13 +110,18 @@ def _close(wanted: float, got: float) -> bool:
     return abs(wanted - got) <= _TOLERANCE * max(1.0, abs(wanted))  # False for nan
 
 
+def _is_nearly(wanted: float, got: float) -> bool:
+    """Whether a float may be meant for an integer; beyond 2**53 floats are too far apart to tell."""
+    return abs(wanted) < 1 << 53 and abs(wanted - got) <= _TOLERANCE
+
+
 def _same(wanted, got, tuples_as_lists: bool) -> bool:
     kinds = type(wanted), type(got)
     if kinds[0] in (int, float) and kinds[1] in (int, float):
         if kinds == (int, int):
             return wanted == got
         try:
-            return _close(float(wanted), float(got))
+            return wanted == got or (_is_nearly if kinds[0] is int else _close)(float(wanted), float(got))
         except OverflowError:
             return False
     if kinds == (complex, complex):

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from selfexec_jax.problems.asserts import Dialogue, together
 from selfexec_jax.problems.compare import is_literal, literals_match, outputs_match
+from selfexec_jax.problems.dialogue import Dialogue, together
 from selfexec_jax.problems.types import SEVERAL_ANSWERS, Problem, Test, Verdict
 from selfexec_jax.sandbox.types import Execution, Limits, Run
 
@@ -68,7 +68,7 @@ def judge(
         finding=("selfexec_jax.problems.judge:compare", (problem.kind, expected, rule)),
         make=functools.partial(_verdict, expected, may_be_right),
     )
-    if not (in_process and rule == "equal"):
+    if may_be_right is not _equal_to_a_literal:
         return verdict
     checks = [Test(f"assert {problem.entry_point}({test.input}) == {test.output.strip()}", "") for test in tests]
     return _unless_undecided(verdict, lambda: _Checks(source, checks, limits, pool, in_process).verdict)

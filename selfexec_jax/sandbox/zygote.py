@@ -260,9 +260,7 @@ def _execute(request: dict, namespace: dict, jail, encode, tracer_module, stderr
     except BaseException as error:
         result.update(status="runtime_error", error=_described(error), denied=_is_denial(error))
         if sys.excepthook is not sys.__excepthook__ or sys.stderr is not stderr:
-            traceback = _of_program(error.__traceback__)
-            _attempt(lambda: sys.excepthook(type(error), error.with_traceback(traceback), traceback))
-            del traceback
+            _report(error)
     return result, tracer
 
 
@@ -291,11 +289,12 @@ def _exit_code(code) -> int:
     return int.__and__(code, 0xFF) if -(1 << 63) <= int.__index__(code) < 1 << 63 else 255
 
 
-def _of_program(traceback):
-    """The part of a traceback that lies in the program."""
+def _report(error: BaseException) -> None:
+    """Give what was not caught to the program's own hook, or to what it made its stderr."""
+    traceback = error.__traceback__
     while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
         traceback = traceback.tb_next
-    return traceback
+    _attempt(functools.partial(sys.excepthook, type(error), error.with_traceback(traceback), traceback))
 
 
 def _described(error: BaseException) -> str:

@@ -268,8 +268,8 @@ def forge(*events):
         for end in ("", "\nos._exit(0)"):
             done = run(pool, part + forged + end, trace=TraceBudget())
             assert (done.status, done.trace) == ("trace_tampered", None)
-    whole = FORGE + "t = {'events': [['print', 1, {'s': 1, 'text': '7'}]], 'stop': None, 'tampered': False, 'n_events': 1}"
-    done = run(pool, whole + "\nforge(status='ok', trace=t)\nos._exit(0)", trace=TraceBudget())
+    trace = {"events": [["print", 1, {"s": 1, "text": "7"}]], "stop": None, "tampered": False, "n_events": 1}
+    done = run(pool, f"{FORGE}\nt = {trace}\nforge(status='ok', trace=t)\nos._exit(0)", trace=TraceBudget())
     assert (done.status, done.trace) == ("trace_tampered", None)
 
 
