@@ -56,7 +56,9 @@ class Jail:
         self.landlock_abi = landlock_abi(masked)
         self._ruleset = landlock.ruleset(_readable(packages)) if self.landlock_abi else None
         usable = "seccomp" not in masked and seccomp.available()
-        self._filter = seccomp.Filter(read_only_open=not self.landlock_abi) if usable else None
+        self._own_filter, self._filter = (
+            seccomp.filters(read_only_open=not self.landlock_abi) if usable else (None, None)
+        )
         self._rlimits = "rlimits" not in masked
         self._cage = _empty_folder() if cage else None
         self._next_uid = int.from_bytes(os.urandom(4), "little")  # pools beside this one should not meet it
@@ -73,6 +75,11 @@ class Jail:
             "seccomp": self._filter is not None,
             "uid_chroot": self._cage is not None,
         }
+
+    def close(self) -> None:
+        """In the zygote, when all is set up: from here on it too may do no more than it needs."""
+        if self._own_filter is not None:
+            self._own_filter.install(os.getpid())
 
     def prepare(self) -> None:
         """In the zygote, before each fork: the next child is another user."""

@@ -2,6 +2,10 @@
 
 Standard library only: the jailed child loads this file. What is not on the list fails with EPERM, so a
 program sees an ordinary PermissionError; a foreign architecture or the x32 table kills the process.
+
+There are two filters, and a call must pass both. The zygote binds itself to the long one, which its children
+inherit; it holds their list and what the zygote needs beyond it. A child adds the short one, which takes that
+back: the kernel translates a filter and walks it for every number whenever one is installed.
 """
 
 from __future__ import annotations
@@ -61,6 +65,13 @@ _FILTERED = {
     "clone3": (435, 435), "socketpair": (53, 199), "sendto": (44, 206),
 }  # fmt: skip
 
+# what only the zygote needs, to start children, lock them up and watch over them
+_OF_ZYGOTE = {
+    "wait4": (61, 260), "recvmsg": (47, 212), "sendmsg": (46, 211), "pidfd_open": (434, 434),
+    "landlock_restrict_self": (446, 446), "fchdir": (81, 50), "chroot": (161, 51), "setgroups": (116, 159),
+    "setresgid": (119, 149), "setresuid": (117, 147),
+}  # fmt: skip
+
 _FCNTL = (0, 1, 2, 3, 4, 1030, 1032, 1034)  # dup, flags, pipe size, seals; no owners, signals, leases, locks
 _IOCTL = (
     0x5401,
@@ -71,6 +82,7 @@ _IOCTL = (
     0x5451,
 )  # isatty, window size, bytes ready, nonblock, cloexec
 _PRCTL = (15, 16)  # the thread's name
+_PRCTL_OF_ZYGOTE = (1, 4, 22)  # the signal at its parent's death, dumpable, another filter
 _CLONE_THREAD = 0x00010000
 _CLONE_NAMESPACES = 0x7E020080  # every CLONE_NEW* flag
 _OPEN_TO_WRITE = 0o3 | 0o100 | 0o1000  # access mode, O_CREAT, O_TRUNC
@@ -85,13 +97,12 @@ _prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
 
 class Filter:
-    """An assembled filter for this machine; `install` binds the calling process to it for good.
+    """An assembled filter; `install` binds the calling process to it for good.
 
     Everything but the pid is laid out beforehand, so that a forked process has as little to do as it can.
     """
 
-    def __init__(self, read_only_open: bool, machine: str | None = None):
-        code, pid_slots = assemble(machine or platform.machine(), read_only_open)
+    def __init__(self, code: bytes, pid_slots: list[int]):
         self._code = ctypes.create_string_buffer(code, len(code))
         self._pid_places = [8 * slot + 4 for slot in pid_slots]
         self._program = ctypes.create_string_buffer(
@@ -100,7 +111,7 @@ class Filter:
         self._address = ctypes.addressof(self._program)
 
     def install(self, pid: int) -> None:
-        """Needs NO_NEW_PRIVS and a process with one thread; `pid` is the only process it may signal."""
+        """Needs NO_NEW_PRIVS and a process with one thread; `pid` is the only process that a child may signal."""
         for place in self._pid_places:
             struct.pack_into("=I", self._code, place, pid)
         prctl(_PR_SET_SECCOMP, _MODE_FILTER, self._address)
@@ -120,18 +131,39 @@ def available() -> bool:
     return ctypes.get_errno() == errno.EFAULT  # it would have read the filter
 
 
-def assemble(machine: str, read_only_open: bool) -> tuple[bytes, list[int]]:
-    """The BPF program of one architecture, and the indices of the instructions that compare with our pid."""
+def filters(read_only_open: bool) -> tuple[Filter, Filter]:
+    """This machine's: the zygote's, and what a child adds."""
+    zygote, child = assemble(platform.machine(), read_only_open)
+    return Filter(*zygote), Filter(*child)
+
+
+def assemble(machine: str, read_only_open: bool) -> tuple[tuple[bytes, list[int]], tuple[bytes, list[int]]]:
+    """The BPF programs of one architecture, the zygote's and what a child adds.
+
+    With each go the indices of the instructions that compare with the child's pid.
+    """
     column = _COLUMN[machine]
+    child = {row[column]: [_return(ALLOW)] for row in _ALLOWED.values()}
+    child |= {row[column]: _block(name, read_only_open) for name, row in _FILTERED.items()}
+    zygote = child | {row[column]: [_return(ALLOW)] for row in _OF_ZYGOTE.values()}
+    for name in ("kill", "tgkill", "prlimit64", "clone", "prctl"):
+        zygote[_FILTERED[name][column]] = _block_of_zygote(name)
+    taken_back = {
+        number: child.get(number, [_return(DENY)])
+        for number, verdict in zygote.items()
+        if verdict != child.get(number)
+    }
+    return _program(machine, zygote, DENY), _program(machine, taken_back, ALLOW)
+
+
+def _program(machine: str, verdicts: dict, otherwise: int) -> tuple[bytes, list[int]]:
     code = [_load(4), _jump_eq(_AUDIT_ARCH[machine], 1, 0), _return(KILL), _load(0)]
     if machine == "x86_64":
         code += [_jump_ge(_X32_BIT, 0, 1), _return(KILL)]
-    verdicts = {row[column]: [_return(ALLOW)] for row in _ALLOWED.values()}
-    verdicts |= {row[column]: _block(name, read_only_open) for name, row in _FILTERED.items()}
-    verdicts.pop(None, None)
+    verdicts = {number: verdict for number, verdict in verdicts.items() if number is not None}
     runs: list[tuple[int, list]] = []  # from this number up to the next one's: the same verdict
     for number in range(max(verdicts) + 2):
-        verdict = verdicts.get(number, [_return(DENY)])
+        verdict = verdicts.get(number, [_return(otherwise)])
         if not runs or runs[-1][1] != verdict:
             runs.append((number, verdict))
     code += _search(runs)
@@ -150,6 +182,12 @@ def _search(runs: list[tuple[int, list]]) -> list[tuple]:
         return [_jump_ge(runs[middle][0], len(lower), 0), *lower, *upper]
     # a conditional jump reaches 255 instructions
     return [_jump_ge(runs[middle][0], 0, 1), _jump(len(lower)), *lower, *upper]
+
+
+def _block_of_zygote(name: str) -> list[tuple]:
+    if name == "clone":
+        return _masked(0, _CLONE_NAMESPACES, 0)
+    return _one_of(0, _PRCTL + _PRCTL_OF_ZYGOTE) if name == "prctl" else [_return(ALLOW)]
 
 
 def _block(name: str, read_only_open: bool) -> list[tuple]:

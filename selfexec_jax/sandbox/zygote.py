@@ -99,6 +99,7 @@ def _open_streams(jail) -> None:
 def _serve(control: socket.socket, jail, cell, my_pid: int):
     """Fork a child an order and report its end; returns only in a child, jailed."""
     ended = jail.children_ended()
+    cell.close()
     poll = select.poll()
     poll.register(control, select.POLLIN)
     poll.register(ended, select.POLLIN)
