@@ -26,6 +26,7 @@ LIBRARY = frozenset(
 KNOWN = SCALARS | CONTAINERS | LIBRARY
 _VIEWS = frozenset({type({}.keys()), type({}.items())})  # these too may equal a literal
 stand_ins: set[type] = set()  # classes of ours that a program meets; what they stand for, `_inner`, is shown
+_DEFINITIONS = frozenset({types.ModuleType, types.FunctionType, types.BuiltinFunctionType})
 _DEEPEST = 64
 _NUMBERS = frozenset({int, float, bool, type(None)})
 _LARGE = 1 << 200
@@ -107,6 +108,12 @@ def class_module(value: object) -> str:
     """The module that defined the value's exact class, "" if that is not a plain string."""
     module = _type_dict(type(value)).get("__module__")
     return module if type(module) is str else ""
+
+
+def is_definition(value: object) -> bool:
+    """Whether a value is a module, function or class, by its exact class."""
+    kind = type(value)
+    return kind in _DEFINITIONS or type in _type_mro(kind)
 
 
 def error_message(error: BaseException) -> str:

@@ -36,7 +36,8 @@ class Hooks:
     def __init__(self, tracer):
         self._tracer = tracer
         self._sites = tracer.sites
-        self._say = Operands(tracer.value_chars, "__main__")
+        self._log = tracer.log
+        self._say = Operands(tracer.log.value_chars, "__main__")
         self._stack = []  # [frame id, site, args] of the traced functions being run
         self._left = None  # (name, args) of the traced function that ended last
         self._done = False  # the call in progress has been recorded already
@@ -51,10 +52,10 @@ class Hooks:
     # ---- recording ----
     def _add(self, kind, site, **data):
         data["s"] = site.stmt
-        self._tracer.add(kind, site.line, data)
+        self._log.add(kind, site.line, data)
 
     def _failed(self, site, error, traced=None):
-        if id(error) == self._raised or self._tracer.stop:
+        if id(error) == self._raised or self._log.stop:
             return
         self._raised = id(error)
         self._add("raise", traced or site, type=encode.class_name(error), message=encode.error_message(error))
@@ -75,7 +76,7 @@ class Hooks:
         return self._binary(self._sites[k], left, right, 1)
 
     def _binary(self, site, left, right, which):
-        if self._tracer.stop:
+        if self._log.stop:
             return site.run[which](left, right)
         args = [self._say.arg(site.args[0], left), self._say.arg(site.args[1], right)]
         try:
@@ -93,7 +94,7 @@ class Hooks:
         except BaseException as error:
             self._failed(site, error)
             raise
-        if not self._tracer.stop:
+        if not self._log.stop:
             args = [self._say.arg(site.args[0], operand)]
             self._add("op", site, how="unary", op=site.op, args=args, src=site.src, value=self._say.show(value))
         return value
@@ -105,7 +106,7 @@ class Hooks:
         except BaseException as error:
             self._failed(site, error)
             raise
-        if not self._tracer.stop and not self._say.opaque(value):
+        if not self._log.stop and not self._say.opaque(value):
             args = [self._say.arg(site.args[0], base), self._say.index(site.args[1], index)]
             self._add("op", site, how="item", op="[]", args=args, src=site.src, value=self._say.show(value))
         return value
@@ -121,7 +122,7 @@ class Hooks:
         except BaseException as error:
             self._failed(site, error)
             raise
-        if not self._tracer.stop and type(value) is bool:
+        if not self._log.stop and type(value) is bool:
             args = [self._say.arg(site.args[0], left), self._say.arg(site.args[1], right)]
             self._add("compare", site, op=site.op, args=args, holds=value, branch=site.branch or "")
         return value
@@ -147,21 +148,21 @@ class Hooks:
         except BaseException as error:
             self._failed(site, error)
             raise
-        if not self._tracer.stop:
+        if not self._log.stop:
             arg = self._say.arg(site.args[0], value)
             self._add("test", site, arg=arg, named=site.args[0][1], holds=holds, branch=site.branch or "")
         return holds
 
     def w(self, k, holds):
         site = self._sites[k]
-        if not self._tracer.stop:
+        if not self._log.stop:
             self._add("branch", site, of=site.branch, holds=bool(holds))
         return holds
 
     # ---- assignment ----
     def n(self, k, *values):
         site = self._sites[k]
-        if self._tracer.stop:
+        if self._log.stop:
             return True
         how = site.how
         for name, value in zip(site.names, values, strict=True):
@@ -182,7 +183,7 @@ class Hooks:
 
     def _store(self, site, base, index, value, parts=None):
         parts = parts or site.args
-        shown = None if self._tracer.stop else self._say.arg(parts[0], base)
+        shown = None if self._log.stop else self._say.arg(parts[0], base)
         try:
             if site.attr:
                 setattr(base, site.attr, value)
@@ -212,7 +213,7 @@ class Hooks:
         """The thing to call: the function itself, or a stand-in that records a builtin's arguments."""
         if function is sys.setrecursionlimit or function is sys.getrecursionlimit:
             return self._limits[function is sys.setrecursionlimit]
-        if not self._tracer.stop and recorded(function):
+        if not self._log.stop and recorded(function):
             return Stand(self, self._sites[k], function)
         return function
 
@@ -222,7 +223,7 @@ class Hooks:
             return value
         left, self._left = self._left, None
         site = self._sites[k]
-        if self._tracer.stop or site.op in ("print", "super"):
+        if self._log.stop or site.op in ("print", "super"):
             return value
         known = left is not None and left[0] in (site.op, "__init__", "__call__")
         if (not known and (site.op in QUIET or value is None)) or self._say.opaque(value):
@@ -236,7 +237,7 @@ class Hooks:
     def _run(self, site, function, args, kw):
         name = function.__name__
         owner = owner_of(function)
-        if self._tracer.stop:
+        if self._log.stop:
             return self._deeper(function, args, kw)
         quiet = name in QUIET
         shown, watched = [], []
@@ -308,10 +309,10 @@ class Hooks:
     def enter(self, k, *values):
         site = self._sites[k]
         self._stack.append((id(sys._getframe(1)), site, None))
-        if self._tracer.stop:
+        if self._log.stop:
             return
-        if len(self._stack) > self._tracer.depth:
-            self._tracer.halt("depth")
+        if len(self._stack) > self._log.depth:
+            self._log.halt("depth")
             return
         args = [[name, self._say.show(value)] for name, value in zip(site.names, values, strict=True)]
         self._stack[-1] = (self._stack[-1][0], site, args)
@@ -319,7 +320,7 @@ class Hooks:
 
     def gen(self, k, *values):
         site = self._sites[k]
-        if not self._tracer.stop:
+        if not self._log.stop:
             args = [[name, self._say.show(value)] for name, value in zip(site.names, values, strict=True)]
             self._add("call", site, name=site.op, args=args, gen=True)
 
@@ -332,7 +333,7 @@ class Hooks:
                 return
 
     def ret(self, k, value):
-        if not self._tracer.stop:
+        if not self._log.stop:
             self._add("return", self._sites[k], value=self._say.show(value), opaque=self._say.opaque(value))
         return value
 
@@ -345,30 +346,30 @@ class Hooks:
         return value
 
     def yv(self, k, value):
-        if not self._tracer.stop:
+        if not self._log.stop:
             self._add("yield", self._sites[k], value=self._say.show(value))
         return value
 
     def e(self, k, value):
         seen = self._elements.get(id(sys._getframe(1)))
-        if seen is not None and not self._tracer.stop and len(seen) < self._tracer.value_chars:
+        if seen is not None and not self._log.stop and len(seen) < self._log.value_chars:
             seen.append(self._say.show(value))
         return value
 
     # ---- control ----
     def end(self, k):
-        if not self._tracer.stop:
+        if not self._log.stop:
             self._add("end", self._sites[k], target=self._sites[k].src, over=self._sites[k].op)
 
     def j(self, k):
-        if not self._tracer.stop:
+        if not self._log.stop:
             self._add("jump", self._sites[k], word=self._sites[k].src)
 
     def rs(self, k, error):
         site = self._sites[k]
         if issubclass(type(error), BaseException):
             self._failed(site, error)
-        elif type(error) is type and issubclass(error, BaseException) and not self._tracer.stop:
+        elif type(error) is type and issubclass(error, BaseException) and not self._log.stop:
             self._add("raise", site, type=error.__name__, message="")
             self._raised = id(error)
         return error
@@ -379,7 +380,7 @@ class Hooks:
             self.seen(error)
             self._raised = None
             self._unwind(sys._getframe(1))
-            if not self._tracer.stop:
+            if not self._log.stop:
                 self._add("catch", self._sites[k], type=encode.class_name(error), depth=len(self._stack))
 
     def _unwind(self, frame):

@@ -5,7 +5,32 @@ Standard library only; runs inside the jailed child.
 
 from __future__ import annotations
 
+import sys
+
 from selfexec_jax.sandbox import encode
+
+
+class Tap:
+    """Puts an `Out` where stdout is, and takes it away again.
+
+    Where a program put a stream of its own, that one stays; the text shows when it reaches ours.
+    """
+
+    def __init__(self, tracer):
+        self.bare = sys.stdout
+        self._out = Out(self.bare, tracer)
+
+    def __enter__(self):
+        self._swap(self.bare, self._out)
+
+    def __exit__(self, *_):
+        self._swap(self._out, self.bare)
+
+    @staticmethod
+    def _swap(old, new):
+        for name in ("stdout", "__stdout__"):
+            if getattr(sys, name, None) is old:
+                setattr(sys, name, new)
 
 
 class Out:

@@ -51,7 +51,7 @@ def main(control_fd: int, parent_pid: int, masked: frozenset[str], packages: dic
 
     cage = jail.needs_cage(masked)
     separate = jail.secure_zygote(parent_pid, "namespaces" not in masked, cage)
-    from selfexec_jax.sandbox import encode, library, tracer
+    from selfexec_jax.sandbox import encode, library, lines, tracer
 
     for name in WARM:
         importlib.import_module(name)
@@ -80,7 +80,7 @@ def main(control_fd: int, parent_pid: int, masked: frozenset[str], packages: dic
     control.sendall(json.dumps(hello).encode() + b"\n")
     os.dup2(null, 2)
     _serve(control, jail, cell, os.getpid())
-    return _run(jail, encode, tracer)
+    return _run(jail, encode, {"steps": tracer.Tracer, "lines": lines.LineTracer})
 
 
 def _open_streams(jail) -> None:
@@ -170,7 +170,7 @@ def _hold(control: socket.socket, jail, pid: int, run: int, began: float) -> Non
         os.close(fd)
 
 
-def _run(jail, encode, tracer_module):
+def _run(jail, encode, tracers: dict):
     """Run the request's program as an ordinary script would be, write one frame, end the process.
 
     Yields what is to be executed, so that it is at the bottom of the stack (see `_evaluate`).
@@ -181,6 +181,7 @@ def _run(jail, encode, tracer_module):
         data += part
     request = marshal.loads(data)
     send = functools.partial(_write, jail, request.pop("seal"))
+    make_tracer = _tracer_maker(request.pop("trace"), tracers, lambda part: send(jail.PART + part.encode()))
     stdout, stderr = sys.stdout, sys.stderr
     sys.argv = [""]
     limit = sys.getrecursionlimit()
@@ -193,9 +194,9 @@ def _run(jail, encode, tracer_module):
     linecache.cache["<program>"] = len(text), None, text.splitlines(True), "<program>"  # what `inspect` reads
     gc.enable()
     try:
-        result, tracer = yield from _execute(request, module.__dict__, jail, encode, tracer_module, stderr, send)
+        result, tracer = yield from _execute(request, module.__dict__, encode, make_tracer, stderr)
         sys.settrace(None)
-        with tracer.listening() if tracer is not None else contextlib.nullcontext():
+        with tracer.tap if tracer is not None else contextlib.nullcontext():
             lost = _finish(module.__dict__, stdout, limit)
         if lost and result["status"] == "ok" and request["call"] is None:
             result.update(status="runtime_error", error=f"its output could not be written: {lost}")
@@ -213,21 +214,26 @@ def _run(jail, encode, tracer_module):
     os._exit(0)
 
 
+def _tracer_maker(budget: dict | None, tracers: dict, sink):
+    """What makes the tracer of a source, None where nothing is to be traced."""
+    return budget and (lambda source: tracers[budget["of"]](source, budget, sink))
+
+
 def _write(jail, seal: bytes, frame: bytes) -> None:
     data = jail.FRAME.pack(len(seal) + len(frame)) + seal + frame
     while data:
         data = data[os.write(jail.RESULT_FD, data) :]
 
 
-def _execute(request: dict, namespace: dict, jail, encode, tracer_module, stderr, send):
+def _execute(request: dict, namespace: dict, encode, make_tracer, stderr):
     """What to tell of the run, and its tracer if it was traced."""
-    source, call, budget = request["source"].removeprefix("\ufeff"), request["call"], request["trace"]
+    source, call = request["source"].removeprefix("\ufeff"), request["call"]
     result = {"status": "ok"}
     tracer = None
     try:
         try:
-            if budget is not None:
-                tracer = tracer_module.Tracer(source, budget, lambda part: send(jail.PART + part.encode()))
+            if make_tracer is not None:
+                tracer = make_tracer(source)
                 code = tracer.compile("<program>")
             else:
                 code = compile(source, "<program>", "exec", dont_inherit=True)
@@ -242,10 +248,10 @@ def _execute(request: dict, namespace: dict, jail, encode, tracer_module, stderr
             yield from _evaluate(code, namespace)
             if call is not None:
                 if tracer is not None:
-                    tracer.asks(call)
+                    tracer.log.asks(call)
                 value = yield from _evaluate(asked, namespace)
                 if tracer is not None:
-                    tracer.answers(value)
+                    tracer.log.answers(value)
         if call is not None:
             try:
                 result["value"] = encode.literal(value, request["value_chars"])

@@ -191,7 +191,7 @@ def speed(rounds: int) -> dict:
             began = time.perf_counter()
             eval(f"f({n})", vars(module))
         times["ours"].append(time.perf_counter() - began)
-        events = len(tracer.events)
+        events = len(tracer.log.events)
         if snooper is not None:
             out = io.StringIO()
             space = {}

@@ -493,7 +493,7 @@ def test_each_budget_names_itself_and_keeps_the_prefix():
         "    h = vars(builtins)[n]\n    if type(h).__name__ == 'Hooks': h.b = lambda k, *a: 0; break\n"
         "x = 5\nprint(x + 1)\n",
         "import builtins\nfor n in list(vars(builtins)):\n"
-        "    h = vars(builtins)[n]\n    if type(h).__name__ == 'Hooks': h._tracer.events.clear(); break\n",
+        "    h = vars(builtins)[n]\n    if type(h).__name__ == 'Hooks': h._log.events.clear(); break\n",
     ],
 )
 def test_interference_with_the_recorder_shows(source):

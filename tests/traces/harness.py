@@ -39,9 +39,9 @@ def run_traced(source, stdin="", call=None, budget=None) -> Traced:
         with tracer:
             exec(code, vars(module))
             if call:
-                tracer.asks(call)
+                tracer.log.asks(call)
                 value = eval(call, vars(module))
-                tracer.answers(value)
+                tracer.log.answers(value)
     except Exception as raised:
         error = raised
     finally:
