@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
 
     c.tasks = ConfigDict()
     c.tasks.template = "paper"  # paper | compact
-    c.tasks.style = "full"  # narration: full | compact | direct (no narration)
+    c.tasks.style = "full"  # narration: full | brief | compact | cwm (frames) | direct (none)
 
     c.text = ConfigDict()
     c.text.vocab_size = 768  # pieces, 256 bytes among them

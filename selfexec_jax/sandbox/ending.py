@@ -75,7 +75,8 @@ def execution_of(flight: Flight, end: End, tier: str, no_suicide: bool) -> Execu
     elif trace is not None or (said.events and status in _CUT_SHORT):
         rest = trace or {"events": [], "stop": status}
         stop = said.stop or rest["stop"]
-        trace = Trace(flight.run.source, tuple(Event(*event) for event in said.events + rest["events"]), stop)
+        events = tuple(Event(*event) for event in said.events + rest["events"])
+        trace = Trace(flight.run.source, events, stop, flight.run.trace.of)
         if stop and status == "ok":
             status = "trace_budget"
     return Execution(

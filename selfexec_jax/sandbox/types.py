@@ -51,11 +51,12 @@ class Event:
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """What happened, in order; `stop` names the budget that ended it early, or is None."""
+    """What happened, in order; `stop` names the budget that ended it early, or is None; `of` as in the budget."""
 
     source: str
     events: tuple[Event, ...]
     stop: str | None = None
+    of: str = "steps"
 
 
 @dataclasses.dataclass(frozen=True)

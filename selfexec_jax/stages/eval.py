@@ -36,6 +36,7 @@ from selfexec_jax.stages.problems import is_left_to_rl, open_pool
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import solve
 from selfexec_jax.tasks.fix import Feedback
+from selfexec_jax.traces import recorded_for
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,8 @@ def run(config, workdir: Workdir) -> dict:
             real_feedback(pool), config.eval.max_fixes, config.seed, asks["solve"],
         )  # fmt: skip
         verdicts = judge_all(problems, decided, executed, pool)
-        truths = pool.map([Run(c.source, c.stdin, trace=TraceBudget()) for c in cases])
+        budget = TraceBudget(of=recorded_for(config.tasks.style))
+        truths = pool.map([Run(c.source, c.stdin, trace=budget) for c in cases])
     done(f"{len(verdicts)} programs judged")
 
     verdict = lambda p, source: verdicts.get((p.id, source), (0.0, 0.0))  # no program: wrong  # noqa: E731

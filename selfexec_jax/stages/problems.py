@@ -16,7 +16,7 @@ from selfexec_jax.stages.progress import progress
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import fix, solve
 from selfexec_jax.text import train_tokenizer
-from selfexec_jax.traces import check_claims, narrate, parse_claims
+from selfexec_jax.traces import check_claims, narrate, parse_claims, recorded_for
 
 SPLITS = ("train", "heldout", "unseen")
 
@@ -74,7 +74,8 @@ def narrate_training(config, problems: list[Problem], pool: SandboxPool) -> tupl
         for test in rng.sample(short, min(config.sft.narrated_tests, len(short))):
             jobs.append((problem, rng.choice(problem.solutions), test, True))
         jobs += [(problem, problem.wrong_solutions[0], test, False) for test in problem.public_tests]
-    futures = [pool.submit(Run(source, test.input, trace=TraceBudget())) for _, source, test, _ in jobs]
+    budget = TraceBudget(of=recorded_for(config.tasks.style))
+    futures = [pool.submit(Run(source, test.input, trace=budget)) for _, source, test, _ in jobs]
     rows, statuses = [], collections.Counter()
     for (problem, source, test, is_right), future in zip(jobs, progress(futures, "narrating"), strict=True):
         execution = future.result()

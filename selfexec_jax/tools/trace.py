@@ -7,7 +7,7 @@ import sys
 
 from selfexec_jax.evals.html import clean
 from selfexec_jax.sandbox import Run, SandboxPool, SandboxTooWeak, TraceBudget
-from selfexec_jax.traces import STYLES, narrate, steps
+from selfexec_jax.traces import STYLES, narrate, recorded_for, steps
 
 
 def main(argv=None):
@@ -23,7 +23,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     try:
         run = Run(
-            _read(args.file), stdin=args.stdin and _read(args.stdin), call=args.call, trace=TraceBudget()
+            _read(args.file), stdin=args.stdin and _read(args.stdin), call=args.call,
+            trace=TraceBudget(of=recorded_for(args.style)),
         )
         with SandboxPool(workers=1, min_tier=args.min_tier) as pool:
             execution = pool.submit(run).result()

@@ -1,7 +1,7 @@
 """What happened in a run, in words, and whether words about it are right."""
 
 from selfexec_jax.traces.claims import Check, FirstError, check_claims, parse_claims
-from selfexec_jax.traces.narrate import STYLES, Narration, narrate
+from selfexec_jax.traces.narrate import STYLES, Narration, narrate, recorded_for
 from selfexec_jax.traces.steps import Step, steps
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "check_claims",
     "narrate",
     "parse_claims",
+    "recorded_for",
     "steps",
 ]

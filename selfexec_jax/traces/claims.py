@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from selfexec_jax.sandbox.types import Trace
-from selfexec_jax.traces.narrate import STYLES, Style, style_named
+from selfexec_jax.traces.narrate import STYLES, Style, said, style_named
 from selfexec_jax.traces.steps import (
     Bind,
     Branch,
@@ -17,7 +17,6 @@ from selfexec_jax.traces.steps import (
     Step,
     Unreadable,
     Yield,
-    steps,
 )
 
 _WINDOW = 8  # steps looked ahead for where claims and run agree again
@@ -63,7 +62,7 @@ def check_claims(claims: list[Step], trace: Trace, style: str = "full") -> Check
     `n_right` counts the claims that match a step, found again after a slip within a few steps.
     """
     told = style_named(style)
-    required = told.said(steps(trace))
+    required = said(trace, style)
     wants = [_key(told, step) for step in required]
     has = [_key(told, claim) for claim in claims]
     right, wrong_at = _align(has, wants)

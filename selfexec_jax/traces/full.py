@@ -27,6 +27,7 @@ from selfexec_jax.traces.steps import (
     Raise,
     Read,
     Return,
+    Rounds,
     Step,
     Unreadable,
     Yield,
@@ -46,16 +47,14 @@ _OUTCOMES = {
 }
 _JUMPS = {"break": "the loop is left", "continue": "the rest of this round is skipped"}
 _FACTS = (Op, Compare, Read)
-_ALONE = (Call, Return, Yield, Raise, Jump, Print)
+_ALONE = (Call, Return, Yield, Raise, Jump, Print, Rounds)
 _JOINS = (", so ", ", and ", ", then ", " and ")
 _LINE = re.compile(r"Line (\d+): (.*)\.$")
 
 
 def said(steps: list[Step]) -> list[Step]:
-    """The steps that this style says: all of them."""
-    return [
-        dataclasses.replace(step, target=step.over) if isinstance(step, LoopEnd) else step for step in steps
-    ]
+    """The steps that this style says: all of them. Which loop ended is said by its line."""
+    return [dataclasses.replace(step, target="") if isinstance(step, LoopEnd) else step for step in steps]
 
 
 def key(step: Step) -> tuple:
@@ -82,7 +81,7 @@ def render(steps: list[Step]) -> str:
 
 
 def _new_sentence(last: Step, step: Step) -> bool:
-    if isinstance(last, _ALONE) or isinstance(step, Call):
+    if isinstance(last, _ALONE) or isinstance(step, (Call, Rounds)):
         return True
     if isinstance(step, Bind) and step.how in ("loop", "comp"):
         return True
@@ -101,7 +100,7 @@ def _join(last: Step, step: Step) -> str:
 
 def _bind(step):
     if step.how in ("loop", "loop+", "comp", "comp+"):
-        return f"{step.target} takes the next value, {step.value}"
+        return f"next {step.target} is {step.value}"
     return f"{step.target} becomes {step.value}"
 
 
@@ -123,12 +122,19 @@ def _print(step):
     return f"it prints {text}" if text else "it prints an empty line"
 
 
+def _rounds(step):
+    left = ", ".join(f"{name} = {value}" for name, value in step.values)
+    same = [f"line {line} {'always' if holds else 'never'} holds" for line, holds in step.same]
+    return "; ".join([f"{step.n} more rounds" + (f" leave {left}" if left else " pass"), *same])
+
+
 _CLAUSES = {
+    Rounds: _rounds,
     Bind: _bind,
     Op: _op,
     Compare: lambda step: f"{step.text} is {'true' if step.holds else 'false'}",
     Branch: lambda step: _OUTCOMES[step.of, step.taken],
-    LoopEnd: lambda step: f"the loop over {step.target} is finished",
+    LoopEnd: lambda step: "the loop ends",
     Call: _call,
     Return: lambda step: f"it returns {step.value}",
     Yield: lambda step: f"it yields {step.value}",
@@ -144,7 +150,7 @@ _SAID = {
     Op: ("text", "value"),
     Compare: ("text", "holds"),
     Branch: ("taken",),
-    LoopEnd: ("target",),
+    LoopEnd: (),
     Call: ("name", "args"),
     Return: ("value",),
     Yield: ("value",),
@@ -153,6 +159,7 @@ _SAID = {
     Jump: ("word",),
     Print: ("text",),
     Read: ("value",),
+    Rounds: ("n", "values", "same"),
     Unreadable: ("text",),
 }
 
@@ -178,13 +185,13 @@ def _parse_sentence(sentence: str) -> list[Step]:
         if claim is not None:
             return [*claims, claim]
         try:
+            if _MORE.match(rest):
+                return [*claims, _parse_rounds(line, rest)]
             if " is called" in rest:
                 claim = _parse_call(line, rest)
                 if claim is not None:
                     return [*claims, claim]
             clause, _, after = scan.cut(rest, _JOINS)
-            if clause.endswith(" takes the next value"):
-                raise ValueError("a value is missing")
             claims.append(_parse_clause(line, clause))
         except ValueError:
             return [*claims, Unreadable(line, rest)]
@@ -224,9 +231,23 @@ def _parse_call(line: int, rest: str) -> Step | None:
     return Call(line, "lambda" if match.group(1) == "the lambda" else match.group(1), tuple(args))
 
 
+_MORE = re.compile(r"(\d{1,9}) more rounds (leave |pass)")
+_SAME = re.compile(r"line (\d{1,9}) (always|never) holds$")
+
+
+def _parse_rounds(line: int, rest: str) -> Step:
+    match = _MORE.match(rest)
+    left, *same = scan.split(rest[match.end() :], "; ")
+    values = [tuple(part.split(" = ", 1)) for part in scan.split(left, ", ")] if left else []
+    found = [_SAME.match(part) for part in same]
+    if not all(found) or not all(len(pair) == 2 for pair in values):
+        return Unreadable(line, rest)
+    conditions = tuple((int(one.group(1)), one.group(2) == "always") for one in found)
+    return Rounds(line, int(match.group(1)), tuple(values), conditions)
+
+
 _OUTCOME_OF = {words: outcome for outcome, words in _OUTCOMES.items()}
 _JUMP_OF = {words: word for word, words in _JUMPS.items()}
-_LOOP = re.compile(r"the loop over (.+) is finished$")
 _CAUGHT = re.compile(r"the (\w+) is caught$")
 _FIRST = (
     ("it calls ", lambda n, t: Op(n, t, "None")),
@@ -245,14 +266,15 @@ def _parse_clause(line: int, clause: str) -> Step:
     for start, make in _FIRST:
         if clause.startswith(start):
             return make(line, clause[len(start) :])
-    for pattern, make in ((_LOOP, LoopEnd), (_CAUGHT, Catch)):
-        match = pattern.match(clause)
-        if match:
-            return make(line, match.group(1))
-    for words, make in ((" takes the next value, ", Bind), (" becomes ", Bind)):
-        left, found, right = scan.cut(clause, (words,))
-        if found:
-            return make(line, left, right)
+    if clause == "the loop ends":
+        return LoopEnd(line, "")
+    match = _CAUGHT.match(clause)
+    if match:
+        return Catch(line, match.group(1))
+    for start, word in (("next ", " is "), ("", " becomes ")):
+        left, found, right = scan.cut(clause.removeprefix(start), (word,))
+        if clause.startswith(start) and found:
+            return Bind(line, left, right)
     for ending, holds in ((" is true", True), (" is false", False)):
         if clause.endswith(ending):
             return Compare(line, clause[: -len(ending)], holds)

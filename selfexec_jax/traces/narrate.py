@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from selfexec_jax.sandbox.types import Trace
-from selfexec_jax.traces import compact, full
+from selfexec_jax.traces import brief, compact, cwm, full
 from selfexec_jax.traces.steps import Print, Step, steps
 
 
@@ -32,28 +32,42 @@ class Style:
     parse: Callable[[str], list[Step]]
     key: Callable[[Step], tuple]
     lines: bool
+    of: str = "steps"  # what traces it tells, see `TraceBudget`
 
 
 STYLES = {
     "full": Style(full.said, full.render, full.parse, full.key, lines=True),
+    "brief": Style(brief.said, brief.render, brief.parse, full.key, lines=True),
     "compact": Style(compact.said, compact.render, compact.parse, compact.key, lines=False),
+    "cwm": Style(cwm.said, cwm.render, cwm.parse, cwm.key, lines=False, of="lines"),
 }
 
 
 def style_named(name: str) -> Style:
     """The style of that name; ValueError names the choices."""
     if name not in STYLES:
-        raise ValueError(f"unknown narration style {name!r}; choose from {', '.join(STYLES)}")
+        raise ValueError(f"unknown narration style {name!r}; choose from {', '.join(STYLES)}, direct")
     return STYLES[name]
+
+
+def recorded_for(name: str) -> str:
+    """What a trace must be of, to be told in a style; see `TraceBudget`."""
+    return "steps" if name == "direct" else style_named(name).of
+
+
+def said(trace: Trace, name: str) -> list[Step]:
+    """The steps of a trace that a style says; ValueError for a trace of something else."""
+    style = style_named(name)
+    if trace.of != style.of:
+        raise ValueError(f"style {name} tells traces of {style.of}, this one is of {trace.of} (TraceBudget.of)")
+    return style.said(steps(trace))
 
 
 def narrate(trace: Trace, style: str = "full") -> Narration:
     """The narration of a trace: same trace, same words. Style `direct` has the output and no words."""
     if style == "direct":
         return Narration("", output(trace))
-    told = style_named(style)
-    happened = steps(trace)
-    return Narration(told.render(told.said(happened)), output(trace))
+    return Narration(style_named(style).render(said(trace, style)), output(trace))
 
 
 def output(trace: Trace) -> str:

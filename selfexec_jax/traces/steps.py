@@ -128,6 +128,31 @@ class Read(Step):
 
 
 @dataclasses.dataclass(frozen=True)
+class Rounds(Step):
+    """`n` rounds of the loop on `line` that are not told one by one.
+
+    values: (name, value) pairs, what they leave. same: (line, holds) pairs, conditions that came out the same in all.
+    """
+
+    n: int
+    values: tuple[tuple[str, str], ...]
+    same: tuple[tuple[int, bool], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame(Step):
+    """What a trace of lines has: the variables in sight before a line of source, or what it gave back or raised.
+
+    how: call, line, return or exception. locals: (name, value) pairs, ".." for an unchanged value.
+    """
+
+    how: str
+    locals: tuple[tuple[str, str], ...]
+    source: str
+    value: str | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Unreadable(Step):
     """A piece of a claimed narration that its style cannot read; never right."""
 
@@ -138,7 +163,7 @@ def steps(trace: Trace) -> list[Step]:
     """The steps of a trace, in order; for a call, those from the call on."""
     events = list(trace.events)
     starts = [i for i, event in enumerate(events) if event.kind == "start"]
-    builder = _Builder()
+    builder = _Builder(trace.source)
     for event in events[starts[0] + 1 :] if starts else events:
         builder.add(event)
     return builder.finished()
@@ -147,7 +172,8 @@ def steps(trace: Trace) -> list[Step]:
 class _Builder:
     """Turns events into steps, one at a time."""
 
-    def __init__(self):
+    def __init__(self, source: str):
+        self.lines = source.splitlines()
         self.out: list[Step] = []
         # One dict for each call under way: source of an item that was read -> its text with values.
         self.calls: list[dict[str, str]] = [{}]
@@ -309,6 +335,10 @@ class _Builder:
     def read(self, line, data):
         self.put(Read(line, data["value"]))
 
+    def frame(self, line, data):
+        source = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
+        self.put(Frame(line, data["how"], tuple(data["locals"].items()), source, data["value"]))
+
 
 def _plain(value: str) -> bool:
     """Whether a display can stand in an operation: a literal, whole."""
@@ -335,4 +365,5 @@ _KINDS = {
     "jump": _Builder.jump,
     "print": _Builder.print,
     "read": _Builder.read,
+    "frame": _Builder.frame,
 }

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from programs import programs
 
 from selfexec_jax.sandbox.types import TraceBudget
-from selfexec_jax.traces import STYLES, check_claims, narrate, parse_claims, steps
+from selfexec_jax.traces import STYLES, check_claims, narrate, parse_claims
+from selfexec_jax.traces.narrate import said
 from selfexec_jax.traces.steps import Bind, Branch, Compare, Op, Print, Return, Unreadable
 
+OF_STEPS = [name for name, style in STYLES.items() if style.of == "steps"]
 STDIN = "5 7 -2 10"
 QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -21,14 +23,14 @@ def example():
     return run_traced(READ_AND_SUM, "4\n5 7 -2 10").trace
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", OF_STEPS)
 @given(source=programs)
 @QUICK
 def test_a_narration_is_read_back_as_its_steps(style, source):
     trace = run_traced(source, STDIN, budget=TraceBudget(events=600)).trace
     narration = narrate(trace, style)
     claims = parse_claims(narration.text, style)
-    required = STYLES[style].said(steps(trace))
+    required = said(trace, style)
     assert [STYLES[style].key(claim) for claim in claims] == [STYLES[style].key(step) for step in required]
     check = check_claims(claims, trace, style)
     assert check == dataclasses.replace(
@@ -63,7 +65,7 @@ def _wrong(step):
     return None
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", OF_STEPS)
 @given(source=programs, data=st.data())
 @QUICK
 def test_a_mistake_is_found_where_it_is(style, source, data):
@@ -92,7 +94,7 @@ def test_a_mistake_is_found_where_it_is(style, source, data):
     assert not check.ok
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", OF_STEPS)
 @given(text=st.text(alphabet="Line 0123456789:x=+;'\"[](){}<>, .\nsobecmprintyesnod\\", max_size=80))
 @QUICK
 def test_any_text_at_all_is_read_without_raising(style, text):
@@ -101,7 +103,7 @@ def test_any_text_at_all_is_read_without_raising(style, text):
     parse_claims(text)
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", OF_STEPS)
 @given(source=programs, data=st.data())
 @QUICK
 def test_a_narration_cut_or_damaged_anywhere_is_not_ok(style, source, data):

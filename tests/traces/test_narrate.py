@@ -30,10 +30,10 @@ print 30"""
 def test_full_example(traced):
     text = narrate(traced(READ_AND_SUM, "4\n5 7 -2 10").trace).text.split("\n")
     assert text[0] == "Line 1: it reads '4', so n becomes 4."
-    assert text[5] == "Line 4: x takes the next value, 7."
+    assert text[5] == "Line 4: next x is 7."
     assert text[6] == "Line 5: 7 % 3 is 1, and 1 == 1 is true, so the branch is taken."
     assert text[7] == "Line 6: 7 * 2 is 14 and 0 + 14 is 14, so t becomes 14."
-    assert text[-2:] == ["Line 4: the loop over a is finished.", "Line 7: it prints 30."]
+    assert text[-2:] == ["Line 4: the loop ends.", "Line 7: it prints 30."]
     assert "trace" not in "".join(text)
 
 
@@ -123,7 +123,7 @@ def test_a_spent_budget_leaves_a_shorter_narration(traced):
 
 def test_an_unknown_style_names_the_choices(traced):
     with pytest.raises(ValueError, match="compact"):
-        narrate(traced("x = 1\n").trace, "brief")
+        narrate(traced("x = 1\n").trace, "terse")
 
 
 def test_direct_has_the_output_and_no_words(traced):
