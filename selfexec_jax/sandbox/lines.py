@@ -1,9 +1,9 @@
 """Records a program line by line: the variables in sight, and which of them changed.
 
 This is what the Code World Model (Meta, 2025) is trained on; see the style `cwm`. Events are
-`["frame", line, data]`: `how` is call, line, return or exception; `locals` holds the variables by name, a
-value that is displayed as in the frame before it in the same scope as `SAME`; `value` is what is returned or
-raised. What is printed and called is recorded as in tracer.py.
+`["frame", line, data]`: `how` is call, line, return or exception; `scope` numbers the call under way; `locals`
+holds the variables by name, a value that is displayed as in the frame before it in the same scope as `SAME`;
+`value` is what is returned or raised. What is printed and called is recorded as in tracer.py.
 
 Standard library only; runs inside the jailed child.
 """
@@ -15,21 +15,26 @@ import sys
 from selfexec_jax.sandbox import encode
 from selfexec_jax.sandbox.log import Log
 from selfexec_jax.sandbox.stdout import Tap
+from selfexec_jax.sandbox.tracer import Tracer
 
 SAME = ".."
+_GENERATOR = 0x20  # of a code object's flags
 _FRAMES = 40  # that the recorder may need on top of the program's
 
 
 class LineTracer:
     """Traces one program, as `Tracer` does."""
 
-    def __init__(self, source, budget, sink=None):
+    def __init__(self, source, budget, sink=None, log=None, hidden=()):
         self.source = source
-        self.log = Log(budget, sink)
+        self._hidden = hidden  # names that are not the program's
+        self.log = log or Log(budget, sink)
         self.tap = None
         self.tampered = False
         self._filename = "<program>"
         self._shown: dict[int, dict] = {}  # by frame: its variables when it was last seen
+        self._scopes: dict[int, int] = {}  # by frame: its number
+        self._n_scopes = 0
         self._is_unwinding: set[int] = set()  # frames whose last event was an exception
 
     def names(self) -> dict:
@@ -44,17 +49,25 @@ class LineTracer:
     def __enter__(self):
         self.tap = Tap(self)
         self.tap.__enter__()
-        self._enter = self._on_call  # one object, to be known again
-        sys.setrecursionlimit(sys.getrecursionlimit() + _FRAMES)
-        sys.settrace(self._enter)
+        self.start()
         return self
 
     def __exit__(self, *_):
+        self.end()
+        self.tap.__exit__()
+        return False
+
+    def start(self):
+        """From here on the calls of the program are recorded."""
+        self._enter = self._on_call  # one object, to be known again
+        sys.setrecursionlimit(sys.getrecursionlimit() + _FRAMES)
+        sys.settrace(self._enter)
+
+    def end(self):
+        """Records no more, and looks for tampering."""
         self.tampered = sys.gettrace() is not self._enter or not self.log.is_whole
         sys.settrace(None)
         sys.setrecursionlimit(max(1, sys.getrecursionlimit() - _FRAMES))
-        self.tap.__exit__()
-        return False
 
     def result(self) -> dict:
         """The events as `Log.result` has them."""
@@ -71,6 +84,9 @@ class LineTracer:
         if len(self._shown) >= self.log.depth and id(frame) not in self._shown:
             self.log.halt("depth")
             return None
+        if id(frame) not in self._scopes:  # else a generator goes on
+            self._scopes[id(frame)] = self._n_scopes
+            self._n_scopes += 1
         if frame.f_code.co_name != "<module>":
             self._frame("call", frame)
         return self._on_event
@@ -84,25 +100,59 @@ class LineTracer:
             self._frame("line", frame)
         elif event == "return":
             if not (was_raised and arg is None):  # an exception on its way up ends a call too
-                self.log.add("frame", frame.f_lineno, {"s": 0, "how": event, "locals": {}, "value": self._show(arg)})
+                self._add(event, frame, {}, self._show(arg))
             self._shown.pop(id(frame), None)
+            if not frame.f_code.co_flags & _GENERATOR:
+                self._scopes.pop(id(frame), None)
         elif event == "exception":
             self._is_unwinding.add(id(frame))
             name, message = encode.class_name(arg[1]), encode.error_message(arg[1])
             value = f"{name}: {message}" if message else name
-            self.log.add("frame", frame.f_lineno, {"s": 0, "how": event, "locals": {}, "value": value})
+            self._add(event, frame, {}, value)
         return self._on_event
 
     def _frame(self, how, frame):
         before, now = self._shown.get(id(frame), {}), {}
         in_module = frame.f_code.co_name == "<module>"
         for name, value in list(frame.f_locals.items()):
-            if name.startswith(".") or (in_module and (name.startswith("__") or encode.is_definition(value))):
+            if name.startswith(".") or name in self._hidden or (in_module and (name.startswith("__") or encode.is_definition(value))):
                 continue
             now[name] = self._show(value)
         self._shown[id(frame)] = now
         said = {name: SAME if before.get(name) == text else text for name, text in now.items()}
-        self.log.add("frame", frame.f_lineno, {"s": 0, "how": how, "locals": said, "value": None})
+        self._add(how, frame, said, None)
+
+    def _add(self, how, frame, said, value):
+        data = {"s": 0, "how": how, "scope": self._scopes.get(id(frame), 0), "locals": said, "value": value}
+        self.log.add("frame", frame.f_lineno, data)
 
     def _show(self, value) -> str:
         return encode.show(value, self.log.value_chars)
+
+
+class StepLineTracer:
+    """Traces one program both ways, into one log: a frame comes before the operations of its line."""
+
+    def __init__(self, source, budget, sink=None):
+        self._steps = Tracer(source, budget, sink)
+        self.log = self._steps.log
+        self._lines = LineTracer(source, budget, log=self.log, hidden=self._steps.names())
+        self.names, self.compile = self._steps.names, self._steps.compile
+
+    @property
+    def tap(self):
+        """To be entered for what is written after the last line."""
+        return self._steps.tap
+
+    def __enter__(self):
+        self._steps.__enter__()
+        self._lines.start()
+        return self
+
+    def __exit__(self, *error):
+        self._lines.end()
+        return self._steps.__exit__(*error)
+
+    def result(self) -> dict:
+        """The events as `Log.result` has them."""
+        return self.log.result(self._steps.tampered or self._lines.tampered)

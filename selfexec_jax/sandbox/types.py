@@ -13,11 +13,11 @@ class TraceBudget:
     bytes: int = 1_000_000
     depth: int = 64  # call depth beyond which frames are no longer traced
     value_chars: int = 400  # longest literal that one value may take
-    of: str = "steps"  # what is recorded: every operation ("steps"), or the variables at every line ("lines")
+    of: str = "steps"  # what is recorded: every operation ("steps"), the variables at every line ("lines"), or "both"
 
     def __post_init__(self):
-        if self.of not in ("steps", "lines"):
-            raise ValueError(f"TraceBudget.of: {self.of!r} is neither 'steps' nor 'lines'")
+        if self.of not in ("steps", "lines", "both"):
+            raise ValueError(f"TraceBudget.of: {self.of!r} is not one of steps, lines, both")
 
 
 @dataclasses.dataclass(frozen=True)

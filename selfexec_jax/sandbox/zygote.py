@@ -80,7 +80,7 @@ def main(control_fd: int, parent_pid: int, masked: frozenset[str], packages: dic
     control.sendall(json.dumps(hello).encode() + b"\n")
     os.dup2(null, 2)
     _serve(control, jail, cell, os.getpid())
-    return _run(jail, encode, {"steps": tracer.Tracer, "lines": lines.LineTracer})
+    return _run(jail, encode, {"steps": tracer.Tracer, "lines": lines.LineTracer, "both": lines.StepLineTracer})
 
 
 def _open_streams(jail) -> None:

@@ -68,16 +68,21 @@ def _tight(value):
 
 def render(steps: list[Step]) -> str:
     """The narration of steps that went through `said`."""
-    sentences: list[str] = []
+    return "\n".join(sentence for sentence, _ in sentences(steps))
+
+
+def sentences(steps: list[Step]) -> list[tuple[str, int]]:
+    """The sentences of a narration, each with the number of its last step."""
+    out: list[tuple[str, int]] = []
     last = None
-    for step in steps:
+    for i, step in enumerate(steps):
         clause = _CLAUSES[type(step)](step)
         if last is None or _new_sentence(last, step):
-            sentences.append(f"Line {step.line}: {clause}")
+            out.append((f"Line {step.line}: {clause}", i))
         else:
-            sentences[-1] += _join(last, step) + clause
+            out[-1] = (out[-1][0] + _join(last, step) + clause, i)
         last = step
-    return "\n".join(sentence + "." for sentence in sentences)
+    return [(sentence + ".", i) for sentence, i in out]
 
 
 def _new_sentence(last: Step, step: Step) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from selfexec_jax.sandbox.types import Trace
 from selfexec_jax.traces import brief, compact, cwm, full
-from selfexec_jax.traces.steps import Print, Step, steps
+from selfexec_jax.traces.steps import Frame, Print, Step, steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +58,9 @@ def recorded_for(name: str) -> str:
 def said(trace: Trace, name: str) -> list[Step]:
     """The steps of a trace that a style says; ValueError for a trace of something else."""
     style = style_named(name)
-    if trace.of != style.of:
+    if trace.of not in (style.of, "both"):
         raise ValueError(f"style {name} tells traces of {style.of}, this one is of {trace.of} (TraceBudget.of)")
-    return style.said(steps(trace))
+    return style.said([step for step in steps(trace) if isinstance(step, Frame) == (style.of == "lines")])
 
 
 def narrate(trace: Trace, style: str = "full") -> Narration:

@@ -143,13 +143,15 @@ class Rounds(Step):
 class Frame(Step):
     """What a trace of lines has: the variables in sight before a line of source, or what it gave back or raised.
 
-    how: call, line, return or exception. locals: (name, value) pairs, ".." for an unchanged value.
+    how: call, line, return or exception. locals: (name, value) pairs, ".." for an unchanged value. scope: the
+    number of the call under way.
     """
 
     how: str
     locals: tuple[tuple[str, str], ...]
     source: str
     value: str | None
+    scope: int = dataclasses.field(default=0, kw_only=True, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -337,7 +339,8 @@ class _Builder:
 
     def frame(self, line, data):
         source = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
-        self.put(Frame(line, data["how"], tuple(data["locals"].items()), source, data["value"]))
+        variables = tuple(data["locals"].items())
+        self.put(Frame(line, data["how"], variables, source, data["value"], scope=data["scope"]))
 
 
 def _plain(value: str) -> bool:
