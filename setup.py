@@ -11,6 +11,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["selfexec_jax", "selfexec_jax.*"]),
+    package_data={"selfexec_jax.traces": ["view.html"]},
     install_requires=[
         "jax>=0.10,<0.11",  # flax 0.12 subclasses a class that jax 0.11.1 removed; 0.11 needs Python 3.12
         "flax>=0.12",

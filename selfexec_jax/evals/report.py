@@ -11,7 +11,8 @@ import numpy as np
 
 from selfexec_jax.evals import figures, html
 from selfexec_jax.evals.figures import label, length_range, short_number
-from selfexec_jax.evals.html import Heading, Table, clean
+from selfexec_jax.evals.html import Heading, Table
+from selfexec_jax.traces.clean import clean
 
 META = ("config", "seed", "machine", "versions", "seconds", "counts", "K", "date")
 SPLITS = ("specified", "open", "unseen")

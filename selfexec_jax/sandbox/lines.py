@@ -115,9 +115,9 @@ class LineTracer:
         before, now = self._shown.get(id(frame), {}), {}
         in_module = frame.f_code.co_name == "<module>"
         for name, value in list(frame.f_locals.items()):
-            if name.startswith(".") or name in self._hidden or (in_module and (name.startswith("__") or encode.is_definition(value))):
-                continue
-            now[name] = self._show(value)
+            is_own = in_module and (name.startswith("__") or name in self._hidden or encode.is_definition(value))
+            if not (is_own or name.startswith(".")):
+                now[name] = self._show(value)
         self._shown[id(frame)] = now
         said = {name: SAME if before.get(name) == text else text for name, text in now.items()}
         self._add(how, frame, said, None)

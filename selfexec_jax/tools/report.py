@@ -4,8 +4,8 @@ import argparse
 import json
 import sys
 
-from selfexec_jax.evals.html import clean
 from selfexec_jax.evals.report import load_report, result_table
+from selfexec_jax.traces.clean import clean
 
 
 def main(argv=None):

@@ -5,8 +5,8 @@ import dataclasses
 import json
 import sys
 
-from selfexec_jax.evals.html import clean
 from selfexec_jax.sandbox import Execution, Limits, Run, SandboxPool, SandboxTooWeak
+from selfexec_jax.traces.clean import clean
 
 
 def main(argv=None):

@@ -3,11 +3,13 @@
 import argparse
 import dataclasses
 import json
+import os
 import sys
 
-from selfexec_jax.evals.html import clean
 from selfexec_jax.sandbox import Run, SandboxPool, SandboxTooWeak, TraceBudget
 from selfexec_jax.traces import STYLES, narrate, recorded_for, steps
+from selfexec_jax.traces.clean import clean
+from selfexec_jax.traces.view import page
 
 
 def main(argv=None):
@@ -20,11 +22,15 @@ def main(argv=None):
     parser.add_argument("--style", default="full", choices=list(STYLES), help="how to tell it (default full)")
     parser.add_argument("--min-tier", default="uid_chroot", help="weakest protection to accept")
     parser.add_argument("--json", action="store_true", help="print narration, steps and status as JSON")
+    parser.add_argument("--html", metavar="OUT", help="write a page to step through the run instead")
+    parser.add_argument("--simulated", metavar="FILE", help="lay a narration in style full beside it; with --html")
     args = parser.parse_args(argv)
+    if args.simulated and not args.html:
+        parser.error("--simulated needs --html")
     try:
         run = Run(
             _read(args.file), stdin=args.stdin and _read(args.stdin), call=args.call,
-            trace=TraceBudget(of=recorded_for(args.style)),
+            trace=TraceBudget(of="both" if args.html else recorded_for(args.style)),
         )
         with SandboxPool(workers=1, min_tier=args.min_tier) as pool:
             execution = pool.submit(run).result()
@@ -34,6 +40,8 @@ def main(argv=None):
         return _complain(str(error))
     if execution.trace is None or execution.status in ("syntax_error", "infra_error"):
         return _complain(f"{args.file}: {execution.status}: {execution.error or 'there is nothing to tell'}")
+    if args.html:
+        return _write_page(args, execution)
     told = narrate(execution.trace, args.style)
     if args.json:
         print(json.dumps(_report(execution, told), indent=1))
@@ -44,6 +52,19 @@ def main(argv=None):
         print(f"(told up to where the trace was cut short: {execution.trace.stop})", file=sys.stderr)
     if execution.status not in ("ok", "trace_budget"):
         print(clean(f"({execution.status}: {execution.error})"), file=sys.stderr)
+    return 0
+
+
+def _write_page(args, execution):
+    try:
+        simulated = args.simulated and _read(args.simulated)
+        with open(args.html, "w", encoding="utf-8") as file:
+            file.write(page(execution, os.path.basename(args.file), simulated))
+    except OSError as error:
+        return _complain(f"{error.filename}: {error.strerror}")
+    except ValueError as error:
+        return _complain(str(error))
+    print(clean(args.html))
     return 0
 
 

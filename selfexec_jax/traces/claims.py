@@ -65,33 +65,35 @@ def check_claims(claims: list[Step], trace: Trace, style: str = "full") -> Check
     required = said(trace, style)
     wants = [_key(told, step) for step in required]
     has = [_key(told, claim) for claim in claims]
-    right, wrong_at = _align(has, wants)
+    pairs, wrong_at = align(has, wants)
     error = None
     if wrong_at is not None:
         i, j = wrong_at
         line = required[j].line if j < len(required) else (required[-1].line if required else 0)
         error = FirstError(i, line, _reason(claims, required, has, wants, i, j))
     ok = error is None and len(claims) == len(required) and bool(required)
-    return Check(ok, len(claims), right, len(required), error)
+    return Check(ok, len(claims), len(pairs), len(required), error)
 
 
 def _key(told: Style, step: Step) -> tuple:
     return (step.line if told.lines else 0, told.key(step))
 
 
-def _align(has: list, wants: list) -> tuple[int, tuple[int, int] | None]:
-    """The number of claims that match, and the first place (claim, step) where they do not."""
-    i = j = right = 0
+def align(has: list, wants: list) -> tuple[list[tuple[int, int]], tuple[int, int] | None]:
+    """Which of what is claimed matches which of what is wanted, in order, and the first place where they do not."""
+    i = j = 0
+    pairs: list[tuple[int, int]] = []
     first = None
     while i < len(has) and j < len(wants):
         if has[i] == wants[j]:
-            i, j, right = i + 1, j + 1, right + 1
+            pairs.append((i, j))
+            i, j = i + 1, j + 1
             continue
         first = first or (i, j)
         i, j = _resume(has, wants, i, j)
     if first is None and (i < len(has) or j < len(wants)):
         first = (i, j)
-    return right, first
+    return pairs, first
 
 
 def _resume(has: list, wants: list, i: int, j: int) -> tuple[int, int]:

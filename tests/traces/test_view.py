@@ -1,0 +1,154 @@
+"""The page to step through a run: what it says at each step, and that it works in a browser."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
+from selfexec_jax.tools import trace as tool
+from selfexec_jax.traces import narrate
+from selfexec_jax.traces.view import page
+
+SOURCE = """def add(seen, word):
+    seen[word] = seen.get(word, 0) + 1
+    return len(seen)
+
+
+class Box:
+    def __init__(self):
+        self.inside = []
+
+
+box = Box()
+seen = {}
+for word in 'a b a'.split():
+    print(word, add(seen, word))
+    box.inside.append(word * 3)
+tall = [list(range(i)) for i in range(25)]
+print('</script><b>&amp;', "\\u202e")
+"""
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def execution():
+    with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
+        return pool.submit(Run(SOURCE, trace=TraceBudget(of="both"))).result(30)
+
+
+def data_of(html: str) -> dict:
+    return json.loads(re.search('id="data">(.*?)</script>', html, re.DOTALL).group(1))
+
+
+def states_of(data: dict) -> list[dict]:
+    """The variables at each moment, put together as the page does."""
+    last, states = {}, []
+    for moment in data["moments"]:
+        now = {k: v for k, v in (last.get(moment["scope"], {}) | moment["set"]).items() if k not in moment["gone"]}
+        last[moment["scope"]] = now
+        states.append(now)
+    return states
+
+
+def test_every_sentence_has_its_line_its_variables_and_its_output(execution):
+    data = data_of(page(execution, "p.py"))
+    told = narrate(execution.trace, "full")
+    assert "\n".join(moment["text"] for moment in data["moments"]) == told.text
+    for moment, state in zip(data["moments"], states_of(data), strict=True):
+        assert moment["text"].startswith(f"Line {moment['line']}: ")
+        match = re.search(r"so seen\['(.)'\] becomes (\d)", moment["text"])
+        if match:
+            assert f"'{match[1]}': {match[2]}" in state["seen"]
+            assert moment["stack"] == ["add"]
+            assert state["word"] == f"'{match[1]}'"
+        match = re.search(r"prints (.*)\.$", moment["text"])
+        if match:
+            assert data["stdout"][: moment["out"]].endswith(match[1] + "\n")
+    last = states_of(data)[-1]
+    assert last["box"] == "<Box inside=['aaa', 'bbb', 'aaa']>"
+    assert last["word"] == "'a'"
+    assert "Box" not in last
+    assert data["stdout"] == execution.stdout.replace("\u202e", "")
+
+
+def test_nothing_that_a_program_wrote_is_markup(execution):
+    html = page(execution, "</title><script>alert(1)</script>")
+    assert html.count("</script>") == 2
+    assert html.count("<script") == 2
+    assert "</title><script" not in html
+    assert "default-src 'none'" in html
+
+
+def test_a_simulation_beside_the_run(execution):
+    right = narrate(execution.trace, "full").text
+    data = data_of(page(execution, "p.py", right))
+    assert all(agrees for _, _, agrees in data["simulated"]["rows"])
+    assert (data["simulated"]["first"], data["simulated"]["divergence"]) == (None, "no divergence")
+    lines = right.split("\n")
+    at = next(i for i, line in enumerate(lines) if "seen['b'] becomes 1" in line)
+    wrong = [*lines[:at], lines[at].replace("becomes 1", "becomes 2"), "Line 99: x becomes 1.", *lines[at + 1 :]]
+    simulated = data_of(page(execution, "p.py", "\n".join(wrong)))["simulated"]
+    assert (simulated["first"], simulated["divergence"]) == (at, "wrong value at line 2")
+    assert [row[2] for row in simulated["rows"]].count(False) == 2
+    assert simulated["rows"][at][:2] == [wrong[at], at]
+    assert simulated["rows"][at + 1] == ["Line 99: x becomes 1.", None, False]
+    nonsense = data_of(page(execution, "p.py", "I do not know.\n\n"))["simulated"]
+    assert nonsense["rows"][0] == ["I do not know.", 0, False]
+
+
+def test_a_view_needs_both_recordings():
+    with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
+        execution = pool.submit(Run("x = 1", trace=TraceBudget())).result(30)
+    with pytest.raises(ValueError, match="both"):
+        page(execution, "p.py")
+
+
+def test_the_tool_writes_a_page(tmp_path, capsys):
+    program, out, simulated = tmp_path / "p.py", tmp_path / "p.html", tmp_path / "sim.txt"
+    program.write_text("print(sum(range(3)))\n")
+    simulated.write_text("Line 1: it prints 4.\n")
+    assert tool.main([str(program), "--html", str(out), "--simulated", str(simulated), "--min-tier=rlimits_only"]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    assert data_of(out.read_text())["simulated"]["divergence"].endswith(" at line 1")
+    assert tool.main([str(program), "--html", str(tmp_path / "no" / "p.html"), "--min-tier=rlimits_only"]) == 2
+    with pytest.raises(SystemExit):
+        tool.main([str(program), "--simulated", str(simulated)])
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_it_works_in_a_browser(execution, tmp_path):
+    right = narrate(execution.trace, "full").text
+    html = page(execution, "p.py", right.replace("seen['b'] becomes 1", "seen['b'] becomes 2"))
+    keys = """<script>
+const press = (key, shiftKey) => document.onkeydown(new KeyboardEvent("keydown", {key, shiftKey, cancelable: true}));
+const say = name => document.body.dataset[name] = [at("where").textContent, at("source").querySelector(".now").dataset.n,
+  at("story").querySelector(".now").textContent, at("stdout").textContent, at("variables").textContent].join("|");
+say("start"); press("ArrowRight"); say("right"); press("ArrowRight", true); say("far"); press("ArrowLeft"); say("left");
+press("End"); say("end"); press("d"); say("diverged"); at("slider").value = 2; at("slider").oninput(); say("slid");
+const tall = [...document.querySelectorAll("#variables .value")].every(one => one.offsetHeight <= 150);
+document.body.dataset.fits = tall && document.documentElement.scrollWidth <= innerWidth
+  && document.documentElement.scrollHeight <= innerHeight;
+</script></body>"""
+    file = tmp_path / "page.html"
+    file.write_text(html.replace("</body>", keys))
+    ran = subprocess.run(
+        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1366,768", "--dump-dom",
+         f"--user-data-dir={tmp_path / 'profile'}", file.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    said = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search("<body[^>]*>", ran.stdout).group()))
+    n = len(data_of(html)["moments"])
+    assert said["start"].startswith(f"step 1 of {n}|7|")
+    assert said["right"].startswith(f"step 2 of {n}|8|")
+    assert said["far"].startswith(f"step 12 of {n}|")
+    assert said["left"].startswith(f"step 11 of {n}|")
+    assert said["end"].startswith(f"step {n} of {n}|17|")
+    assert "a 1\nb 2\na 2\n&lt;/script&gt;" in said["end"].replace("\\n", "\n")
+    assert "tall[[], [0], [0, 1]" in said["end"]
+    assert "becomes 2.Line 2:" in said["diverged"]
+    assert said["slid"].startswith(f"step 3 of {n}|")
+    assert said["fits"] == "true"
+    assert ran.stdout.count("<b>") == 0
