@@ -61,11 +61,15 @@ class LineTracer:
         """From here on the calls of the program are recorded."""
         self._enter = self._on_call  # one object, to be known again
         sys.setrecursionlimit(sys.getrecursionlimit() + _FRAMES)
-        sys.settrace(self._enter)
+        self._set_trace(self._enter)
+
+    def _set_trace(self, function):
+        self._is_set = function
+        sys.settrace(function)
 
     def end(self):
         """Records no more, and looks for tampering."""
-        self.tampered = sys.gettrace() is not self._enter or not self.log.is_whole
+        self.tampered = sys.gettrace() is not self._is_set or not self.log.is_whole
         sys.settrace(None)
         sys.setrecursionlimit(max(1, sys.getrecursionlimit() - _FRAMES))
 
@@ -79,7 +83,10 @@ class LineTracer:
             self.log.wrote(text, 0, 0)
 
     def _on_call(self, frame, event, arg):
-        if frame.f_code.co_filename != self._filename or self.log.stop:
+        if self.log.stop:  # an event more, deep in a recursion, could be one too many for the interpreter
+            self._set_trace(None)
+            return None
+        if frame.f_code.co_filename != self._filename:
             return None
         if len(self._shown) >= self.log.depth and id(frame) not in self._shown:
             self.log.halt("depth")
