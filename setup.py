@@ -28,6 +28,8 @@ setup(
     ],
     extras_require={
         "tpu": ["jax[tpu]>=0.10,<0.11"],
-        "dev": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.12", "import-linter>=2", "psutil>=6"],
+        "teacher": ["openai>=2"],  # narrations in another model's words, from any endpoint of that form
+        "dev": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.12", "import-linter>=2", "psutil>=6",
+                "openai>=2"],
     },
 )

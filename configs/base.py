@@ -72,6 +72,7 @@ def get_config() -> ConfigDict:
     c.sft.batch_rows = 32  # packed rows an update
     c.sft.row_tokens = 256  # tokens a packed row
     c.sft.mix = ConfigDict({"predict": 0.5, "solve": 0.3, "fix": 0.2})  # share of the examples
+    c.sft.sources = ()  # more data: ((file or folder, share as in mix, openmath | opencode | narrated), ...)
     c.sft.narrated_tests = 3  # traced runs of a right program a training problem
     c.sft.narrated_size = 4  # longest input, in numbers, that is narrated; longer ones are left to RL
     c.sft.left_to_rl = ("range(",)  # programs that hold one of these are not narrated: RL has only their outcomes

@@ -244,7 +244,7 @@ class Hooks:
         if not quiet:
             for i, value in enumerate(args):
                 part = site.args[i] if site.args and i < len(site.args) else ("", False)
-                if type(value) is types.GeneratorType and value.gi_frame is not None:
+                if type(value) is types.GeneratorType and value.gi_frame and value.gi_code.co_name == "<genexpr>":
                     watched.append((i, value.gi_frame))
                     self._elements[id(value.gi_frame)] = []
                 shown.append(self._say.arg(part, value))

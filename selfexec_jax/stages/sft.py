@@ -9,7 +9,7 @@ from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages.progress import time_left
 from selfexec_jax.stages.workdir import Metrics, Workdir
-from selfexec_jax.tasks import fix, predict, solve
+from selfexec_jax.tasks import fix, mixture, predict, solve
 from selfexec_jax.text import SentencePieceTokenizer
 from selfexec_jax.traces import Narration
 from selfexec_jax.train import data, sft
@@ -27,7 +27,8 @@ def run(config, workdir: Workdir) -> dict:
     sets = build_examples(config, workdir, tokenizer)
     kept = {name: data.fits(examples, config.sft.row_tokens) for name, examples in sets.items()}
     dropped = {name: len(sets[name]) - len(kept[name]) for name in sets}
-    batches = data.packed_batches(kept, config.sft.mix, config.sft.batch_rows, config.sft.row_tokens, config.seed)
+    mix = dict(config.sft.mix) | {path: share for path, share, _ in config.sft.sources}
+    batches = data.packed_batches(kept, mix, config.sft.batch_rows, config.sft.row_tokens, config.seed)
     metrics = Metrics(workdir, "sft")
 
     def write(step: int, values: dict) -> None:
@@ -42,7 +43,7 @@ def run(config, workdir: Workdir) -> dict:
 
 
 def build_examples(config, workdir: Workdir, tokenizer: SentencePieceTokenizer) -> dict[str, list[Example]]:
-    """Examples by task, as token ids: `predict`, `solve` and `fix`."""
+    """Examples as token ids: `predict`, `solve` and `fix`, and those of each further source by its path."""
     problems = load_problems(workdir.data / "train.jsonl")
     narrations = workdir.read_rows(workdir.data / "narrations.jsonl.gz")
     template = config.tasks.template
@@ -65,7 +66,11 @@ def build_examples(config, workdir: Workdir, tokenizer: SentencePieceTokenizer) 
     ]
     outputs = {(row["source"], row["stdin"]): row["output"] for row in narrations}
     fixes = [example(*pair) for problem in problems for pair in _fixes(problem, outputs, template)]
-    return {"predict": predictions, "solve": solutions, "fix": fixes}
+    more = {
+        path: [example(*pair) for pair in mixture.read(path, form, template, config.tasks.style)]
+        for path, _, form in config.sft.sources
+    }
+    return {"predict": predictions, "solve": solutions, "fix": fixes, **more}
 
 
 def _fixes(problem: Problem, outputs: dict, template: str) -> list[tuple[list[dict], str]]:

@@ -121,6 +121,13 @@ def test_a_spent_budget_leaves_a_shorter_narration(traced):
     assert whole.startswith(narrate(cut, "compact").text)
 
 
+def test_what_a_generator_gave_is_told_where_it_gave_it(traced):
+    run = traced("def g():\n    yield 1\n    yield 2\nprint(sum(g()), sum(x for x in [3, 4]))\n")
+    assert narrate(run.trace).text.split("\n")[-1] == (
+        "Line 4: sum(g()) is 3 and sum([3, 4]) is 7, so it prints 3 7."
+    )
+
+
 def test_an_unknown_style_names_the_choices(traced):
     with pytest.raises(ValueError, match="compact"):
         narrate(traced("x = 1\n").trace, "terse")

@@ -1,0 +1,39 @@
+"""The output-prediction set: which of the programs that models wrote are kept, and with what."""
+
+import pytest
+
+from selfexec_jax.problems import Problem, Test
+from selfexec_jax.problems.predictions import Sample, prediction_set
+
+ADD = Problem("add", "", public_tests=(Test("1 2\n", "3\n"), Test("5 5\n", "10\n")), private_tests=(Test("0 1\n", "1\n"),),
+              time_limit_s=1.0)  # fmt: skip
+TWICE = Problem("twice", "", kind="call", entry_point="f", public_tests=(Test("[1]", "[1, 1]"),))
+RIGHT = "a, b = map(int, input().split())\nprint(a + b)\n"
+
+
+def variants(n):
+    return [RIGHT + f"x = {i}\n" for i in range(n)]
+
+
+def test_four_right_ones_a_model_times_every_public_test(pool):
+    samples = [Sample("add", "big", source) for source in variants(6)]
+    samples += [Sample("add", "small", source) for source in [*variants(6)[4:], RIGHT, RIGHT + "# again\n", "print(3)"]]
+    samples += [Sample("add", "small", "def"), Sample("twice", "small", "def f(x): return x * 2")]
+    rows, counts = prediction_set([ADD, TWICE], samples, pool)
+    assert counts == {"duplicate": 3, "no program": 1, "kept": 6, "right, beyond those kept": 2, "wrong": 1}
+    assert [(row["model"], row["stdin"], row["output"]) for row in rows[:2]] == [("big", "1 2\n", "3\n"), ("big", "5 5\n", "10\n")]
+    assert len(rows) == 2 * 5 + 1
+    assert all(row["is_right"] for row in rows)
+    assert (rows[-1]["call"], rows[-1]["stdin"], rows[-1]["output"]) == ("f([1])", None, "[1, 1]")
+
+
+def test_wrong_programs_where_asked_for(pool):
+    samples = [Sample("add", "m", f"print({i})") for i in range(4)] + [Sample("add", "m", "1 / 0")]
+    rows, counts = prediction_set([ADD], samples, pool, right=0, wrong=3)
+    assert counts == {"kept": 3, "wrong": 2}
+    assert [(row["output"], row["is_right"]) for row in rows] == [(f"{i}\n", False) for i in (0, 0, 1, 1, 2, 2)]
+
+
+def test_a_sample_of_no_problem(pool):
+    with pytest.raises(ValueError, match="there is no problem 'sub'"):
+        prediction_set([ADD], [Sample("sub", "m", "print(1)")], pool)
