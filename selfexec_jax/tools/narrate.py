@@ -81,7 +81,8 @@ def _count(file, text):
 
 
 def _in_words(found):
-    lines = [f"{found['rows']} of {found['runs']} runs narrated, {found['programs']} programs, {found['events']} events"]
+    rows, runs = found["rows"], found["runs"]
+    lines = [f"{rows} of {runs} runs narrated, {found['programs']} programs, {found['events']} events"]
     for style, n in found["bytes"].items():
         tokens = f", {found['tokens'][style]} tokens" if found["tokens"] else ""
         lines.append(f"  {style}: {n} bytes{tokens}")

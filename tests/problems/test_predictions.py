@@ -5,8 +5,13 @@ import pytest
 from selfexec_jax.problems import Problem, Test
 from selfexec_jax.problems.predictions import Sample, prediction_set
 
-ADD = Problem("add", "", public_tests=(Test("1 2\n", "3\n"), Test("5 5\n", "10\n")), private_tests=(Test("0 1\n", "1\n"),),
-              time_limit_s=1.0)  # fmt: skip
+ADD = Problem(
+    "add",
+    "",
+    public_tests=(Test("1 2\n", "3\n"), Test("5 5\n", "10\n")),
+    private_tests=(Test("0 1\n", "1\n"),),
+    time_limit_s=1.0,
+)
 TWICE = Problem("twice", "", kind="call", entry_point="f", public_tests=(Test("[1]", "[1, 1]"),))
 RIGHT = "a, b = map(int, input().split())\nprint(a + b)\n"
 
@@ -21,7 +26,8 @@ def test_four_right_ones_a_model_times_every_public_test(pool):
     samples += [Sample("add", "small", "def"), Sample("twice", "small", "def f(x): return x * 2")]
     rows, counts = prediction_set([ADD, TWICE], samples, pool)
     assert counts == {"duplicate": 3, "no program": 1, "kept": 6, "right, beyond those kept": 2, "wrong": 1}
-    assert [(row["model"], row["stdin"], row["output"]) for row in rows[:2]] == [("big", "1 2\n", "3\n"), ("big", "5 5\n", "10\n")]
+    first = [(row["model"], row["stdin"], row["output"]) for row in rows[:2]]
+    assert first == [("big", "1 2\n", "3\n"), ("big", "5 5\n", "10\n")]
     assert len(rows) == 2 * 5 + 1
     assert all(row["is_right"] for row in rows)
     assert (rows[-1]["call"], rows[-1]["stdin"], rows[-1]["output"]) == ("f([1])", None, "[1, 1]")

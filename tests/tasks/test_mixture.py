@@ -10,11 +10,27 @@ from selfexec_jax.tasks import mixture, predict
 from selfexec_jax.traces import narrate
 from selfexec_jax.traces.dataset import Job, Recipe, build
 
-MATH = {"expected_answer": "4", "problem_type": "has_answer_extracted", "problem_source": "forum", "generation_model": "m",
-        "pass_rate_72b_tir": "0.9", "problem": "What is 2 + 2?", "generated_solution": "<think>2 + 2</think> It is 4.",
-        "inference_mode": "cot"}  # fmt: skip
-CODE = {"id": "1", "input": "Print 1.", "output": "<think>easy</think>\n```python\nprint(1)\n```", "source": "codeforces",
-        "license": "cc-by-4.0", "dataset": "apps", "split": "train", "difficulty": "EASY", "solution": "print(1)"}  # fmt: skip
+MATH = {
+    "expected_answer": "4",
+    "problem_type": "has_answer_extracted",
+    "problem_source": "forum",
+    "generation_model": "m",
+    "pass_rate_72b_tir": "0.9",
+    "problem": "What is 2 + 2?",
+    "generated_solution": "<think>2 + 2</think> It is 4.",
+    "inference_mode": "cot",
+}
+CODE = {
+    "id": "1",
+    "input": "Print 1.",
+    "output": "<think>easy</think>\n```python\nprint(1)\n```",
+    "source": "codeforces",
+    "license": "cc-by-4.0",
+    "dataset": "apps",
+    "split": "train",
+    "difficulty": "EASY",
+    "solution": "print(1)",
+}
 
 
 def test_rows_of_others(tmp_path):

@@ -123,9 +123,9 @@ def test_it_works_in_a_browser(execution, tmp_path):
     right = narrate(execution.trace, "full").text
     html = page(execution, "p.py", right.replace("seen['b'] becomes 1", "seen['b'] becomes 2"))
     keys = """<script>
-const press = (key, shiftKey) => document.onkeydown(new KeyboardEvent("keydown", {key, shiftKey, cancelable: true}));
-const say = name => document.body.dataset[name] = [at("where").textContent, at("source").querySelector(".now").dataset.n,
-  at("story").querySelector(".now").textContent, at("stdout").textContent, at("variables").textContent].join("|");
+const press = (key, shiftKey) => document.onkeydown(new KeyboardEvent("keydown", {key, shiftKey}));
+const say = name => document.body.dataset[name] = [at("where").textContent,
+  at("source").querySelector(".now").dataset.n, at("story").querySelector(".now").textContent, at("stdout").textContent, at("variables").textContent].join("|");
 say("start"); press("ArrowRight"); say("right"); press("ArrowRight", true); say("far"); press("ArrowLeft"); say("left");
 press("End"); say("end"); press("d"); say("diverged"); at("slider").value = 2; at("slider").oninput(); say("slid");
 const tall = [...document.querySelectorAll("#variables .value")].every(one => one.offsetHeight <= 150);
