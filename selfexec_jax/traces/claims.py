@@ -18,6 +18,7 @@ from selfexec_jax.traces.steps import (
     Unreadable,
     Yield,
 )
+from selfexec_jax.traces.witness import told_by
 
 _WINDOW = 8  # steps looked ahead for where claims and run agree again
 
@@ -63,6 +64,7 @@ def check_claims(claims: list[Step], trace: Trace, style: str = "full") -> Check
     """
     told = style_named(style)
     required = said(trace, style)
+    claims = _reread(told, claims, required)
     wants = [_key(told, step) for step in required]
     has = [_key(told, claim) for claim in claims]
     pairs, wrong_at = align(has, wants)
@@ -73,6 +75,24 @@ def check_claims(claims: list[Step], trace: Trace, style: str = "full") -> Check
         error = FirstError(i, line, _reason(claims, required, has, wants, i, j))
     ok = error is None and len(claims) == len(required) and bool(required)
     return Check(ok, len(claims), len(pairs), len(required), error)
+
+
+def _reread(told: Style, claims: list[Step], required: list[Step]) -> list[Step]:
+    """Claims in which sentences in other words are replaced by the steps that they tell, up to the first mistake."""
+    out: list[Step] = []
+    at = 0  # the step that should be told next
+    for i, claim in enumerate(claims):
+        n = told_by(claim.text, required, at) if told.lines and isinstance(claim, Unreadable) else None
+        if n is not None:
+            out += required[at : at + n]
+            at += n
+            continue
+        read = getattr(claim, "reading", ()) or (claim,)
+        out += read
+        if [_key(told, one) for one in read] != [_key(told, step) for step in required[at : at + len(read)]]:
+            return out + claims[i + 1 :]
+        at += len(read)
+    return out
 
 
 def _key(told: Style, step: Step) -> tuple:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import re
+import warnings
 
 from selfexec_jax.traces import scan
 from selfexec_jax.traces.steps import (
@@ -58,11 +60,21 @@ def said(steps: list[Step]) -> list[Step]:
 
 
 def key(step: Step) -> tuple:
-    """What two equal claims share: all their fields but the line; spaces outside strings do not matter."""
+    """What two equal claims share: all their fields but the line; spaces outside strings do not matter.
+
+    That a name has a value reads the same whether it got it or had it, and "is True" the same as "is true".
+    """
+    if isinstance(step, (Bind, Op)):
+        text = _tight(step.target if isinstance(step, Bind) else step.text)
+        if step.value in ("True", "False"):
+            return ("Compare", text, step.value == "True")
+        return ("Op", text, _tight(step.value))
     return (type(step).__name__, *(_tight(getattr(step, name)) for name in _SAID[type(step)]))
 
 
 def _tight(value):
+    if type(value) is tuple:
+        return tuple(map(_tight, value))
     return scan.squeeze(value) if type(value) is str else value
 
 
@@ -100,6 +112,8 @@ def _join(last: Step, step: Step) -> str:
         if not isinstance(last, _FACTS):
             return ", then "
         return ", and " if isinstance(step, Compare) else " and "
+    if isinstance(step, Bind) and isinstance(last, Op) and last.value != step.value and not step.target.isidentifier():
+        return ", then "  # "m[1] is [3, 4]" is no reason for m[1][0]
     return ", so " if isinstance(last, _FACTS) else " and "
 
 
@@ -170,13 +184,59 @@ _SAID = {
 
 
 def parse(text: str) -> list[Step]:
-    """The claims of a narration, one after the other; what cannot be read becomes `Unreadable`."""
+    """The claims of a narration, one after the other; a sentence in other words becomes `Unreadable`, whole."""
     claims: list[Step] = []
     for sentence in text.split("\n"):
         sentence = sentence.strip("\r")
         if sentence.strip():
-            claims += _parse_sentence(sentence)
+            read = _parse_sentence(sentence)
+            claims += read if all(map(_is_sound, read)) else [Unreadable(0, sentence, reading=tuple(read))]
     return claims
+
+
+def _is_sound(claim: Step) -> bool:
+    """Whether a claim was read, what it is about may be code, and what it gives as a value may be one."""
+    if isinstance(claim, Call):
+        return all(_may_be_value(value) for _, value in claim.args)
+    about = "x"
+    if isinstance(claim, Bind):
+        about = claim.target
+    elif isinstance(claim, (Op, Compare)):
+        about = claim.text
+    elif isinstance(claim, (Raise, Catch)):
+        about = claim.type
+    return not isinstance(claim, Unreadable) and _may_be_code(about) and _may_be_value(getattr(claim, "value", "0"))
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _may_be_code(text: str) -> bool:
+    if text.isidentifier() or "<" in text or "..." in text:
+        return True
+    if ". " in text:  # "f is called. x" is code, of a kind
+        return False
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            ast.parse(f"({text.strip()}\n)", mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _may_be_value(text: str) -> bool:
+    if text.startswith("<") or "..." in text or _PLAIN.fullmatch(text):
+        return True
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            body = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return text[:1] in ("[", "{", "(") or bool(re.match(r"\w+\(", text))  # the display of a container of objects
+    if isinstance(body, (ast.Name, ast.Subscript, ast.Attribute, ast.Compare, ast.BoolOp)):
+        return False
+    return not isinstance(body, ast.BinOp) or text.endswith(("j", "j)"))
+
+
+_PLAIN = re.compile(r"-?\d+(\.\d+)?|'[^'\\]*'|True|False|None|inf|nan|-inf")
 
 
 def _parse_sentence(sentence: str) -> list[Step]:

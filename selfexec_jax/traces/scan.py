@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import re
 from collections.abc import Iterator
 
-_STRING = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
+STRING = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
 _TIGHT = re.compile(r" ?([-+*/%@&|^<>=!,:~]) ?")
 
 
 @functools.lru_cache(maxsize=1 << 14)  # the operations of a loop come again and again
 def squeeze(text: str) -> str:
-    """The text without the spaces round operators and commas, strings left as they are."""
+    """The text without the spaces round operators and commas, strings left as they are but for their quotes."""
     out, at = [], 0
-    for match in _STRING.finditer(text):
-        out += [_TIGHT.sub(r"\1", text[at : match.start()]), match.group()]
+    for match in STRING.finditer(text):
+        out += [_TIGHT.sub(r"\1", text[at : match.start()]), _quoted(match.group())]
         at = match.end()
     return "".join([*out, _TIGHT.sub(r"\1", text[at:])])
+
+
+def _quoted(string: str) -> str:
+    """A string literal in the quotes that Python prefers."""
+    if string[0] == "'" or "'" in string:
+        return string
+    try:
+        return repr(ast.literal_eval(string))
+    except (ValueError, SyntaxError):
+        return string
 
 
 def places(text: str, separators: tuple[str, ...]) -> Iterator[tuple[int, str]]:
@@ -47,7 +58,7 @@ def places(text: str, separators: tuple[str, ...]) -> Iterator[tuple[int, str]]:
 def _pattern(separators: tuple[str, ...]) -> re.Pattern:
     wanted = "|".join(map(re.escape, separators))
     return re.compile(
-        rf"{_STRING.pattern}|(?P<open>[(\[{{])|(?P<close>[)\]}}])|(?P<quote>['\"])|(?=(?P<separator>{wanted}))"
+        rf"{STRING.pattern}|(?P<open>[(\[{{])|(?P<close>[)\]}}])|(?P<quote>['\"])|(?=(?P<separator>{wanted}))"
     )
 
 

@@ -156,9 +156,10 @@ class Frame(Step):
 
 @dataclasses.dataclass(frozen=True)
 class Unreadable(Step):
-    """A piece of a claimed narration that its style cannot read; never right."""
+    """A piece of a claimed narration that its style cannot read, or reads as `reading` without being sure."""
 
     text: str
+    reading: tuple[Step, ...] = dataclasses.field(default=(), kw_only=True, compare=False)
 
 
 def steps(trace: Trace) -> list[Step]:

@@ -125,7 +125,8 @@ def test_it_works_in_a_browser(execution, tmp_path):
     keys = """<script>
 const press = (key, shiftKey) => document.onkeydown(new KeyboardEvent("keydown", {key, shiftKey}));
 const say = name => document.body.dataset[name] = [at("where").textContent,
-  at("source").querySelector(".now").dataset.n, at("story").querySelector(".now").textContent, at("stdout").textContent, at("variables").textContent].join("|");
+  at("source").querySelector(".now").dataset.n, at("story").querySelector(".now").textContent,
+  at("stdout").textContent, at("variables").textContent].join("|");
 say("start"); press("ArrowRight"); say("right"); press("ArrowRight", true); say("far"); press("ArrowLeft"); say("left");
 press("End"); say("end"); press("d"); say("diverged"); at("slider").value = 2; at("slider").oninput(); say("slid");
 const tall = [...document.querySelectorAll("#variables .value")].every(one => one.offsetHeight <= 150);

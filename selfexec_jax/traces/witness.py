@@ -1,0 +1,294 @@
+"""Sentences in other words than the style's own, read with the run at hand: which steps do they tell?
+
+A model or a teacher may say "total goes from 3 to 7" for "total becomes 7". Such a sentence counts for a step if what
+the step is about stands in it, with the step's value as the next value after that, and if it holds no value that
+belongs to none of the steps it tells. So other words are accepted, and other values are not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+from selfexec_jax.traces import scan
+from selfexec_jax.traces.steps import (
+    Bind,
+    Branch,
+    Call,
+    Catch,
+    Compare,
+    Jump,
+    LoopEnd,
+    Op,
+    Print,
+    Raise,
+    Read,
+    Return,
+    Step,
+    Yield,
+)
+
+_MOST = 60  # steps that one segment may tell
+_NUMBER = re.compile(
+    r"(?:\b(?:on|at|in|back on|back at)\s+)?\b(?:line|ln)\s*#?\s*(\d{1,9})\b\s*[:.,–—-]*\s*"
+    r"|(?:^|(?<=[\s(]))L(\d{1,9})\b\s*[:.,–—-]*\s*",
+    re.IGNORECASE,
+)  # fmt: skip
+_BARE = re.compile(r"^\s*(?:[-*•]\s*)?\(?(\d{1,9})[:.)]\s+")
+_VALUE = re.compile(
+    scan.STRING.pattern
+    + r"|b?'[^']*'|(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])|\b(?:True|False|None|inf|nan)\b|<(?=[A-Za-z])|[\[{(]"
+)
+_NO = r"\b(?:not|false|no|fails?|failed|skip\w*|isn't|doesn't|don't|won't|never|wrong|untrue)\b"
+_YES = r"\b(?:true|yes|holds?|succeeds?|pass(?:es)?|satisfied|met|right|correct|indeed)\b"
+
+
+def told_by(text: str, required: list[Step], start: int) -> int | None:
+    """How many of the required steps from `start` on a text tells, None if it says anything else."""
+    at, segments = start, _segments(text)
+    if not segments:
+        return None
+    for line, said in segments:
+        end = at
+        while end < min(len(required), at + _MOST) and required[end].line == line:
+            end += 1
+        n = next((n for n in range(end - at, 0, -1) if _tells(said, required[at : at + n])), 0)
+        if n == 0 and not _says_again(said, line, required[max(0, at - 2) : at]):
+            return None
+        at += n
+    return at - start
+
+
+def _says_again(said: str, line: int, before: list[Step]) -> bool:
+    """Whether a text repeats the outcome that was just told, in a sentence of its own."""
+    if not before or before[-1].line != line or not isinstance(before[-1], Branch):
+        return False
+    step = dataclasses.replace(before[-1], implied=False)
+    return _branch(step, said, said) and _has_no_other_value(_tight(said), before)
+
+
+def _segments(text: str) -> list[tuple[int, str]]:
+    """The parts of a text that begin with a line number each."""
+    text = re.sub(r"\*\*(line \d+:?)\*\*", r"\1", text.replace("`", ""), flags=re.IGNORECASE)
+    text = text.replace("’", "'").replace("“", '"').replace("”", '"')
+    found = list(_NUMBER.finditer(text))
+    if not found:
+        match = _BARE.match(text)
+        return [(int(match.group(1)), text[match.end() :])] if match else []
+    if re.search(
+        r"\w\w", re.sub(r"\b(?:and|then|next|now|so|back|finally|first|again|later)\b", "", text[: found[0].start()])
+    ):
+        return []  # it begins with something that belongs to no line
+    ends = [match.start() for match in found[1:]] + [len(text)]
+    return [(int(m.group(1) or m.group(2)), text[m.end() : end]) for m, end in zip(found, ends, strict=True)]
+
+
+def _tells(said: str, steps: list[Step]) -> bool:
+    whole = _tight(said)
+    bare = whole
+    for text in sorted((scan.squeeze(step.text) for step in steps if isinstance(step, Op)), key=len, reverse=True):
+        bare = bare.replace(text, " ")  # "x = 3 + 4 = 7"
+    for step in steps:
+        witness = _WITNESS.get(type(step))
+        if witness is None or not (
+            witness(step, whole, said) or (isinstance(step, Bind) and witness(step, bare, said))
+        ):
+            return False
+    return _has_no_other_value(whole, steps)
+
+
+def _tight(said: str) -> str:
+    """The text without spaces round operators; a sign stays apart from the word before it."""
+    return scan.squeeze(re.sub(r"(?<=[A-Za-z:=,] )-(?=\d)", "\x02", said)).replace("\x02", "-")
+
+
+def _has_no_other_value(whole: str, steps: list[Step]) -> bool:
+    """Whether every value in a text is said by one of the steps, or was there before ("goes from 3 to 7")."""
+    known = " ".join(str(getattr(step, name, "")) for step in steps
+                     for name in ("text", "value", "target", "args", "message", "word", "type"))  # fmt: skip
+    mine = set(_values(scan.squeeze(known))) | set(re.findall(r"-?\d+(?:\.\d+)?", known)) | {"True", "False", "None"}
+    rest = re.sub(r"\bfrom (\S+) to\b", "to", whole)
+    return all(value in mine or value.strip("'\"") in known for value in _values(rest))
+
+
+def _values(text: str) -> list[str]:
+    """The values in a text, brackets whole and what is in them apart from them too."""
+    found = []
+    for match in _VALUE.finditer(text):
+        piece = _value_at(text, match.start())
+        if match.group() not in "([{<" or piece[:1] == "<":
+            found.append(piece)
+    return found
+
+
+def _value_at(text: str, at: int) -> str:
+    """The value that begins at a place: up to its closing bracket, if it begins with one."""
+    opening = text[at]
+    if opening not in "([{<":
+        return _VALUE.match(text, at).group()
+    closing = {"(": ")", "[": "]", "{": "}", "<": ">"}[opening]
+    depth = 0
+    for match in re.compile(rf"{scan.STRING.pattern}|[{re.escape(opening + closing)}]").finditer(text, at):
+        depth += (match.group() == opening) - (match.group() == closing)
+        if depth == 0:
+            return text[at : match.end()]
+    return text[at:]
+
+
+def _after(subject: str, whole: str) -> list[str]:
+    """What follows each place where a text names a subject."""
+    subject = scan.squeeze(subject)
+    if not subject:
+        return [whole]
+    edge = r"(?<![\w.])" if re.match(r"\w", subject) else ""
+    tail = r"(?![\w(\[])" if re.search(r"\w$", subject) else ""
+    return [whole[match.end() :] for match in re.finditer(edge + re.escape(subject) + tail, whole)]
+
+
+def _is_followed_by(rest: str, value: str) -> bool:
+    """Whether the next value in a text is this one."""
+    value = scan.squeeze(value)
+    rest = re.sub(r"^(.{0,40}?)\bfrom (\S+) to\b", r"\1to", rest)
+    for match in _VALUE.finditer(rest):
+        if match.group() == "(" and not value.startswith("("):
+            continue  # a remark
+        return rest.startswith(value, match.start()) and _value_at(rest, match.start()) == value
+    return False
+
+
+def _says(subject: str, value: str, whole: str) -> bool:
+    return any(_is_followed_by(rest, value) for rest in _after(subject, whole))
+
+
+def _says_backwards(value: str, subject: str, whole: str) -> bool:
+    """ "3 is stored in x"."""
+    value, subject = re.escape(scan.squeeze(value)), re.escape(scan.squeeze(subject))
+    where = r"(?:to|in|into|under|as|at) (?:the )?(?:variable |name |attribute )?"
+    return re.search(rf"(?<![\w.]){value}[A-Za-z ,]{{0,30}}? {where}{subject}(?![\w(])", whole) is not None
+
+
+def _bind(step: Bind, whole: str, said: str) -> bool:
+    return _says(step.target, step.value, whole) or _says_backwards(step.value, step.target, whole)
+
+
+def _op(step: Op, whole: str, said: str) -> bool:
+    if step.value == "None" and step.text.endswith(")"):
+        return bool(_after(step.text, whole))
+    if _says(step.text, step.value, whole):
+        return True
+    return any(  # the reason after the result: "x goes up to 5 (4 + 1)"
+        not _VALUE.search(rest) and _says("", step.value, whole) for rest in _after(step.text, whole)
+    )
+
+
+def _compare(step: Compare, whole: str, said: str) -> bool:
+    return any(_first_of(_YES, _NO, rest) is step.holds for rest in _after(step.text, whole))
+
+
+def _first_of(yes: str, no: str, text: str) -> bool | None:
+    """Which of two patterns a text has first."""
+    found = [re.search(pattern, text, re.IGNORECASE) for pattern in (yes, no)]
+    if not any(found):
+        return None
+    starts = [match.start() if match else len(text) for match in found]
+    return starts[0] < starts[1]
+
+
+_TAKEN = {
+    "ternary": (r"\bfirst\b|\bbefore (?:the )?if\b", r"\bsecond\b|\belse\b|\bother\b"),
+    "while": (
+        r"\bgoes on\b|continu|keep|again|enter|into|another|\bruns?\b|\bbody\b",
+        r"stop|\bend|exit|finish|over\b|done|leave|\bout\b|skip",
+    ),
+}  # fmt: skip
+_USUALLY = (
+    r"\btaken?\b|\btakes\b|enter|\binto\b|\bin\b|inside|\bruns?\b|follow|execut|kept|holds|\bbody\b|chosen|fires|\bpass",
+    r"\bnot?\b|n't\b|skip|\belse\b|past\b|left out|fails|\bover\b|nothing|drop",
+)
+
+
+def _branch(step: Branch, whole: str, said: str) -> bool:
+    """An outcome of its own has to be told; one that repeats its comparison must not be contradicted."""
+    yes, no = _TAKEN.get(step.of, _USUALLY)
+    tail = re.split(r"\b(?:true|false|holds?|yes|fails|no|not hold)\b", said, flags=re.IGNORECASE)[-1]
+    found = [bool(re.search(pattern, tail, re.IGNORECASE)) for pattern in (yes, no)]
+    if step.of in ("if", "assert", "comp") and found[1]:
+        found[0] = False  # "is not taken"
+    if not any(found):
+        return step.implied
+    return found[0] if step.taken else found[1]
+
+
+def _call(step: Call, whole: str, said: str) -> bool:
+    name = "lambda" if step.name == "lambda" else step.name
+    named = re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", whole)
+    return bool(named) and all(_says(arg, value, whole[named.end() :]) or _says_backwards(value, arg, whole)
+                               for arg, value in step.args)  # fmt: skip
+
+
+def _worded(words: str, value: Callable[[Step], str] = lambda step: "") -> Callable:
+    """A witness that needs one of some words, and a value anywhere in the text."""
+    pattern = re.compile(words, re.IGNORECASE)
+
+    def witness(step: Step, whole: str, said: str) -> bool:
+        wanted = scan.squeeze(value(step))
+        edges = (
+            (r"(?<![\w.])" if re.match(r"\w", wanted) else "")
+            + re.escape(wanted)
+            + (r"(?!\w)" if re.search(r"\w$", wanted) else "")
+        )
+        return bool(pattern.search(said)) and (not wanted or re.search(edges, whole) is not None)
+
+    return witness
+
+
+def _print(step: Print, whole: str, said: str) -> bool:
+    text = step.text.rstrip("\n")
+    spoken = re.search(
+        r"\b(?:prints?|printed|printing|outputs?|writes?|written|displays?|displayed|shows?|shown|emits?|print)\b",
+        said,
+        re.IGNORECASE,
+    )
+    if spoken is None:
+        return False
+    if not text:
+        return re.search(r"\b(?:empty|blank)\b", said, re.IGNORECASE) is not None
+    return (
+        re.search(rf"(?<![\w.]){re.escape(text)}(?![\w])", said) is not None if re.search(r"\w", text) else text in said
+    )
+
+
+def _raise(step: Raise, whole: str, said: str) -> bool:
+    spoken = re.search(r"rais|throw|error|exception|fail", said, re.IGNORECASE)
+    return spoken is not None and step.type in said and step.message in said
+
+
+def _jump(step: Jump, whole: str, said: str) -> bool:
+    words = {
+        "break": r"break|\bleft\b|\bleave|exit|\bout\b|stop|end",
+        "continue": r"skip|continue|next (?:round|iteration|value)",
+    }
+    if step.word in words:
+        return re.search(words[step.word], said, re.IGNORECASE) is not None
+    return scan.squeeze(step.word) in whole or scan.squeeze(step.word.removeprefix("case ")) in whole
+
+
+_WITNESS = {
+    Bind: _bind,
+    Op: _op,
+    Compare: _compare,
+    Branch: _branch,
+    Call: _call,
+    Print: _print,
+    Raise: _raise,
+    Jump: _jump,
+    LoopEnd: _worded(
+        r"\bend|finish|\bover\b|\bdone\b|exhaust|\bno (?:more|further|other|next)\b|nothing|used up|complet|stop|"
+        r"\bleft\b|\blast\b"
+    ),
+    Return: _worded(r"return|back\b|result|answer", lambda step: step.value),
+    Yield: _worded(r"yield|produc|give|hand|deliver", lambda step: step.value),
+    Read: _worded(r"\bread|input|get", lambda step: step.value),
+    Catch: _worded(r"catch|caught|handle|match|except", lambda step: ""),
+}  # fmt: skip
