@@ -230,7 +230,7 @@ def _may_be_value(text: str) -> bool:
         with warnings.catch_warnings(action="ignore"):
             body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return text[:1] in ("[", "{", "(") or bool(re.match(r"\w+\(", text))  # the display of a container of objects
+        return "<" in text and bool(re.match(r"[\[{(]|\w+\(", text))  # the display of a container of objects
     if isinstance(body, (ast.Name, ast.Subscript, ast.Attribute, ast.Compare, ast.BoolOp)):
         return False
     return not isinstance(body, ast.BinOp) or text.endswith(("j", "j)"))

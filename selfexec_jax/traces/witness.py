@@ -104,12 +104,14 @@ def _tight(said: str) -> str:
 
 
 def _has_no_other_value(whole: str, steps: list[Step]) -> bool:
-    """Whether every value in a text is said by one of the steps, or was there before ("goes from 3 to 7")."""
-    known = " ".join(str(getattr(step, name, "")) for step in steps
-                     for name in ("text", "value", "target", "args", "message", "word", "type"))  # fmt: skip
+    """Whether every value in a text is said by one of the steps."""
+    fields = ("text", "value", "target", "message", "word", "type")
+    known = " ".join(str(getattr(step, name, "")) for step in steps for name in fields)
+    known += " ".join(f" {value}" for step in steps if isinstance(step, Call) for _, value in step.args)
     mine = set(_values(scan.squeeze(known))) | set(re.findall(r"-?\d+(?:\.\d+)?", known)) | {"True", "False", "None"}
-    rest = re.sub(r"\bfrom (\S+) to\b", "to", whole)
-    return all(value in mine or value.strip("'\"") in known for value in _values(rest))
+    mine |= {repr(step.text.strip()) for step in steps if isinstance(step, Print)}  # a text in quotes
+    mine |= {repr(step.message) for step in steps if isinstance(step, Raise)}
+    return all(value in mine for value in _values(whole))
 
 
 def _values(text: str) -> list[str]:
@@ -227,18 +229,19 @@ def _call(step: Call, whole: str, said: str) -> bool:
                                for arg, value in step.args)  # fmt: skip
 
 
-def _worded(words: str, value: Callable[[Step], str] = lambda step: "") -> Callable:
-    """A witness that needs one of some words, and a value anywhere in the text."""
+def _worded(words: str, value: Callable[[Step], str] | None = None) -> Callable:
+    """A witness that needs one of some words, and the step's value as the next one after it, or the last before it."""
     pattern = re.compile(words, re.IGNORECASE)
 
     def witness(step: Step, whole: str, said: str) -> bool:
+        match = pattern.search(whole)
+        if match is None or value is None:
+            return match is not None
         wanted = scan.squeeze(value(step))
-        edges = (
-            (r"(?<![\w.])" if re.match(r"\w", wanted) else "")
-            + re.escape(wanted)
-            + (r"(?!\w)" if re.search(r"\w$", wanted) else "")
-        )
-        return bool(pattern.search(said)) and (not wanted or re.search(edges, whole) is not None)
+        after = whole[match.end() :]
+        if _VALUE.search(after):
+            return _is_followed_by(after, wanted)
+        return _values(whole[: match.start()])[-1:] == [wanted]
 
     return witness
 
@@ -290,5 +293,5 @@ _WITNESS = {
     Return: _worded(r"return|back\b|result|answer", lambda step: step.value),
     Yield: _worded(r"yield|produc|give|hand|deliver", lambda step: step.value),
     Read: _worded(r"\bread|input|get", lambda step: step.value),
-    Catch: _worded(r"catch|caught|handle|match|except", lambda step: ""),
+    Catch: _worded(r"catch|caught|handle|match|except"),
 }  # fmt: skip
