@@ -7,16 +7,19 @@ from selfexec_jax.traces import check_claims, narrate, parse_claims
 SUM = "total = 0\nfor x in [3, 4]:\n    total += x\nprint(total)\n"
 SUM_TOLD = [
     "Line 1: total is set to 0.\nLine 2: next x is 3.\nLine 3: 0 + 3 equals 3, so total is now 3.\n"
-    "Line 2: x is now 4.\nLine 3: 3 + 4 gives 7, so total gets 7.\nLine 2: the loop is finished.\nLine 4: it outputs 7.",
+    "Line 2: x is now 4.\nLine 3: 3 + 4 gives 7, so total gets 7.\nLine 2: the loop is finished.\n"
+    "Line 4: it outputs 7.",
     "line 1: total = 0\n\nline 2: x = 3\nline 3: total = 0 + 3 = 3\nline 2: x = 4\nline 3: total = 3+4 = 7\n"
     "line 2: no more items\nline 4: 7 is printed",
-    "On line 1, `total` starts at 0. On line 2, x becomes 3, and then on line 3, 0 + 3 is 3, which is stored in total.\n"
+    "On line 1, `total` starts at 0. On line 2, x becomes 3, and then on line 3, 0 + 3 is 3, "
+    "which is stored in total.\n"
     "- Line 2: the next x is 4\n- Line 3: total goes from 3 to 7 because 3 + 4 is 7\n"
     "L2: the loop is over (nothing is left)\nL4 - prints 7",
 ]
 CALL = "def f(n, s):\n    if n % 2 == 0:\n        return s\n    return s * n\n"
 CALL_TOLD = [
-    "Line 1: we call f with n = 3 and s = \"ab\".\nLine 2: 3 % 2 evaluates to 1. 1 == 0 does not hold, so we skip the branch.\n"
+    'Line 1: we call f with n = 3 and s = "ab".\n'
+    "Line 2: 3 % 2 evaluates to 1. 1 == 0 does not hold, so we skip the branch.\n"
     "Line 4: 'ab' * 3 is 'ababab', and that is returned: 'ababab'.",
     "1: f is called, n is 3, s is 'ab'\n2: 3%2 = 1 and 1==0 is False\n4: 'ab'*3 = 'ababab', return 'ababab'",
 ]
