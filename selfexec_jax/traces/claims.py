@@ -20,6 +20,7 @@ from selfexec_jax.traces.steps import (
 )
 from selfexec_jax.traces.witness import told_by
 
+_TOGETHER = 4  # sentences that may share in telling one step
 _WINDOW = 8  # steps looked ahead for where claims and run agree again
 
 
@@ -81,8 +82,11 @@ def _reread(told: Style, claims: list[Step], required: list[Step]) -> list[Step]
     """Claims in which sentences in other words are replaced by the steps that they tell, up to the first mistake."""
     out: list[Step] = []
     at = 0  # the step that should be told next
+    after = 0
     for i, claim in enumerate(claims):
-        n = told_by(claim.text, required, at) if told.lines and isinstance(claim, Unreadable) else None
+        if i < after:
+            continue
+        n, after = _told(told, claims, i, required, at)
         if n is not None:
             out += required[at : at + n]
             at += n
@@ -93,6 +97,19 @@ def _reread(told: Style, claims: list[Step], required: list[Step]) -> list[Step]
             return out + claims[i + 1 :]
         at += len(read)
     return out
+
+
+def _told(told: Style, claims: list[Step], i: int, required: list[Step], at: int) -> tuple[int | None, int]:
+    """How many steps the sentence in other words at `i` tells, alone or with some after it, and which claim is next."""
+    texts: list[str] = []
+    for j, claim in enumerate(claims[i : i + _TOGETHER] if told.lines else (), i + 1):
+        if not isinstance(claim, Unreadable):
+            break
+        texts.append(claim.text)
+        n = told_by("\n".join(texts), required, at)
+        if n is not None:
+            return n, j
+    return None, i + 1
 
 
 def _key(told: Style, step: Step) -> tuple:

@@ -62,8 +62,11 @@ def said(steps: list[Step]) -> list[Step]:
 def key(step: Step) -> tuple:
     """What two equal claims share: all their fields but the line; spaces outside strings do not matter.
 
-    That a name has a value reads the same whether it got it or had it, and "is True" the same as "is true".
+    That a name has a value reads the same whether it got it or had it, "is True" the same as "is true", and that a
+    loop ends the same as that its condition fails.
     """
+    if isinstance(step, LoopEnd):
+        return ("Branch", False)
     if isinstance(step, (Bind, Op)):
         text = _tight(step.target if isinstance(step, Bind) else step.text)
         if step.value in ("True", "False"):
@@ -199,10 +202,12 @@ def _is_sound(claim: Step) -> bool:
     if isinstance(claim, Call):
         return all(_may_be_value(value) for _, value in claim.args)
     about = "x"
+    if isinstance(claim, (Print, Raise, Jump)) and _SWALLOWED.search(" ".join(map(str, vars(claim).values()))):
+        return False
     if isinstance(claim, Bind):
         about = claim.target
     elif isinstance(claim, (Op, Compare)):
-        about = claim.text
+        about = claim.text if isinstance(claim, Compare) or not claim.text.isidentifier() else "no operation"
     elif isinstance(claim, (Raise, Catch)):
         about = claim.type
     return not isinstance(claim, Unreadable) and _may_be_code(about) and _may_be_value(getattr(claim, "value", "0"))
@@ -212,7 +217,7 @@ def _is_sound(claim: Step) -> bool:
 def _may_be_code(text: str) -> bool:
     if text.isidentifier() or "<" in text or "..." in text:
         return True
-    if ". " in text:  # "f is called. x" is code, of a kind
+    if ". " in scan.STRING.sub("", text):  # "f is called. x" is code, of a kind
         return False
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -236,6 +241,7 @@ def _may_be_value(text: str) -> bool:
     return not isinstance(body, ast.BinOp) or text.endswith(("j", "j)"))
 
 
+_SWALLOWED = re.compile(r"\bline \d+: |`|, (?:because|since) ", re.IGNORECASE)  # more than the text itself
 _PLAIN = re.compile(r"-?\d+(\.\d+)?|'[^'\\]*'|True|False|None|inf|nan|-inf")
 
 

@@ -76,12 +76,21 @@ def _segments(text: str) -> list[tuple[int, str]]:
     if not found:
         match = _BARE.match(text)
         return [(int(match.group(1)), text[match.end() :])] if match else []
-    if re.search(
-        r"\w\w", re.sub(r"\b(?:and|then|next|now|so|back|finally|first|again|later)\b", "", text[: found[0].start()])
-    ):
-        return []  # it begins with something that belongs to no line
-    ends = [match.start() for match in found[1:]] + [len(text)]
-    return [(int(m.group(1) or m.group(2)), text[m.end() : end]) for m, end in zip(found, ends, strict=True)]
+    starts = [0, *(_start_of(text, match) for match in found[1:])]
+    parts: list[tuple[int, str]] = []
+    for match, start, end in zip(found, starts, [*starts[1:], len(text)], strict=True):
+        number, said = int(match.group(1) or match.group(2)), f"{text[start : match.start()]} {text[match.end() : end]}"
+        if parts and parts[-1][0] == number:  # one step in two sentences
+            said = f"{parts.pop()[1]} {said}"
+        parts.append((number, said))
+    return parts
+
+
+def _start_of(text: str, number: re.Match) -> int:
+    """Where the clause begins that a line number belongs to: at the number, or before it if it is in parentheses."""
+    if text[number.start() - 1 : number.start()] != "(":
+        return number.start()
+    return max(text.rfind(mark, 0, number.start()) for mark in (". ", "; ", "\n")) + 1
 
 
 def _tells(said: str, steps: list[Step]) -> bool:
@@ -100,6 +109,7 @@ def _tells(said: str, steps: list[Step]) -> bool:
 
 def _tight(said: str) -> str:
     """The text without spaces round operators; a sign stays apart from the word before it."""
+    said = re.sub(r"(?<=[(\[{]) +| +(?=[)\]}])", "", said)
     return scan.squeeze(re.sub(r"(?<=[A-Za-z:=,] )-(?=\d)", "\x02", said)).replace("\x02", "-")
 
 
@@ -185,7 +195,10 @@ def _op(step: Op, whole: str, said: str) -> bool:
 
 
 def _compare(step: Compare, whole: str, said: str) -> bool:
-    return any(_first_of(_YES, _NO, rest) is step.holds for rest in _after(step.text, whole))
+    if any(_first_of(_YES, _NO, rest) is step.holds for rest in _after(step.text, whole)):
+        return True
+    word = "true" if step.holds else "false"
+    return re.search(rf"\b{word} that {re.escape(scan.squeeze(step.text))}(?![\w(\[])", whole) is not None
 
 
 def _first_of(yes: str, no: str, text: str) -> bool | None:
@@ -224,9 +237,9 @@ def _branch(step: Branch, whole: str, said: str) -> bool:
 
 def _call(step: Call, whole: str, said: str) -> bool:
     name = "lambda" if step.name == "lambda" else step.name
-    named = re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", whole)
-    return bool(named) and all(_says(arg, value, whole[named.end() :]) or _says_backwards(value, arg, whole)
-                               for arg, value in step.args)  # fmt: skip
+    if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", whole) is None:
+        return False
+    return all(_says(arg, value, whole) or _says_backwards(value, arg, whole) for arg, value in step.args)
 
 
 def _worded(words: str, value: Callable[[Step], str] | None = None) -> Callable:
@@ -241,7 +254,8 @@ def _worded(words: str, value: Callable[[Step], str] | None = None) -> Callable:
         after = whole[match.end() :]
         if _VALUE.search(after):
             return _is_followed_by(after, wanted)
-        return _values(whole[: match.start()])[-1:] == [wanted]
+        last = rf"(?<![\w.]){re.escape(wanted)}\W*(?:[A-Za-z_]+\W+){{0,5}}$"
+        return re.search(last, whole[: match.start()]) is not None
 
     return witness
 

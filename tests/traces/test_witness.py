@@ -1,7 +1,11 @@
 """Other words for the same are accepted, other values are not."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.traces import check_claims, narrate, parse_claims
 
 SUM = "total = 0\nfor x in [3, 4]:\n    total += x\nprint(total)\n"
@@ -72,3 +76,23 @@ def test_mistakes_in_other_words_are_found(traced, right, wrong):
 def test_the_own_words_do_not_need_it(traced):
     trace = traced(SUM).trace
     assert check_claims(parse_claims(narrate(trace).text, "full"), trace).ok
+
+
+def test_two_hundred_texts_varied_by_hand(pool):
+    """Each a right account of its program in other words, merged and split steps, other spacing."""
+    rejected, n = [], 0
+    for program in json.loads(Path(__file__).with_name("reworded.json").read_text(encoding="utf-8")):
+        run = Run(program["source"], call=program["call"], trace=TraceBudget())
+        trace = pool.submit(run).result(30).trace
+        for text in program["texts"]:
+            n += 1
+            if not check_claims(parse_claims(text, "full"), trace).ok:
+                rejected.append(text)
+    assert n == 200
+    assert len(rejected) <= 4, rejected
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
+        yield pool
