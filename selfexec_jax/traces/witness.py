@@ -29,6 +29,7 @@ from selfexec_jax.traces.steps import (
     Yield,
 )
 
+_LONGEST = 4_000  # characters of a text that are read: what a model writes must not hold up who reads it
 _MOST = 60  # steps that one segment may tell
 _NUMBER = re.compile(
     r"(?:\b(?:on|at|in|back on|back at)\s+)?\b(?:line|ln)\s*#?\s*(\d{1,9})\b\s*[:.,–—-]*\s*"
@@ -46,7 +47,7 @@ _YES = r"\b(?:true|yes|holds?|succeeds?|pass(?:es)?|satisfied|met|right|correct|
 
 def told_by(text: str, required: list[Step], start: int) -> int | None:
     """How many of the required steps from `start` on a text tells, None if it says anything else."""
-    at, segments = start, _segments(text)
+    at, segments = start, _segments(text) if len(text) <= _LONGEST else []
     if not segments:
         return None
     for line, said in segments:
@@ -125,12 +126,13 @@ def _has_no_other_value(whole: str, steps: list[Step]) -> bool:
 
 
 def _values(text: str) -> list[str]:
-    """The values in a text, brackets whole and what is in them apart from them too."""
+    """The values in a text, those in brackets one by one."""
     found = []
     for match in _VALUE.finditer(text):
-        piece = _value_at(text, match.start())
-        if match.group() not in "([{<" or piece[:1] == "<":
-            found.append(piece)
+        if match.group() == "<":
+            found.append(_value_at(text, match.start()))
+        elif match.group() not in ("(", "[", "{"):
+            found.append(match.group())
     return found
 
 

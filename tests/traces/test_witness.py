@@ -1,6 +1,8 @@
 """Other words for the same are accepted, other values are not."""
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -46,8 +48,6 @@ def test_other_words_for_a_call(traced, text):
 @pytest.mark.parametrize("text", SUM_TOLD)
 def test_any_other_value_in_other_words_is_found(traced, text):
     """Every number in the text, one at a time, is made another one."""
-    import re
-
     trace = traced(SUM).trace
     for match in re.finditer(r"\d", text):
         wrong = text[: match.start()] + str((int(match.group()) + 5) % 10) + text[match.end() :]
@@ -71,6 +71,15 @@ def test_mistakes_in_other_words_are_found(traced, right, wrong):
     trace = traced(CALL, call="f(3, 'ab')").trace
     assert right in CALL_TOLD[0]
     assert not check_claims(parse_claims(CALL_TOLD[0].replace(right, wrong), "full"), trace).ok
+
+
+@pytest.mark.parametrize("piece", ["[", "<a", "(1, ", "total 0 ", "line 1: ", "'", "-1 - ", "total is not "])
+def test_no_text_holds_up_who_reads_it(traced, piece):
+    trace = traced(SUM).trace
+    began = time.monotonic()
+    for n in (50, 1_000, 100_000):
+        assert not check_claims(parse_claims("Line 1: total is set " + piece * n, "full"), trace).ok
+    assert time.monotonic() - began < 10
 
 
 def test_the_own_words_do_not_need_it(traced):
