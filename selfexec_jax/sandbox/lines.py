@@ -10,6 +10,7 @@ Standard library only; runs inside the jailed child.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from selfexec_jax.sandbox import encode
@@ -29,7 +30,7 @@ class LineTracer:
         self.source = source
         self._hidden = hidden  # names that are not the program's
         self.log = log or Log(budget, sink)
-        self.tap = None
+        self.tap = contextlib.nullcontext()
         self.tampered = False
         self._filename = "<program>"
         self._shown: dict[int, dict] = {}  # by frame: its variables when it was last seen

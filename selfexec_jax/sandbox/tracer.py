@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import os
 import sys
 
@@ -60,7 +61,7 @@ class Tracer:
         self.helper = "_" + os.urandom(8).hex()
         self.finished, self.tampered = True, False
         self.hooks = Hooks(self)
-        self.tap = None  # also to be entered for what is written after the last line
+        self.tap = contextlib.nullcontext()  # also to be entered for what is written after the last line
         self._builtins: dict = {}  # a program that replaces one could make the recorder run its code
         self._methods, self._fields = [dict(vars(cls)) for cls in _RECORDING], set(vars(self.hooks))
 
