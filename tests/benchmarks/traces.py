@@ -118,7 +118,7 @@ def lengths(pool: SandboxPool, every: int) -> dict:
 
 def throughput(sizes: tuple[int, ...]) -> list[dict]:
     """Runs traced, narrated and checked a second on all cores by `traces.dataset`, for growing sets of programs."""
-    recipe = Recipe(styles=("full",), mutated=12, per_shard=250)
+    recipe = Recipe(styles=("full",), per_shard=250)
     jobs = jobs_of(data_dir() / "cruxeval.jsonl", recipe)
     found = []
     for n in sizes:
