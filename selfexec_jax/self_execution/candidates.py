@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selfexec_jax.problems import Problem
-from selfexec_jax.rollout import Engine, Request
+from selfexec_jax.rollout import Engine, Request, Sample
 from selfexec_jax.self_execution.simulate import Asking, request_seed
 from selfexec_jax.tasks import solve
 
 
 def candidates(
     engine: Engine, tokenizer, problems: Sequence[Problem], n: int, seed: int, asking: Asking
-) -> list[list[str]]:
-    """`n` answers a problem, as programs; one that was cut off or holds no program is left out."""
+) -> list[list[Sample]]:
+    """`n` answers a problem, in order."""
     requests = [
         Request(
             tuple(tokenizer.encode_prompt(solve.render(problem, asking.template))), n=n,
@@ -22,7 +22,9 @@ def candidates(
         )
         for problem in problems
     ]  # fmt: skip
-    return [
-        [source for s in samples if s.finish_reason != "length" and (source := solve.extract(s.text, asking.template))]
-        for samples in engine.generate(requests)
-    ]
+    return engine.generate(requests)
+
+
+def program_of(sample: Sample, template: str) -> str | None:
+    """The program of an answer; None where it was cut off or holds none."""
+    return None if sample.finish_reason == "length" else solve.extract(sample.text, template)

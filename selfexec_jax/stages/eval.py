@@ -16,11 +16,10 @@ from selfexec_jax.problems import Problem
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.problems.generator import input_size
 from selfexec_jax.problems.judge import judge
-from selfexec_jax.rollout import Request
 from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.self_execution import Asking, fix, simulate, verify
+from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.fix import simulated_feedback
-from selfexec_jax.self_execution.simulate import request_seed
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages.measures import (
     Case,
@@ -34,7 +33,6 @@ from selfexec_jax.stages.measures import (
 )
 from selfexec_jax.stages.problems import is_left_to_rl, open_pool
 from selfexec_jax.stages.workdir import Workdir
-from selfexec_jax.tasks import solve
 from selfexec_jax.tasks.fix import Feedback
 from selfexec_jax.traces import recorded_for
 
@@ -114,18 +112,8 @@ def _asking(config) -> dict[str, Asking]:
 def decide(config, engine, tokenizer, problems: list[Problem], asks: dict[str, Asking]) -> Decided:
     """Candidates, their simulated rankings, and Self-RLEF episodes from each first candidate."""
     ask, template = asks["solve"], config.tasks.template
-    requests = [
-        Request(
-            tuple(tokenizer.encode_prompt(solve.render(p, template))), n=config.eval.candidates,
-            max_new_tokens=ask.max_new_tokens, temperature=ask.temperature, top_p=ask.top_p,
-            seed=request_seed(config.seed, "candidates", p.id),
-        )
-        for p in problems
-    ]  # fmt: skip
-    samples = engine.generate(requests)
-    sources = [
-        [None if s.finish_reason == "length" else solve.extract(s.text, template) for s in row] for row in samples
-    ]
+    samples = candidates(engine, tokenizer, problems, config.eval.candidates, config.seed, ask)
+    sources = [[program_of(sample, template) for sample in row] for row in samples]
     items = list(zip(problems, sources, strict=True))
     rankings = verify(engine, tokenizer, items, config.eval.votes, config.seed, asks["simulate"])
     feedback = simulated_feedback(engine, tokenizer, config.seed, asks["simulate"], config.eval.votes)

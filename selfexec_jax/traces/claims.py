@@ -80,6 +80,8 @@ def check_claims(claims: list[Step], trace: Trace, style: str = "full") -> Check
 
 def _reread(told: Style, claims: list[Step], required: list[Step]) -> list[Step]:
     """Claims in which sentences in other words are replaced by the steps that they tell, up to the first mistake."""
+    if not any(isinstance(claim, Unreadable) for claim in claims):
+        return claims  # most are such, and comparing them twice would double the work
     out: list[Step] = []
     at = 0  # the step that should be told next
     after = 0

@@ -10,7 +10,6 @@ them comes after ", so ". What is printed, raised or matched takes the rest of i
 from __future__ import annotations
 
 import ast
-import dataclasses
 import functools
 import re
 import warnings
@@ -56,7 +55,7 @@ _LINE = re.compile(r"Line (\d+): (.*)\.$")
 
 def said(steps: list[Step]) -> list[Step]:
     """The steps that this style says: all of them. Which loop ended is said by its line."""
-    return [dataclasses.replace(step, target="") if isinstance(step, LoopEnd) else step for step in steps]
+    return list(steps)
 
 
 def key(step: Step) -> tuple:
@@ -172,7 +171,6 @@ _SAID = {
     Op: ("text", "value"),
     Compare: ("text", "holds"),
     Branch: ("taken",),
-    LoopEnd: (),
     Call: ("name", "args"),
     Return: ("value",),
     Yield: ("value",),

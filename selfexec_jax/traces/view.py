@@ -9,14 +9,13 @@ import bisect
 import json
 import pathlib
 
+from selfexec_jax.sandbox.lines import SAME
 from selfexec_jax.sandbox.types import Execution
 from selfexec_jax.traces import full
 from selfexec_jax.traces.claims import align, check_claims, parse_claims
 from selfexec_jax.traces.clean import clean
 from selfexec_jax.traces.narrate import output
 from selfexec_jax.traces.steps import Call, Frame, Print, Step, steps
-
-_SAME = ".."  # as in sandbox/lines.py
 
 
 def page(execution: Execution, title: str, simulated: str | None = None) -> str:
@@ -94,7 +93,7 @@ def _scopes(happened: list[Step]) -> dict[int, tuple[list[int], list[dict]]]:
             places, states = scopes.setdefault(step.scope, ([], []))
             before = states[-1] if states else {}
             places.append(i)
-            states.append({k: before.get(k, "?") if v == _SAME else clean(v) for k, v in step.locals})
+            states.append({k: before.get(k, "?") if v == SAME else clean(v) for k, v in step.locals})
     return scopes
 
 

@@ -8,6 +8,7 @@ import pytest
 from selfexec_jax.problems import Problem, Test
 from selfexec_jax.rollout import Sample
 from selfexec_jax.self_execution import Asking, fix, simulate, verify
+from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.fix import simulated_feedback
 from selfexec_jax.self_execution.simulate import request_seed
 from selfexec_jax.tasks import fix as fix_task
@@ -52,6 +53,18 @@ class CannedEngine:
 
 def asked_to_run(source, given, kind="stdio"):
     return predict.render(source, given, "compact", kind)[0]["content"]
+
+
+# ---- candidates ------------------------------------------------------------------------------------------
+def test_candidates_are_asked_for_by_problem_and_keep_their_places():
+    engine = CannedEngine(lambda prompt, j: (f"{prompt.split()[1]}{j}", "length" if j == 1 else "stop"))
+    samples = candidates(engine, Characters(), [ADD, TWICE], 3, 0, COMPACT)
+    programs = [[program_of(sample, "compact") for sample in row] for row in samples]
+    assert programs == [["Add.0\n", None, "Add.2\n"], ["Double.0\n", None, "Double.2\n"]]
+    requests = engine.batches[0]
+    assert [(r.n, r.max_new_tokens, r.temperature, r.top_p) for r in requests] == [(3, 33, 0.5, 0.9)] * 2
+    assert requests[0].seed == request_seed(0, "candidates", "add") != requests[1].seed
+    assert "777" not in "".join(engine.asked)
 
 
 # ---- simulate --------------------------------------------------------------------------------------------
