@@ -9,7 +9,7 @@ import signal
 from selfexec_jax.sandbox import jail
 from selfexec_jax.sandbox.flight import Flight
 from selfexec_jax.sandbox.frames import read
-from selfexec_jax.sandbox.types import Event, Execution, Trace
+from selfexec_jax.sandbox.types import Execution, Trace
 
 _LOST_TO_SIGNALS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS}
 _CUT_SHORT = {"timeout", "memory_limit", "output_limit", "runtime_error"}  # a trace keeps its beginning
@@ -70,13 +70,11 @@ def execution_of(flight: Flight, end: End, tier: str, no_suicide: bool) -> Execu
         status, error = "runtime_error", f"ended with exit code {code} and no result"
     if flight.run.trace is None:
         trace = None
-    elif said.is_forged or _is_tampered(said.events, trace, flight.run.trace.events):
+    elif said.is_forged or _is_tampered(len(said.events), trace, flight.run.trace.events):
         status, value, trace = "trace_tampered", None, None
     elif trace is not None or (said.events and status in _CUT_SHORT):
-        rest = trace or {"events": [], "stop": status}
-        stop = said.stop or rest["stop"]
-        events = tuple(Event(*event) for event in said.events + rest["events"])
-        trace = Trace(flight.run.source, events, stop, flight.run.trace.of)
+        stop = said.stop or (trace["stop"] if trace else status)
+        trace = Trace(flight.run.source, tuple(said.events), stop, flight.run.trace.of)
         if stop and status == "ok":
             status = "trace_budget"
     return Execution(
@@ -85,10 +83,9 @@ def execution_of(flight: Flight, end: End, tier: str, no_suicide: bool) -> Execu
     )  # fmt: skip
 
 
-def _is_tampered(events: list, rest: dict | None, budget: int) -> bool:
+def _is_tampered(n_events: int, end: dict | None, budget: int) -> bool:
     """Whether a trace, by its parts and what its last frame says, cannot be the recorder's."""
-    n = len(events) + (len(rest["events"]) if rest is not None else 0)
-    return n > budget or (rest is not None and (rest["tampered"] or rest["n_events"] != n))
+    return n_events > budget or (end is not None and (end["tampered"] or end["n_events"] != n_events))
 
 
 def _name_of(number: int) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 from selfexec_jax.sandbox import jail
+from selfexec_jax.sandbox.events import Event, read_events
 
 _ERROR_CHARS = 500
 _STATUSES = {"ok", "runtime_error", "syntax_error", "memory_limit", "invalid_result"}  # what a child may claim
@@ -16,10 +17,10 @@ _STOPS = (None, "events", "bytes", "depth")
 class Said:
     """The events that came before the last frame, what ended them, and the last frame if it came.
 
-    last: (status, value, error, denied, the rest of the trace or None). is_forged: a frame lacked its seal.
+    last: (status, value, error, denied, how the trace ended or None). is_forged: a frame lacked its seal.
     """
 
-    events: list = dataclasses.field(default_factory=list)
+    events: list[Event] = dataclasses.field(default_factory=list)
     stop: str | None = None
     last: tuple | None = None
     is_forged: bool = False
@@ -27,7 +28,7 @@ class Said:
 
 def read(data: bytearray, seal: bytes) -> Said:
     """What a child's bytes say; nothing may follow the last frame, and each begins with the seal."""
-    said, at = Said(), 0
+    said, sites, at = Said(), {}, 0
     while len(data) >= at + jail.FRAME.size:
         start = at + jail.FRAME.size
         at = start + jail.FRAME.unpack_from(data, at)[0]
@@ -39,15 +40,15 @@ def read(data: bytearray, seal: bytes) -> Said:
         try:
             if data.startswith(jail.PART, start):
                 part = json.loads(data[start + 1 : at])
-                if not _is_trace(part) or said.stop:
+                if said.stop or part["stop"] not in _STOPS:
                     return Said()
-                said.events += part["events"]
+                said.events += read_events(part, sites)
                 said.stop = part["stop"]
             elif at == len(data):
                 said.last = _result(data[start:])
             else:
                 return Said()
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             return Said()
     return said
 
@@ -60,12 +61,5 @@ def _result(data: bytearray) -> tuple | None:
     value, error, denied = said.get("value"), said.get("error"), said.get("denied", False)
     good = status in _STATUSES and type(value) in (str, type(None)) and type(error) in (str, type(None))
     if trace is not None:
-        good = good and type(trace["tampered"]) is bool and type(trace["n_events"]) is int and _is_trace(trace)
+        good = good and type(trace["tampered"]) is bool and type(trace["n_events"]) is int and trace["stop"] in _STOPS
     return (status, value, error and error[:_ERROR_CHARS], denied is True, trace) if good else None
-
-
-def _is_trace(part: dict) -> bool:
-    events = part["events"]
-    return type(events) is list and part["stop"] in _STOPS and all(
-        type(kind) is str and type(line) is int and type(data) is dict for kind, line, data in events
-    )

@@ -1,9 +1,9 @@
 """Records a program line by line: the variables in sight, and which of them changed.
 
-This is what the Code World Model (Meta, 2025) is trained on; see the style `cwm`. Events are
-`["frame", line, data]`: `how` is call, line, return or exception; `scope` numbers the call under way; `locals`
-holds the variables by name, a value that is displayed as in the frame before it in the same scope as `SAME`;
-`value` is what is returned or raised. What is printed and called is recorded as in tracer.py.
+This is what the Code World Model (Meta, 2025) is trained on; see the style `cwm`. A `frame` event has `how` (call,
+line, return or exception), the number of the call under way, the variables by name, a value that is displayed as in
+the frame before it in the same call as `SAME`, and what is returned or raised. What is printed and called is recorded
+as in tracer.py.
 
 Standard library only; runs inside the jailed child.
 """
@@ -14,6 +14,7 @@ import contextlib
 import sys
 
 from selfexec_jax.sandbox import encode
+from selfexec_jax.sandbox.events import Site
 from selfexec_jax.sandbox.log import Log
 from selfexec_jax.sandbox.stdout import Tap
 from selfexec_jax.sandbox.tracer import Tracer
@@ -35,6 +36,7 @@ class LineTracer:
         self._filename = "<program>"
         self._shown: dict[int, dict] = {}  # by frame: its variables when it was last seen
         self._scopes: dict[int, int] = {}  # by frame: its number
+        self._sites: dict[int, int] = {}  # by line: its site
         self._n_scopes = 0
         self._is_unwinding: set[int] = set()  # frames whose last event was an exception
 
@@ -81,7 +83,7 @@ class LineTracer:
     def wrote(self, text):
         """Records text written to stdout."""
         if type(text) is str and text:
-            self.log.wrote(text, 0, 0)
+            self.log.wrote(text, 0)
 
     def _on_call(self, frame, event, arg):
         if self.log.stop:  # an event more, deep in a recursion, could be one too many for the interpreter
@@ -131,8 +133,11 @@ class LineTracer:
         self._add(how, frame, said, None)
 
     def _add(self, how, frame, said, value):
-        data = {"s": 0, "how": how, "scope": self._scopes.get(id(frame), 0), "locals": said, "value": value}
-        self.log.add("frame", frame.f_lineno, data)
+        line = frame.f_lineno
+        if line not in self._sites:
+            self.log.sites.append(Site(line, 0))
+            self._sites[line] = len(self.log.sites) - 1
+        self.log.add(("frame", self._sites[line], how, self._scopes.get(id(frame), 0), said, value))
 
     def _show(self, value) -> str:
         return encode.show(value, self.log.value_chars)

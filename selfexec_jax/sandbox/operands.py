@@ -8,32 +8,36 @@ from __future__ import annotations
 from selfexec_jax.sandbox import encode
 
 _OPERAND_CHARS = 40
-_SMALL = 10**9  # most values are such, and there is no faster way to say them
+SMALL = 10**9  # an integer below it stands for itself: most values are such, and there is no faster way to say them
 
 
 class Operands:
-    """Shows values in at most `value_chars` characters; `module` is the name of the program's module."""
+    """Says values in at most `value_chars` characters; `module` is the name of the program's module."""
 
     def __init__(self, value_chars, module):
         self.value_chars, self.module = value_chars, module
 
-    def show(self, value):
-        if type(value) is int and -_SMALL < value < _SMALL:
-            return repr(value)
+    def value(self, value):
+        """What an event says of a value: a bool, a small int, or a display."""
+        kind = type(value)
+        if kind is bool or kind is int and -SMALL < value < SMALL:
+            return value
         return encode.show(value, self.value_chars)
 
     def arg(self, part, value):
+        """What an event says of an operand: None where its source tells more than its display."""
+        kind = type(value)
+        if kind is bool or kind is int and -SMALL < value < SMALL:
+            return value
         src, named = part
-        if type(value) is int and -_SMALL < value < _SMALL:
-            return [src, repr(value)]
-        if type(value) in encode.SCALARS:
+        if kind in encode.SCALARS:
             text = encode.show(value, _OPERAND_CHARS + 1)
             if len(text) <= _OPERAND_CHARS or not src:
-                return [src, text]
-            return [src, None if named else encode.show(value, self.value_chars)]
+                return text
+            return None if named else encode.show(value, self.value_chars)
         if named or self.opaque(value):
-            return [src, None] if src else ["", encode.show(value, _OPERAND_CHARS)]
-        return [src, encode.show(value, self.value_chars)]
+            return None if src else encode.show(value, _OPERAND_CHARS)
+        return encode.show(value, self.value_chars)
 
     def opaque(self, value):
         """Whether a value's display would say nothing (functions, classes, modules, iterators, files)."""
@@ -42,9 +46,10 @@ class Operands:
         return encode.class_module(value) != self.module or type(value) is type
 
     def index(self, part, index):
+        """As `arg`; a slice is said as it is written between brackets."""
         if type(index) is slice:
             parts = [index.start, index.stop, index.step]
             if all(type(part) in (int, type(None)) for part in parts):
                 text = ":".join("" if part is None else str(part) for part in parts[:2])
-                return ["", text + ("" if parts[2] is None else f":{parts[2]}")]
+                return text + ("" if parts[2] is None else f":{parts[2]}")
         return self.arg(part, index)

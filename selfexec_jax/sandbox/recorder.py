@@ -11,7 +11,8 @@ import sys
 import types
 
 from selfexec_jax.sandbox import encode
-from selfexec_jax.sandbox.operands import Operands
+from selfexec_jax.sandbox.events import NO_PART
+from selfexec_jax.sandbox.operands import SMALL, Operands
 from selfexec_jax.sandbox.sites import QUIET
 from selfexec_jax.sandbox.stands import MUTATORS, READERS, Stand, owner_of, recorded
 from selfexec_jax.sandbox.stdout import text_of
@@ -20,29 +21,33 @@ from selfexec_jax.sandbox.stdout import text_of
 class _Cell:
     """An assignment target that stores into its container when it is assigned."""
 
-    __slots__ = ("hooks", "site", "base", "index")
+    __slots__ = ("hooks", "number", "base", "index")
 
-    def __init__(self, hooks, site, base, index):
-        for name, value in zip(self.__slots__, (hooks, site, base, index), strict=True):
+    def __init__(self, hooks, number, base, index):
+        for name, value in zip(self.__slots__, (hooks, number, base, index), strict=True):
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name, value):
-        self.hooks._store(self.site, self.base, self.index, value)
+        self.hooks._store(self.number, self.base, self.index, value)
 
 
 class Hooks:
     """The calls that instrumented code makes; each takes the number of its site first."""
 
+    CHANGING = ("_left", "_done", "_raised", "_globals", "_spared")  # fields; another object in the others is no good
+
     def __init__(self, tracer):
         self._tracer = tracer
-        self._sites = tracer.sites
         self._log = tracer.log
+        self._add = tracer.log.add
+        self._sites = tracer.log.sites
+        self._runs = tracer.runs
         self._say = Operands(tracer.log.value_chars, "__main__")
-        self._stack = []  # [frame id, site, args] of the traced functions being run
-        self._left = None  # (name, args) of the traced function that ended last
+        self._stack = []  # (frame id, site, arguments) of the traced functions being run
+        self._left = None  # (name, names, arguments) of the traced function that ended last
         self._done = False  # the call in progress has been recorded already
         self._raised = None  # id of the exception that was recorded last
-        self._pending = {}  # middle values of chained comparisons, by frame
+        self._pending = {}  # middle values of chained comparisons, by frame and site
         self._elements = {}  # what a generator expression gave while a builtin consumed it
         self._globals = None
         self._spared = 0
@@ -50,15 +55,11 @@ class Hooks:
         self.slice = slice
 
     # ---- recording ----
-    def _add(self, kind, site, **data):
-        data["s"] = site.stmt
-        self._log.add(kind, site.line, data)
-
-    def _failed(self, site, error, traced=None):
+    def _failed(self, k, error):
         if id(error) == self._raised or self._log.stop:
             return
         self._raised = id(error)
-        self._add("raise", traced or site, type=encode.class_name(error), message=encode.error_message(error))
+        self._add(("raise", k, encode.class_name(error), encode.error_message(error)))
 
     def begin(self, _site):
         self._globals = sys._getframe(1).f_globals
@@ -68,107 +69,131 @@ class Hooks:
     def finish(self, _site):
         self._tracer.finished = True
 
-    # ---- operations ----
+    # ---- operations; those of small integers first, since most are such and their recording takes longest ----
     def b(self, k, left, right):
-        return self._binary(self._sites[k], left, right, 0)
-
-    def i(self, k, left, right):
-        return self._binary(self._sites[k], left, right, 1)
-
-    def _binary(self, site, left, right, which):
-        if self._log.stop:
-            return site.run[which](left, right)
-        args = [self._say.arg(site.args[0], left), self._say.arg(site.args[1], right)]
+        """A binary operation; an augmented assignment to a name is one in place."""
+        run = self._runs[k]
+        if type(left) is not int or type(right) is not int:
+            return self._binary(k, run, left, right)
         try:
-            value = site.run[which](left, right)
+            value = run(left, right)
         except BaseException as error:
-            self._failed(site, error)
+            self._failed(k, error)
             raise
-        self._add("op", site, how="binary", op=site.op, args=args, src=site.src, value=self._say.show(value))
+        if type(value) is int and -SMALL < left < SMALL and -SMALL < right < SMALL and -SMALL < value < SMALL:
+            self._add(("binary", k, left, right, value))
+        elif not self._log.stop:
+            say = self._say.value
+            self._add(("binary", k, say(left), say(right), say(value)))
+        return value
+
+    def _binary(self, k, run, left, right):
+        if self._log.stop:
+            return run(left, right)
+        say, args = self._say, self._sites[k].args
+        left_said, right_said = say.arg(args[0], left), say.arg(args[1], right)
+        try:
+            value = run(left, right)
+        except BaseException as error:
+            self._failed(k, error)
+            raise
+        self._add(("binary", k, left_said, right_said, say.value(value)))
         return value
 
     def u(self, k, operand):
-        site = self._sites[k]
         try:
-            value = site.run(operand)
+            value = self._runs[k](operand)
         except BaseException as error:
-            self._failed(site, error)
+            self._failed(k, error)
             raise
         if not self._log.stop:
-            args = [self._say.arg(site.args[0], operand)]
-            self._add("op", site, how="unary", op=site.op, args=args, src=site.src, value=self._say.show(value))
+            said = self._say.arg(self._sites[k].args[0], operand)
+            self._add(("unary", k, said, self._say.value(value)))
         return value
 
     def g(self, k, base, index):
-        site = self._sites[k]
         try:
             value = base[index]
         except BaseException as error:
-            self._failed(site, error)
+            self._failed(k, error)
             raise
         if not self._log.stop and not self._say.opaque(value):
-            args = [self._say.arg(site.args[0], base), self._say.index(site.args[1], index)]
-            self._add("op", site, how="item", op="[]", args=args, src=site.src, value=self._say.show(value))
+            say, args = self._say, self._sites[k].args
+            self._add(("item", k, say.arg(args[0], base), say.index(args[1], index), say.value(value)))
         return value
 
     def cmp(self, k, left, right):
-        return self._compare(self._sites[k], left, right)
-
-    def _compare(self, site, left, right):
+        run = self._runs[k]
+        if type(left) is not int or type(right) is not int:
+            return self._compare(k, run, left, right)
         try:
-            value = site.run(left, right)
+            value = run(left, right)
+        except BaseException as error:  # 1 in 2
+            self._failed(k, error)
+            raise
+        if -SMALL < left < SMALL and -SMALL < right < SMALL:
+            self._add(("compare", k, left, right, value))
+        elif not self._log.stop:
+            self._add(("compare", k, self._say.value(left), self._say.value(right), value))
+        return value
+
+    def _compare(self, k, run, left, right):
+        site = self._sites[k]
+        try:
+            value = run(left, right)
             if site.branch is not None and type(value) is not bool:
                 value = bool(value)
         except BaseException as error:
-            self._failed(site, error)
+            self._failed(k, error)
             raise
         if not self._log.stop and type(value) is bool:
-            args = [self._say.arg(site.args[0], left), self._say.arg(site.args[1], right)]
-            self._add("compare", site, op=site.op, args=args, holds=value, branch=site.branch or "")
+            say, args = self._say, site.args
+            self._add(("compare", k, say.arg(args[0], left), say.arg(args[1], right), value))
         return value
 
     def chain(self, k, left, right):
-        value = self._compare(self._sites[k], left, right)
-        if value is not False:
-            self._pending[id(sys._getframe(1)), self._sites[k].names] = right
+        run, after = self._runs[k]
+        value = self._compare(k, run, left, right)
+        if value is not False and after is not None:
+            self._pending[id(sys._getframe(1)), after] = right
         return value
 
     def link(self, k, right):
-        site = self._sites[k]
-        left = self._pending.pop((id(sys._getframe(1)), site.names))
-        value = self._compare(site, left, right)
-        if site.attr and value is not False:
-            self._pending[id(sys._getframe(1)), site.attr] = right
+        run, after = self._runs[k]
+        left = self._pending.pop((id(sys._getframe(1)), k))
+        value = self._compare(k, run, left, right)
+        if value is not False and after is not None:
+            self._pending[id(sys._getframe(1)), after] = right
         return value
 
     def t(self, k, value):
-        site = self._sites[k]
         try:
             holds = bool(value)
         except BaseException as error:
-            self._failed(site, error)
+            self._failed(k, error)
             raise
         if not self._log.stop:
-            arg = self._say.arg(site.args[0], value)
-            self._add("test", site, arg=arg, named=site.args[0][1], holds=holds, branch=site.branch or "")
+            self._add(("test", k, self._say.arg(self._sites[k].args[0], value), holds))
         return holds
 
     def w(self, k, holds):
-        site = self._sites[k]
-        if not self._log.stop:
-            self._add("branch", site, of=site.branch, holds=bool(holds))
+        self._add(("branch", k, bool(holds)))
         return holds
 
     # ---- assignment ----
-    def n(self, k, *values):
-        site = self._sites[k]
-        if self._log.stop:
-            return True
-        how = site.how
-        for name, value in zip(site.names, values, strict=True):
-            if not self._say.opaque(value):
-                self._add("bind", site, target=name, value=self._say.show(value), how=how)
-                how = site.how + "+" if site.how in ("loop", "comp") else site.how
+    def n(self, k, value):
+        if type(value) is int and -SMALL < value < SMALL:
+            self._add(("bind", k, value))
+        elif not self._log.stop and not self._say.opaque(value):
+            self._add(("bind", k, self._say.value(value)))
+        return True
+
+    def ns(self, k, *values):
+        if not self._log.stop:
+            say = self._say
+            said = [None if say.opaque(value) else say.value(value) for value in values]
+            if any(one is not None for one in said):
+                self._add(("bind", k, *said))
         return True
 
     def ne(self, k, value):
@@ -176,34 +201,33 @@ class Hooks:
         return value
 
     def cell(self, k, base, index):
-        return _Cell(self, self._sites[k], base, index)
+        return _Cell(self, k, base, index)
 
     def acell(self, k, base):
-        return _Cell(self, self._sites[k], base, None)
+        return _Cell(self, k, base, None)
 
-    def _store(self, site, base, index, value, parts=None):
-        parts = parts or site.args
-        shown = None if self._log.stop else self._say.arg(parts[0], base)
+    def _store(self, k, base, index, value):
+        site = self._sites[k]
+        shown = None if self._log.stop else self._say.arg(site.args[0], base)
         try:
             if site.attr:
                 setattr(base, site.attr, value)
             else:
                 base[index] = value
         except BaseException as error:
-            self._failed(site, error)
+            self._failed(k, error)
             raise
-        if shown is None or self._say.opaque(value):
-            return
-        data = {"attr": site.attr} if site.attr else {"index": self._say.index(parts[1], index)}
-        self._add("store", site, base=shown, value=self._say.show(value), **data)
+        if not self._log.stop and not self._say.opaque(value):
+            place = None if site.attr else self._say.index(site.args[1], index)
+            self._add(("store", k, shown, place, self._say.value(value)))
 
     def gi(self, k, base, index):
         return base, index, self.g(k, base, index)
 
     def si(self, k, cell, value):
         base, index, old = cell
-        site = self._sites[k]
-        self._store(site, base, index, self._binary(site, old, value, 1), site.names)
+        operation = self._runs[k]
+        self._store(k, base, index, self.b(operation, old, value))
 
     def ga(self, k, base):
         return base, None, getattr(base, self._sites[k].attr)
@@ -214,7 +238,7 @@ class Hooks:
         if function is sys.setrecursionlimit or function is sys.getrecursionlimit:
             return self._limits[function is sys.setrecursionlimit]
         if not self._log.stop and recorded(function):
-            return Stand(self, self._sites[k], function)
+            return Stand(self, k, function)
         return function
 
     def r(self, k, value):
@@ -228,60 +252,67 @@ class Hooks:
         known = left is not None and left[0] in (site.op, "__init__", "__call__")
         if (not known and (site.op in QUIET or value is None)) or self._say.opaque(value):
             return value
-        args = left[1] if known else None
-        if known and args and (left[0] != site.op or "." in site.src.split("(")[0]) and args[0][0] in _SELF:
-            args = args[1:]
-        self._add("op", site, how="user", op=site.names[0], args=args, src=site.src, value=self._say.show(value))
+        args = None
+        if known:
+            name, names, args = left
+            if names and names[0] in _SELF and (name != site.op or "." in site.names[0]):
+                args = args[1:]
+        self._add(("user", k, args, self._say.value(value)))
         return value
 
-    def _run(self, site, function, args, kw):
-        name = function.__name__
-        owner = owner_of(function)
+    def _run(self, k, function, args, kw):
         if self._log.stop:
             return self._deeper(function, args, kw)
-        quiet = name in QUIET
-        shown, watched = [], []
-        if not quiet:
-            for i, value in enumerate(args):
-                part = site.args[i] if site.args and i < len(site.args) else ("", False)
-                if type(value) is types.GeneratorType and value.gi_frame and value.gi_code.co_name == "<genexpr>":
-                    watched.append((i, value.gi_frame))
-                    self._elements[id(value.gi_frame)] = []
-                shown.append(self._say.arg(part, value))
-            for key, value in kw.items():
-                src = next((part for part in site.kw if part[0] == key), (key, ("", False)))[1]
-                operand = self._say.arg(src, value)
-                shown.append([f"{key}={operand[0]}", operand[1] and f"{key}={operand[1]}"])
-            receiver = None if owner is None else self._say.arg(site.attr, owner)
+        name = function.__name__
+        if name in QUIET:
+            return self._quietly(k, name, function, args, kw)
+        site, say = self._sites[k], self._say
+        owner = owner_of(function)
+        said, watched = [], []
+        for i, value in enumerate(args):
+            part = site.args[i] if i < len(site.args) else NO_PART
+            if type(value) is types.GeneratorType and value.gi_frame and value.gi_code.co_name == "<genexpr>":
+                watched.append((i, value.gi_frame))
+                self._elements[id(value.gi_frame)] = []
+            said.append(say.arg(part, value))
+        by_key = dict(site.kw) if kw else {}
+        pairs = [(key, say.arg(by_key.get(key, NO_PART), value)) for key, value in kw.items()]
+        receiver = None if owner is None else say.arg(site.on, owner)
         try:
             value = self._deeper(function, args, kw)
         except BaseException as error:
             for _, frame in watched:
                 self._elements.pop(id(frame), None)
-            self._failed(site, error)
+            self._failed(k, error)
             raise
         self._left = None
-        if quiet:
-            if name in READERS and type(value) in encode.KNOWN:
-                self._add("read", site, value=self._say.show(value))
-            elif function is os.write and type(args[0]) is int and args[0] == _STDOUT_FD:
-                self._tracer.wrote(text_of(args[1], value))
-        else:
-            for i, frame in watched:
-                shown[i] = [shown[i][0], "[" + ", ".join(self._elements.pop(id(frame), [])) + "]"]
-            if not self._say.opaque(value):
-                self._called(site, name, owner, receiver, shown, value)
         self._done = True
+        for i, frame in watched:
+            said[i] = "[" + ", ".join(self._elements.pop(id(frame), [])) + "]"
+        if self._log.stop or say.opaque(value):
+            return value
+        if owner is None:
+            self._add(("builtin", k, said, pairs, say.value(value)))
+        else:
+            changes = name in MUTATORS and type(owner) in encode.KNOWN
+            after = encode.show(owner, say.value_chars) if changes else None
+            self._add(("method", k, name, receiver, said, pairs, say.value(value), after))
         return value
 
-    def _called(self, site, name, owner, receiver, shown, value):
-        data = {"src": site.src, "args": shown, "value": self._say.show(value)}
-        if owner is None:
-            self._add("op", site, how="call", op=site.names[0], **data)
-            return
-        if name in MUTATORS and type(owner) in encode.KNOWN:
-            data["after"] = self._say.show(owner)
-        self._add("op", site, how="method", op=name, on=receiver, **data)
+    def _quietly(self, k, name, function, args, kw):
+        """Calls what is not an operation of its own."""
+        try:
+            value = self._deeper(function, args, kw)
+        except BaseException as error:
+            self._failed(k, error)
+            raise
+        self._left = None
+        self._done = True
+        if name in READERS and type(value) in encode.KNOWN:
+            self._add(("read", k, self._say.value(value)))
+        elif function is os.write and type(args[0]) is int and args[0] == _STDOUT_FD:
+            self._tracer.wrote(text_of(args[1], value))
+        return value
 
     def _deeper(self, function, args, kw):
         self._spare(_STAND_FRAMES)
@@ -307,34 +338,33 @@ class Hooks:
 
     # ---- functions ----
     def enter(self, k, *values):
-        site = self._sites[k]
-        self._stack.append((id(sys._getframe(1)), site, None))
         if self._log.stop:
+            self._stack.append((id(sys._getframe(1)), k, None))
             return
+        said = [self._say.value(value) for value in values]
+        self._stack.append((id(sys._getframe(1)), k, said))
         if len(self._stack) > self._log.depth:
+            self._stack[-1] = (*self._stack[-1][:2], None)
             self._log.halt("depth")
-            return
-        args = [[name, self._say.show(value)] for name, value in zip(site.names, values, strict=True)]
-        self._stack[-1] = (self._stack[-1][0], site, args)
-        self._add("call", site, name=site.op, args=args)
+        else:
+            self._add(("call", k, *said))
 
     def gen(self, k, *values):
-        site = self._sites[k]
         if not self._log.stop:
-            args = [[name, self._say.show(value)] for name, value in zip(site.names, values, strict=True)]
-            self._add("call", site, name=site.op, args=args, gen=True)
+            self._add(("gen", k, *[self._say.value(value) for value in values]))
 
-    def leave(self, k):
+    def leave(self, _k):
         frame = id(sys._getframe(1))
         while self._stack:
-            top = self._stack.pop()
-            if top[0] == frame:
-                self._left = (top[1].op, top[2]) if top[2] is not None else None
+            top, k, said = self._stack.pop()
+            if top == frame:
+                site = self._sites[k]
+                self._left = None if said is None else (site.op, site.names, said)
                 return
 
     def ret(self, k, value):
         if not self._log.stop:
-            self._add("return", self._sites[k], value=self._say.show(value), opaque=self._say.opaque(value))
+            self._add(("return", k, self._say.value(value)))
         return value
 
     def le(self, k, *values):
@@ -347,30 +377,27 @@ class Hooks:
 
     def yv(self, k, value):
         if not self._log.stop:
-            self._add("yield", self._sites[k], value=self._say.show(value))
+            self._add(("yield", k, self._say.value(value)))
         return value
 
     def e(self, k, value):
         seen = self._elements.get(id(sys._getframe(1)))
         if seen is not None and not self._log.stop and len(seen) < self._log.value_chars:
-            seen.append(self._say.show(value))
+            seen.append(encode.show(value, self._log.value_chars))
         return value
 
     # ---- control ----
     def end(self, k):
-        if not self._log.stop:
-            self._add("end", self._sites[k], target=self._sites[k].src, over=self._sites[k].op)
+        self._add(("end", k))
 
     def j(self, k):
-        if not self._log.stop:
-            self._add("jump", self._sites[k], word=self._sites[k].src)
+        self._add(("jump", k))
 
     def rs(self, k, error):
-        site = self._sites[k]
         if issubclass(type(error), BaseException):
-            self._failed(site, error)
+            self._failed(k, error)
         elif type(error) is type and issubclass(error, BaseException) and not self._log.stop:
-            self._add("raise", site, type=error.__name__, message="")
+            self._add(("raise", k, error.__name__, ""))
             self._raised = id(error)
         return error
 
@@ -381,7 +408,7 @@ class Hooks:
             self._raised = None
             self._unwind(sys._getframe(1))
             if not self._log.stop:
-                self._add("catch", self._sites[k], type=encode.class_name(error), depth=len(self._stack))
+                self._add(("catch", k, encode.class_name(error), len(self._stack)))
 
     def _unwind(self, frame):
         """Forgets the lambdas that an exception left on its way to this frame."""
@@ -401,7 +428,7 @@ class Hooks:
             if link.tb_frame.f_code.co_filename == self._tracer.filename:
                 line = link.tb_lineno
             link = link.tb_next
-        self._failed(None, error, self._tracer.site_at(line))
+        self._failed(self._tracer.site_at(line), error)
 
 
 _STDOUT_FD = 1

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ast
 
+from selfexec_jax.sandbox.events import NO_PART, Site
 from selfexec_jax.sandbox.sites import (
     BINARY,
     COMPARE,
     QUIET,
     UNARY,
-    Site,
     constant,
     names_of,
     parameters,
@@ -32,17 +32,18 @@ class Expressions:
     `line` and `stmt` say which statement is being rewritten; `classes` which classes it is in.
     """
 
-    def __init__(self, helper: str, sites: list[Site]):
-        self.helper, self.sites = helper, sites
+    def __init__(self, helper: str, sites: list[Site], runs: dict[int, object]):
+        self.helper, self.sites, self.runs = helper, sites, runs
         self.line, self.stmt, self.count = 1, 0, 0
         self.classes: list[str] = []
 
-    def site(self, **known):
-        site = Site(self.line, self.stmt)
-        for name, value in known.items():
-            setattr(site, name, value)
-        self.sites.append(site)
-        return len(self.sites) - 1
+    def site(self, run=None, **known):
+        """The number of a new site; `run` is what its hook needs to do the program's work."""
+        self.sites.append(Site(self.line, self.stmt, **known))
+        number = len(self.sites) - 1
+        if run is not None:
+            self.runs[number] = run
+        return number
 
     def hook(self, at, name, number, *args):
         function = ast.Attribute(ast.Name(self.helper, ast.Load()), name, ast.Load())
@@ -57,6 +58,12 @@ class Expressions:
             owner = self.classes[-1].lstrip("_")
             return f"_{owner}{name}" if owner else name
         return name
+
+    def binding(self, at, names, how):
+        """A hook that records what these names are bound to."""
+        loads = [ast.copy_location(ast.Name(name, ast.Load()), at) for name in names]
+        number = self.site(names=tuple(names), how=how)
+        return self.hook(at, "n" if len(names) == 1 else "ns", number, *loads)
 
     def target(self, node):
         """The same target, with stores into containers and attributes recorded as they happen."""
@@ -80,7 +87,7 @@ class Expressions:
     def part(self, node):
         """(source, whether it is a name) of an operand."""
         if node is None:
-            return ("", False)
+            return NO_PART
         return (source(node), isinstance(node, _NAMED))
 
     def expr(self, node):
@@ -100,9 +107,9 @@ class Expressions:
         return node
 
     def e_binary(self, node):
-        op, *run = BINARY[type(node.op)]
+        op, run, _ = BINARY[type(node.op)]
         args = (self.part(node.left), self.part(node.right))
-        number = self.site(op=op, run=run, args=args, src=source(node))
+        number = self.site(run, op=op, args=args, src=source(node))
         return self.hook(node, "b", number, self.expr(node.left), self.expr(node.right))
 
     def e_unary(self, node):
@@ -112,7 +119,7 @@ class Expressions:
         if type(node.op) not in UNARY:
             return self.generic(node)
         op, run = UNARY[type(node.op)]
-        number = self.site(op=op, run=run, args=(self.part(node.operand),), src=source(node))
+        number = self.site(run, op=op, args=(self.part(node.operand),), src=source(node))
         return self.hook(node, "u", number, self.expr(node.operand))
 
     def e_subscript(self, node):
@@ -134,15 +141,20 @@ class Expressions:
         """A comparison; a chain becomes `chain(a, b) and link(c)`, its middle value kept by the recorder."""
         operands = [node.left, *node.comparators]
         parts = [self.part(one) for one in operands]
-        first = self.site(args=parts[:2], branch=branch, **_comparing(node.ops[0]))
+        texts, runs = zip(*(COMPARE[type(op)] for op in node.ops), strict=True)
         if len(node.ops) == 1:
-            return self.hook(node, "cmp", first, self.expr(node.left), self.expr(node.comparators[0]))
-        key = self.sites[first].names = ("chain", first)
-        links = [self.hook(node, "chain", first, self.expr(operands[0]), self.expr(operands[1]))]
-        for i in range(1, len(node.ops)):
-            number = self.site(args=parts[i : i + 2], branch=branch, names=key, **_comparing(node.ops[i]))
-            self.sites[number].attr = key if i + 1 < len(node.ops) else ""
-            links.append(self.hook(node, "link", number, self.expr(operands[i + 1])))
+            number = self.site(runs[0], op=texts[0], args=tuple(parts), branch=branch)
+            return self.hook(node, "cmp", number, self.expr(node.left), self.expr(node.comparators[0]))
+        numbers = [
+            self.site(op=texts[i], args=tuple(parts[i : i + 2]), branch=branch) for i in range(len(texts))
+        ]
+        for number, run, after in zip(numbers, runs, [*numbers[1:], None], strict=True):
+            self.runs[number] = (run, after)
+        links = [self.hook(node, "chain", numbers[0], self.expr(operands[0]), self.expr(operands[1]))]
+        links += [
+            self.hook(node, "link", number, self.expr(one))
+            for number, one in zip(numbers[1:], operands[2:], strict=True)
+        ]
         return ast.copy_location(ast.BoolOp(ast.And(), links), node)
 
     def test(self, node):
@@ -187,7 +199,7 @@ class Expressions:
             src=source(node),
             args=() if starred else tuple(self.part(one) for one in node.args),
             kw=tuple((one.arg, self.part(one.value)) for one in node.keywords),
-            attr=self.part(function.value) if type(function) is ast.Attribute else ("", False),
+            on=self.part(function.value) if type(function) is ast.Attribute else NO_PART,
         )
         node.args = [self.expr(one) for one in node.args]
         for one in node.keywords:
@@ -248,8 +260,7 @@ class Expressions:
             one.ifs = [self.condition(test, "comp") for test in one.ifs]
             names = names_of(one.target)
             if names:
-                loads = [ast.copy_location(ast.Name(name, ast.Load()), node) for name in names]
-                one.ifs.insert(0, self.hook(node, "n", self.site(names=tuple(names), how="comp"), *loads))
+                one.ifs.insert(0, self.binding(node, names, "comp"))
         if type(node) is ast.DictComp:
             node.key, node.value = self.expr(node.key), self.expr(node.value)
         else:
@@ -274,11 +285,6 @@ _EXPRESSIONS = {
     ast.DictComp: Expressions.e_comprehension,
     ast.GeneratorExp: Expressions.e_comprehension,
 }
-
-
-def _comparing(op):
-    text, run = COMPARE[type(op)]
-    return {"op": text, "run": run}
 
 
 def _converts_only(node):

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import ast
 
+from selfexec_jax.sandbox.events import Site
 from selfexec_jax.sandbox.rewrite_expressions import Expressions
-from selfexec_jax.sandbox.sites import BINARY, Site, names_of, parameters, source
+from selfexec_jax.sandbox.sites import BINARY, names_of, parameters, source
 
 
 class Statements:
-    """Rewrites one module; `statement_at` tells for a source line the innermost statement on it."""
+    """Rewrites one module; `statement_at` tells for a source line the site of the innermost statement on it."""
 
-    def __init__(self, helper: str, sites: list[Site]):
-        self.ex = Expressions(helper, sites)
-        self.statement_at: dict[int, Site] = {}
+    def __init__(self, helper: str, sites: list[Site], runs: dict[int, object]):
+        self.ex = Expressions(helper, sites, runs)
+        self.statement_at: dict[int, int] = {}
 
     def module(self, tree):
         head, body = _split_head(tree.body, futures=True)
@@ -35,7 +36,7 @@ class Statements:
         return out
 
     def statement(self, node):
-        known = Site(self.ex.line, self.ex.stmt)
+        known = self.ex.site()
         last = node.body[0].lineno - 1 if _compound(node) else node.end_lineno
         for line in range(node.lineno, max(last, node.lineno) + 1):
             self.statement_at[line] = known
@@ -55,10 +56,7 @@ class Statements:
     def bound(self, at, target, how):
         """Statements that record the plain names bound by a target."""
         names = names_of(target)
-        if not names:
-            return []
-        loads = [ast.copy_location(ast.Name(name, ast.Load()), at) for name in names]
-        return [self.ex.do(at, "n", self.ex.site(names=tuple(names), how=how), *loads)]
+        return [_does(at, self.ex.binding(at, names, how))] if names else []
 
     def s_assign(self, node):
         node.value = self.ex.expr(node.value)
@@ -76,28 +74,27 @@ class Statements:
 
     def s_augassign(self, node):
         src = source(node.target)
-        op, *run = BINARY[type(node.op)]
+        op, _, run = BINARY[type(node.op)]
         args = ((src, True), self.ex.part(node.value))
         target = node.target
         if type(target) is ast.Name:
-            number = self.ex.site(op=op, run=run, args=args, src=f"{src}{op}{args[1][0]}")
+            number = self.ex.site(run, op=op, args=args, src=f"{src}{op}{args[1][0]}")
             load = ast.copy_location(ast.Name(target.id, ast.Load()), node)
-            value = self.ex.hook(node, "i", number, load, self.ex.expr(node.value))
+            value = self.ex.hook(node, "b", number, load, self.ex.expr(node.value))
             assign = ast.copy_location(ast.Assign([target], value), node)
             return [assign, *self.bound(node, target, "assign")]
-        base = (
-            self.ex.part(target.value),
-            self.ex.part(target.slice) if type(target) is ast.Subscript else None,
-        )
+        number = self.ex.site(run, op=op, args=args)
         if type(target) is ast.Subscript:
+            base = (self.ex.part(target.value), self.ex.part(target.slice))
             load = self.ex.site(args=base, src=src)
             cell = self.ex.hook(node, "gi", load, self.ex.expr(target.value), self.ex.index(target.slice))
-            number = self.ex.site(op=op, run=run, args=args, names=base)
+            store = self.ex.site(args=base)
         else:
             attr = self.ex.mangled(target.attr)
             cell = self.ex.hook(node, "ga", self.ex.site(attr=attr), self.ex.expr(target.value))
-            number = self.ex.site(op=op, run=run, args=args, names=base, attr=attr)
-        return self.ex.do(node, "si", number, cell, self.ex.expr(node.value))
+            store = self.ex.site(args=(self.ex.part(target.value),), attr=attr)
+        self.ex.runs[store] = number
+        return self.ex.do(node, "si", store, cell, self.ex.expr(node.value))
 
     def s_expr(self, node):
         node.value = self.ex.expr(node.value)
@@ -108,9 +105,7 @@ class Statements:
         for target in node.targets:
             if type(target) is ast.Subscript:
                 if type(target.value) is ast.Name:
-                    number = self.ex.site(names=(target.value.id,), how="after")
-                    load = ast.copy_location(ast.Name(target.value.id, ast.Load()), node)
-                    after.append(self.ex.do(node, "n", number, load))
+                    after.append(_does(node, self.ex.binding(node, [target.value.id], "after")))
                 target.value, target.slice = self.ex.expr(target.value), self.ex.index(target.slice)
         return [node, *after]
 
@@ -181,11 +176,8 @@ class Statements:
             pattern = ast.unparse(case.pattern)
             start = [self.ex.do(case.pattern, "j", self.ex.site(src=f"case {pattern}"))]
             names = sorted({n.name for n in ast.walk(case.pattern) if getattr(n, "name", None)})
-            loads = [ast.copy_location(ast.Name(name, ast.Load()), case.pattern) for name in names]
-            if loads:
-                start.append(
-                    self.ex.do(case.pattern, "n", self.ex.site(names=tuple(names), how="case"), *loads)
-                )
+            if names:
+                start.append(_does(case.pattern, self.ex.binding(case.pattern, names, "case")))
             if case.guard is not None:
                 case.guard = self.ex.condition(case.guard, "if")
             case.body = start + self.inner(case.body)
@@ -259,6 +251,10 @@ _STATEMENTS = {
     ast.ClassDef: Statements.s_class,
     ast.FunctionDef: Statements.s_function,
 }
+
+
+def _does(at, expression):
+    return ast.copy_location(ast.Expr(expression), at)
 
 
 def _compound(node):

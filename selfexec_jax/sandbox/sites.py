@@ -1,4 +1,4 @@
-"""What the rewriter knows about each instrumented place, and the operations that it can record.
+"""What the rewriter can say of an expression before it runs, and the operations that can be recorded.
 
 Standard library only; runs inside the jailed child.
 """
@@ -43,19 +43,6 @@ _SPLITTING = "split rsplit splitlines strip rstrip lstrip copy deepcopy type"
 _SILENT = "print write writelines flush exit quit super"
 QUIET = frozenset(f"{_READING} {_CONVERTING} {_SPLITTING} {_SILENT}".split())
 SOURCE_CHARS = 60  # a longer source is not shown
-
-
-class Site:
-    """What is known about one instrumented place before the program runs."""
-
-    __slots__ = ("line", "stmt", "src", "op", "run", "args", "names", "how", "branch", "attr", "kw")
-
-    def __init__(self, line, stmt):
-        self.line, self.stmt = line, stmt
-        self.src = self.op = self.how = self.attr = ""
-        self.run = None
-        self.args, self.names, self.kw = (), (), ()
-        self.branch = None
 
 
 def source(node: ast.expr) -> str:

@@ -51,10 +51,10 @@ def owner_of(function):
 class Stand:
     """Calls a builtin in the program's place and records it."""
 
-    __slots__ = ("hooks", "site", "function")
+    __slots__ = ("hooks", "number", "function")
 
-    def __init__(self, hooks, site, function):
-        self.hooks, self.site, self.function = hooks, site, function
+    def __init__(self, hooks, number, function):
+        self.hooks, self.number, self.function = hooks, number, function
 
     def __call__(self, /, *args, **kw):
-        return self.hooks._run(self.site, self.function, args, kw)
+        return self.hooks._run(self.number, self.function, args, kw)

@@ -5,25 +5,8 @@ is evaluated twice and no code of the program is run to look at a value (see enc
 short circuits and exceptions stay those of the plain program. What cannot be rewritten safely (async code,
 class bodies, `except*`) is left as it is.
 
-Events are `[kind, line, data]`; `line` is the first line of the statement, `data["s"]` numbers it. An
-operand is `[source, literal or None]` (None: say the source). Kinds and their further data:
-
-  op      text parts of one operation: `how` (binary, unary, item, call, method, user), `op`, `args`,
-          `src` (its source), `value`; a method that changes its receiver also has `after`
-  compare `op`, `args`, `holds`, and `branch` if it alone decides a statement
-  test    truth of a value used as a condition: `arg`, `src`, `holds`, `branch`
-  branch  outcome of a condition made of several: `of`, `holds`
-  bind    `target`, `value`, `how` (assign, loop, comp, with, case, walrus, after; loop+ and comp+ for
-          a further name of the same target)
-  store   `base` (operand), `index` (operand) or `attr`, `value`
-  end     a for loop ran out: `target`, `over` (source)
-  call    a function of the program begins: `name`, `args` ([[name, literal]...])
-  return, yield   `value`;   raise `type`, `message`;   catch `type`, `depth` of calls;   jump `word`
-  print   `text` written to stdout;   read `value`, what a call of input() or a reader gave
-  start, value    call style: the call's source, and the literal it returned
-
-Standard library only; runs inside the jailed child. The rewriting is in rewrite_statements.py and
-rewrite_expressions.py, the recording in recorder.py.
+What is recorded, events.py says; the rewriting is in rewrite_statements.py and rewrite_expressions.py, the
+recording in recorder.py. Standard library only; runs inside the jailed child.
 """
 
 from __future__ import annotations
@@ -34,11 +17,11 @@ import contextlib
 import os
 import sys
 
+from selfexec_jax.sandbox.events import Site
 from selfexec_jax.sandbox.log import Log
 from selfexec_jax.sandbox.operands import Operands
 from selfexec_jax.sandbox.recorder import HOOK_FRAMES, Hooks
 from selfexec_jax.sandbox.rewrite_statements import Statements
-from selfexec_jax.sandbox.sites import Site
 from selfexec_jax.sandbox.stdout import Bytes, Out, Tap
 
 _RECORDING = (Hooks, Operands, Out, Bytes, Log)
@@ -55,15 +38,16 @@ class Tracer:
     def __init__(self, source, budget, sink=None):
         self.source = source
         self.log = Log(budget, sink)
-        self.sites: list[Site] = []
-        self.statement_at: dict[int, Site] = {}
+        self.runs: dict[int, object] = {}  # by site: what its hook needs to do the program's work
+        self.statement_at: dict[int, int] = {}  # by line: the site of its innermost statement
         self.filename = "<program>"
         self.helper = "_" + os.urandom(8).hex()
         self.finished, self.tampered = True, False
         self.hooks = Hooks(self)
         self.tap = contextlib.nullcontext()  # also to be entered for what is written after the last line
         self._builtins: dict = {}  # a program that replaces one could make the recorder run its code
-        self._methods, self._fields = [dict(vars(cls)) for cls in _RECORDING], set(vars(self.hooks))
+        self._methods = [dict(vars(cls)) for cls in _RECORDING]
+        self._fields = {name: value for name, value in vars(self.hooks).items() if name not in Hooks.CHANGING}
 
     def names(self) -> dict:
         """What must be found in the program's builtins (or globals), under a name it cannot guess."""
@@ -73,7 +57,7 @@ class Tracer:
         """The instrumented code of the program; raises the SyntaxError of the plain one."""
         plain = compile(self.source, filename, "exec", dont_inherit=True)
         self.filename = filename
-        rewriter = Statements(self.helper, self.sites)
+        rewriter = Statements(self.helper, self.log.sites, self.runs)
         try:
             tree = rewriter.module(ast.parse(self.source, filename))
             code = compile(tree, filename, "exec", dont_inherit=True)
@@ -106,7 +90,10 @@ class Tracer:
         found = self.hooks
         if space is not None:
             found = space.get(self.helper, vars(builtins).get(self.helper))
-        whole = found is self.hooks and set(vars(self.hooks)) == self._fields
+        fields = dict(vars(self.hooks))
+        whole = found is self.hooks and all(name in fields for name in Hooks.CHANGING)
+        whole = whole and len(fields) == len(self._fields) + len(Hooks.CHANGING)
+        whole = whole and all(fields.get(name) is value for name, value in self._fields.items())
         whole = whole and self._methods == [dict(vars(cls)) for cls in _RECORDING]
         whole = whole and all(vars(builtins).get(name) is value for name, value in self._builtins.items())
         # The bare stream is found by reaching into ours only, which stands for it under both of its names.
@@ -126,12 +113,14 @@ class Tracer:
         while frame is not None and frame.f_code.co_filename != self.filename:
             frame = frame.f_back
         if frame is not None:
-            site = self.site_at(frame.f_lineno)
+            number = self.site_at(frame.f_lineno)
         else:  # flushed by the interpreter at the end
-            last = self.log.events[-1] if self.log.events else None
-            site = Site(last[1], last[2]["s"]) if last else Site(0, 0)
-        self.log.wrote(text, site.line, site.stmt)
+            number = self.log.events[-1][1] if self.log.events else 0
+        self.log.wrote(text, number)
 
     def site_at(self, line):
-        """The innermost statement that covers a line."""
-        return self.statement_at.get(line) or Site(line, 0)
+        """The number of the site of the innermost statement that covers a line."""
+        if line not in self.statement_at:
+            self.log.sites.append(Site(line, 0))
+            self.statement_at[line] = len(self.log.sites) - 1
+        return self.statement_at[line]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from selfexec_jax.sandbox.events import Event
+
 
 @dataclasses.dataclass(frozen=True)
 class TraceBudget:
@@ -38,15 +40,6 @@ class Limits:
     wall_s: float = 10.0
     memory_mb: int = 512
     stdout_bytes: int = 1 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Event:
-    """One thing that happened while a program ran; `data` depends on `kind` (see tracer.py)."""
-
-    kind: str
-    line: int
-    data: dict
 
 
 @dataclasses.dataclass(frozen=True)

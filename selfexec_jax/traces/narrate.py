@@ -73,5 +73,5 @@ def narrate(trace: Trace, style: str = "full") -> Narration:
 def output(trace: Trace) -> str:
     """The stdout of a traced script, or the literal of the value that a traced call returned ("" if none)."""
     if any(event.kind == "start" for event in trace.events):
-        return next((event.data["value"] for event in trace.events if event.kind == "value"), "")
+        return next((event.values[0] for event in trace.events if event.kind == "value"), "")
     return "".join(step.text for step in steps(trace) if isinstance(step, Print))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from selfexec_jax.sandbox.types import Event, Trace
+from selfexec_jax.sandbox.events import NO_PART, Event, text_of
+from selfexec_jax.sandbox.types import Trace
 
 LONGEST_OPERAND = 60  # characters; a longer value is called by its source
 LONGEST_RESULT = 120  # characters; a longer result that is bound to nothing is left out
@@ -187,10 +188,10 @@ class _Builder:
         return self.calls[-1]
 
     def add(self, event: Event) -> None:
-        self.stmt = event.data.get("s", 0)
+        self.stmt = event.site.stmt
         method = _KINDS.get(event.kind)
         if method is not None:
-            method(self, event.line, event.data)
+            method(self, event.site, *event.values)
 
     def put(self, step: Step) -> None:
         self.out.append(dataclasses.replace(step, stmt=self.stmt))
@@ -207,85 +208,99 @@ class _Builder:
         return out
 
     # ---- texts ----
-    def operand(self, arg, tight=False) -> str:
-        src, value = arg
-        if value is None:
+    def operand(self, part, value, tight=False) -> str:
+        src, text = part[0], text_of(value)
+        if text is None:
             return self.paths.get(src, src)
-        if src in self.paths and value[:1] in "[{":
+        if src in self.paths and text[:1] in "[{":
             return self.paths[src]
-        if src and "(...)" not in src and (len(value) > LONGEST_OPERAND or not _plain(value)):
+        if src and "(...)" not in src and (len(text) > LONGEST_OPERAND or not _plain(text)):
             return src
-        return f"({value})" if tight and value.startswith("-") else value
+        return f"({text})" if tight and text.startswith("-") else text
 
-    def base(self, arg) -> str:
+    def base(self, part, value) -> str:
         """A container that is read, changed or asked: by its name where it has one."""
-        src, value = arg
+        src, text = part[0], text_of(value)
         if src in self.paths:
             return self.paths[src]
-        if value is not None and len(value) <= LONGEST_OPERAND and _plain(value):
-            return f"({value})" if value.startswith("-") or value.isdigit() else value
+        if text is not None and len(text) <= LONGEST_OPERAND and _plain(text):
+            return f"({text})" if text.startswith("-") or text.isdigit() else text
         return src
 
+    def arguments(self, site, args, pairs) -> str:
+        parts = [*site.args, *[NO_PART] * (len(args) - len(site.args))]
+        said = [self.operand(part, value) for part, value in zip(parts, args, strict=True)]
+        by_key = dict(site.kw)
+        return ", ".join(said + [f"{key}={self.operand(by_key.get(key, NO_PART), value)}" for key, value in pairs])
+
     # ---- kinds ----
-    def op(self, line, data):
-        how, value = data["how"], data["value"]
-        if how == "binary":
-            left, right = data["args"]
-            text = f"{self.operand(left, data['op'] == '**')} {data['op']} {self.operand(right)}"
-        elif how == "unary":
-            text = data["op"] + self.operand(data["args"][0], True)
-            if text == value:
-                return
-        elif how == "item":
-            text = f"{self.base(data['args'][0])}[{self.operand(data['args'][1])}]"
-            if "(...)" not in data["src"]:
-                self.paths[data["src"]] = text
-        elif how == "method":
-            text = f"{self.base(data['on'])}.{data['op']}({self.arguments(data)})"
-        elif data["args"] is None:
-            text = data["src"]
-        elif how == "user":
-            text = f"{data['op']}({', '.join(value for _, value in data['args'])})"
-        else:
-            text = f"{data['op']}({self.arguments(data)})"
-        self.put(Op(line, text, value))
-        if "after" in data and len(data["after"]) <= LONGEST_RESULT:
-            self.put(Bind(line, self.base(data["on"]), data["after"], how="after"))
+    def binary(self, site, left, right, value):
+        left, right = self.operand(site.args[0], left, site.op == "**"), self.operand(site.args[1], right)
+        self.operation(site, f"{left} {site.op} {right}", value)
 
-    def arguments(self, data) -> str:
-        return ", ".join(self.operand(arg) for arg in data["args"])
+    def unary(self, site, operand, value):
+        text = site.op + self.operand(site.args[0], operand, True)
+        if text != text_of(value):
+            self.operation(site, text, value)
 
-    def compare(self, line, data):
-        left, right = data["args"]
-        self.put(Compare(line, f"{self.operand(left)} {data['op']} {self.operand(right)}", data["holds"]))
-        if data["branch"]:
-            self.put(Branch(line, data["holds"], of=data["branch"], implied=True))
+    def item(self, site, base, index, value):
+        text = f"{self.base(site.args[0], base)}[{self.operand(site.args[1], index)}]"
+        if "(...)" not in site.src:
+            self.paths[site.src] = text
+        self.operation(site, text, value)
 
-    def test(self, line, data):
-        src = data["arg"][0]
+    def builtin(self, site, args, pairs, value):
+        self.operation(site, f"{site.names[0]}({self.arguments(site, args, pairs)})", value)
+
+    def method(self, site, name, receiver, args, pairs, value, after):
+        text = f"{self.base(site.on, receiver)}.{name}({self.arguments(site, args, pairs)})"
+        self.operation(site, text, value)
+        if after is not None and len(after) <= LONGEST_RESULT:
+            self.put(Bind(site.line, self.base(site.on, receiver), after, how="after"))
+
+    def user(self, site, args, value):
+        text = site.src if args is None else f"{site.names[0]}({', '.join(map(text_of, args))})"
+        self.operation(site, text, value)
+
+    def operation(self, site, text, value):
+        self.put(Op(site.line, text, text_of(value)))
+
+    def compare(self, site, left, right, holds):
+        text = f"{self.operand(site.args[0], left)} {site.op} {self.operand(site.args[1], right)}"
+        self.compared(site, text, holds)
+
+    def test(self, site, value, holds):
+        (src, is_name), said = site.args[0], text_of(value)
         last = self.out[-1] if self.out else None
         whole = isinstance(last, Op) and last.stmt == self.stmt and last.value in ("True", "False")
-        if whole and not data["named"] and data["arg"][1] == last.value:
+        if whole and not is_name and said == last.value:
             self.out.pop()
             text = last.text
         else:
-            text = src if data["named"] else self.operand(data["arg"])
-        self.put(Compare(line, text, data["holds"]))
-        if data["branch"]:
-            self.put(Branch(line, data["holds"], of=data["branch"], implied=True))
+            text = src if is_name else self.operand(site.args[0], value)
+        self.compared(site, text, holds)
 
-    def branch(self, line, data):
+    def compared(self, site, text, holds):
+        self.put(Compare(site.line, text, holds))
+        if site.branch:
+            self.put(Branch(site.line, holds, of=site.branch, implied=True))
+
+    def branch(self, site, holds):
         """A condition of several parts: implied only if its one evaluated part says the same."""
         parts = []
         for step in reversed(self.out):
             if step.stmt != self.stmt or isinstance(step, (Branch, Bind)):
                 break
             parts += [step] if isinstance(step, Compare) else []
-        implied = len(parts) == 1 and parts[0].holds == data["holds"]
-        self.put(Branch(line, data["holds"], of=data["of"], implied=implied))
+        implied = len(parts) == 1 and parts[0].holds == holds
+        self.put(Branch(site.line, holds, of=site.branch, implied=implied))
 
-    def bind(self, line, data):
-        self.bound(Bind(line, data["target"], data["value"], how=data["how"]))
+    def bind(self, site, *values):
+        how = site.how
+        for name, value in zip(site.names, values, strict=True):
+            if value is not None:
+                self.bound(Bind(site.line, name, text_of(value), how=how))
+                how = f"{site.how}+" if site.how in ("loop", "comp") else site.how
 
     def bound(self, step):
         """A binding; told before what its operation did to the receiver, next to the operation's value."""
@@ -296,52 +311,52 @@ class _Builder:
             if changes and isinstance(op, Op) and op.value == new.value and after.target != new.target:
                 self.out[-2:] = [new, after]
 
-    def store(self, line, data):
-        base = self.base(data["base"]) if data["base"][0] else "?"
-        tail = f".{data['attr']}" if "attr" in data else f"[{self.operand(data['index'])}]"
-        self.bound(Bind(line, base + tail, data["value"]))
+    def store(self, site, base, index, value):
+        base = self.base(site.args[0], base) if site.args[0][0] else "?"
+        tail = f".{site.attr}" if site.attr else f"[{self.operand(site.args[1], index)}]"
+        self.bound(Bind(site.line, base + tail, text_of(value)))
 
-    def end(self, line, data):
-        self.put(LoopEnd(line, data["target"], over=data["over"]))
+    def end(self, site):
+        self.put(LoopEnd(site.line, site.src, over=site.op))
 
-    def call(self, line, data):
-        args = [tuple(arg) for arg in data["args"]]
+    def call(self, site, *values):
+        self.gen(site, *values)
+        self.calls.append({})
+
+    def gen(self, site, *values):
+        args = [(name, text_of(value)) for name, value in zip(site.names, values, strict=True)]
         if args and args[0][0] in ("self", "cls"):
             args = args[1:]
-        name = "lambda" if data["name"] == "<lambda>" else data["name"]
-        self.put(Call(line, name, tuple(args)))
-        if not data.get("gen"):
-            self.calls.append({})
+        self.put(Call(site.line, "lambda" if site.op == "<lambda>" else site.op, tuple(args)))
 
-    def ret(self, line, data):
-        self.put(Return(line, data["value"]))
+    def ret(self, site, value):
+        self.put(Return(site.line, text_of(value)))
         if len(self.calls) > 1:
             self.calls.pop()
 
-    def yielded(self, line, data):
-        self.put(Yield(line, data["value"]))
+    def yielded(self, site, value):
+        self.put(Yield(site.line, text_of(value)))
 
-    def raised(self, line, data):
-        self.put(Raise(line, data["type"], _one_line(data["message"])))
+    def raised(self, site, kind, message):
+        self.put(Raise(site.line, kind, _one_line(message)))
 
-    def caught(self, line, data):
-        self.put(Catch(line, data["type"]))
-        del self.calls[data["depth"] + 1 :]
+    def caught(self, site, kind, depth):
+        self.put(Catch(site.line, kind))
+        del self.calls[depth + 1 :]
 
-    def jump(self, line, data):
-        self.put(Jump(line, _one_line(data["word"])))
+    def jump(self, site):
+        self.put(Jump(site.line, _one_line(site.src)))
 
-    def print(self, line, data):
-        for text in re.findall(r"[^\n]*\n|[^\n]+", data["text"]):
-            self.put(Print(line, text))
+    def print(self, site, text):
+        for part in re.findall(r"[^\n]*\n|[^\n]+", text):
+            self.put(Print(site.line, part))
 
-    def read(self, line, data):
-        self.put(Read(line, data["value"]))
+    def read(self, site, value):
+        self.put(Read(site.line, text_of(value)))
 
-    def frame(self, line, data):
-        source = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
-        variables = tuple(data["locals"].items())
-        self.put(Frame(line, data["how"], variables, source, data["value"], scope=data["scope"]))
+    def frame(self, site, how, scope, variables, value):
+        source = self.lines[site.line - 1] if 0 < site.line <= len(self.lines) else ""
+        self.put(Frame(site.line, how, tuple(variables.items()), source, value, scope=scope))
 
 
 def _plain(value: str) -> bool:
@@ -354,7 +369,12 @@ def _one_line(text: str) -> str:
 
 
 _KINDS = {
-    "op": _Builder.op,
+    "binary": _Builder.binary,
+    "unary": _Builder.unary,
+    "item": _Builder.item,
+    "builtin": _Builder.builtin,
+    "method": _Builder.method,
+    "user": _Builder.user,
     "compare": _Builder.compare,
     "test": _Builder.test,
     "branch": _Builder.branch,
@@ -362,6 +382,7 @@ _KINDS = {
     "store": _Builder.store,
     "end": _Builder.end,
     "call": _Builder.call,
+    "gen": _Builder.gen,
     "return": _Builder.ret,
     "yield": _Builder.yielded,
     "raise": _Builder.raised,

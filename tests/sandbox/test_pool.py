@@ -225,7 +225,7 @@ threading.Thread(target=work).start()
 def test_a_trace_holds_what_reached_stdout_by_whatever_way(pool, name):
     execution = pool.submit(Run(OUTPUTS[name], trace=TraceBudget())).result(30)
     assert (execution.status, execution.stdout) == ("ok", "1\n2\n")
-    texts = [event.data["text"] for event in execution.trace.events if event.kind == "print"]
+    texts = [event.values[0] for event in execution.trace.events if event.kind == "print"]
     assert "".join(texts) == execution.stdout
 
 

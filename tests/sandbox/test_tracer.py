@@ -10,6 +10,7 @@ import types
 import pytest
 
 from selfexec_jax.sandbox import encode
+from selfexec_jax.sandbox.events import read_events
 from selfexec_jax.sandbox.tracer import Tracer
 from selfexec_jax.sandbox.types import TraceBudget
 
@@ -538,7 +539,7 @@ def test_streams_and_printers_of_its_own_are_no_interference(name):
     finally:
         builtins.print, sys.__stdout__ = old, stream
     assert (out, error, result["tampered"]) == (want, None, False)
-    assert "".join(data["text"] for kind, _, data in result["events"] if kind == "print") == want
+    assert "".join(values[0] for kind, _, *values in result["events"] if kind == "print") == want
 
 
 def test_a_syntax_error_is_the_plain_one():
@@ -559,8 +560,8 @@ def test_events_hold_nothing_but_plain_data():
 
 def test_exceptions_are_recorded_where_they_are_raised():
     source = "def f(x):\n    return 1 // x\ntry:\n    f(0)\nexcept ZeroDivisionError:\n    pass\nundefined\n"
-    events = traced(source)[2]["events"]
-    raised = [(kind, line, data["type"]) for kind, line, data in events if kind in ("raise", "catch")]
+    events = read_events(traced(source)[2], {})
+    raised = [(kind, site.line, values[0]) for kind, site, values in events if kind in ("raise", "catch")]
     assert raised == [
         ("raise", 2, "ZeroDivisionError"),
         ("catch", 5, "ZeroDivisionError"),

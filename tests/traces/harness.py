@@ -6,8 +6,9 @@ import io
 import sys
 import types
 
+from selfexec_jax.sandbox.events import read_events
 from selfexec_jax.sandbox.tracer import Tracer
-from selfexec_jax.sandbox.types import Event, Trace, TraceBudget
+from selfexec_jax.sandbox.types import Trace, TraceBudget
 
 READ_AND_SUM = """n = int(input())
 a = list(map(int, input().split()))
@@ -50,5 +51,5 @@ def run_traced(source, stdin="", call=None, budget=None) -> Traced:
             delattr(builtins, name)
     result = tracer.result()
     assert not result["tampered"]
-    trace = Trace(source, tuple(Event(*event) for event in result["events"]), result["stop"])
+    trace = Trace(source, tuple(read_events(result, {})), result["stop"])
     return Traced(trace, out.getvalue(), value, error)

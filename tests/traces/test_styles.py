@@ -153,10 +153,10 @@ except KeyError:
     y = [a for a in 'ab']
 """
     execution = pool.submit(Run(source, trace=TraceBudget(of="lines"))).result(30)
-    frames = [event.data for event in execution.trace.events if event.kind == "frame"]
-    assert [(f["how"], f["value"]) for f in frames if f["how"] == "exception"] == [("exception", "KeyError: 'k'")] * 2
+    frames = [event.values for event in execution.trace.events if event.kind == "frame"]
+    assert [(how, value) for how, _, _, value in frames if how == "exception"] == [("exception", "KeyError: 'k'")] * 2
     assert narrate(execution.trace, "cwm").output == execution.stdout == "1\n"
-    assert frames[-1]["locals"] == {"x": "..", "y": "['a', 'b']"} or frames[-1]["how"] == "return"
+    assert frames[-1][2] == {"x": "..", "y": "['a', 'b']"} or frames[-1][0] == "return"
 
 
 def test_by_line_a_program_runs_as_it_would_alone(pool):
