@@ -79,17 +79,16 @@ def show(value: object, max_chars: int) -> str:
 
 def _is_plain(value: object, kind: type, max_chars: int, depth: int) -> bool:
     """Whether `repr` of a value is its display and cheap: scalars, and what lists, tuples and dicts hold of them."""
-    if kind is int:
-        return -_LARGE < value < _LARGE
-    if kind is str or kind is bytes:
-        return len(value) <= max_chars
     if kind is list or kind is tuple:
         if len(value) > max_chars:
             return False
-        kinds = set(map(type, value))
-        if kinds <= _NUMBERS:
+        if _NUMBERS.issuperset(map(type, value)):
             return True
         inner = value
+    elif kind is int:
+        return -_LARGE < value < _LARGE
+    elif kind is str or kind is bytes:
+        return len(value) <= max_chars
     elif kind is dict:
         if len(value) > max_chars:
             return False

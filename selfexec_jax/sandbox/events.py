@@ -6,7 +6,7 @@ file: the recorder sends `[kind, number of the site, values...]`, and a site onc
 A value is its display (see encode.py), or an int or a bool that is short enough to stand for itself; as an operand,
 None says that its source tells more. Kinds of events, the site's fields that they use, and their values:
 
-  binary   op, args, src   left, right, value      of an operation; unary and item (of `base[index]`) alike
+  binary   op, args, src   left, right, value
   unary    op, args, src   operand, value
   item     args, src       base, index, value
   builtin  names, args, kw operands, pairs of keyword and operand, value     a call of a builtin function
@@ -26,6 +26,7 @@ None says that its source tells more. Kinds of events, the site's fields that th
   start    source of the call, value: the literal it returned (call style)
   frame    how, number of the call under way, variables, value      (see lines.py)
 
+The value of a binary operation and of an item may be bound at once: then `names` and `how` are those of a bind.
 `branch` is what a condition decides (if, while, ternary, comp, assert), "" where it is part of a larger one.
 
 Standard library only; this file is also loaded by path inside the jailed child.

@@ -24,6 +24,13 @@ class Operands:
             return value
         return encode.show(value, self.value_chars)
 
+    def told(self, value):
+        """As `value`, None where a display would say nothing."""
+        kind = type(value)
+        if kind is bool or kind is int and -SMALL < value < SMALL:
+            return value
+        return None if kind not in encode.KNOWN and self.opaque(value) else encode.show(value, self.value_chars)
+
     def arg(self, part, value):
         """What an event says of an operand: None where its source tells more than its display."""
         kind = type(value)

@@ -14,7 +14,7 @@ from selfexec_jax.sandbox import encode
 from selfexec_jax.sandbox.events import NO_PART
 from selfexec_jax.sandbox.operands import SMALL, Operands
 from selfexec_jax.sandbox.sites import QUIET
-from selfexec_jax.sandbox.stands import MUTATORS, READERS, Stand, owner_of, recorded
+from selfexec_jax.sandbox.stands import LEAVES, MUTATORS, READERS, Stand, owner_of, recorded
 from selfexec_jax.sandbox.stdout import text_of
 
 
@@ -117,9 +117,11 @@ class Hooks:
         except BaseException as error:
             self._failed(k, error)
             raise
-        if not self._log.stop and not self._say.opaque(value):
-            say, args = self._say, self._sites[k].args
-            self._add(("item", k, say.arg(args[0], base), say.index(args[1], index), say.value(value)))
+        if not self._log.stop:
+            said = self._say.told(value)
+            if said is not None:
+                say, args = self._say, self._sites[k].args
+                self._add(("item", k, say.arg(args[0], base), say.index(args[1], index), said))
         return value
 
     def cmp(self, k, left, right):
@@ -184,14 +186,15 @@ class Hooks:
     def n(self, k, value):
         if type(value) is int and -SMALL < value < SMALL:
             self._add(("bind", k, value))
-        elif not self._log.stop and not self._say.opaque(value):
-            self._add(("bind", k, self._say.value(value)))
+        elif not self._log.stop:
+            said = self._say.told(value)
+            if said is not None:
+                self._add(("bind", k, said))
         return True
 
     def ns(self, k, *values):
         if not self._log.stop:
-            say = self._say
-            said = [None if say.opaque(value) else say.value(value) for value in values]
+            said = [*map(self._say.told, values)]
             if any(one is not None for one in said):
                 self._add(("bind", k, *said))
         return True
@@ -217,9 +220,9 @@ class Hooks:
         except BaseException as error:
             self._failed(k, error)
             raise
-        if not self._log.stop and not self._say.opaque(value):
-            place = None if site.attr else self._say.index(site.args[1], index)
-            self._add(("store", k, shown, place, self._say.value(value)))
+        said = None if self._log.stop else self._say.told(value)
+        if said is not None:
+            self._add(("store", k, shown, None if site.attr else self._say.index(site.args[1], index), said))
 
     def gi(self, k, base, index):
         return base, index, self.g(k, base, index)
@@ -235,10 +238,11 @@ class Hooks:
     # ---- calls ----
     def p(self, k, function):
         """The thing to call: the function itself, or a stand-in that records a builtin's arguments."""
-        if function is sys.setrecursionlimit or function is sys.getrecursionlimit:
-            return self._limits[function is sys.setrecursionlimit]
-        if not self._log.stop and recorded(function):
-            return Stand(self, k, function)
+        if recorded(function):
+            if function is sys.setrecursionlimit or function is sys.getrecursionlimit:
+                return self._limits[function is sys.setrecursionlimit]
+            if not self._log.stop:
+                return Stand(self, k, function)
         return function
 
     def r(self, k, value):
@@ -275,11 +279,16 @@ class Hooks:
                 watched.append((i, value.gi_frame))
                 self._elements[id(value.gi_frame)] = []
             said.append(say.arg(part, value))
-        by_key = dict(site.kw) if kw else {}
-        pairs = [(key, say.arg(by_key.get(key, NO_PART), value)) for key, value in kw.items()]
+        pairs = []
+        if kw:
+            by_key = dict(site.kw)
+            pairs = [(key, say.arg(by_key.get(key, NO_PART), value)) for key, value in kw.items()]
         receiver = None if owner is None else say.arg(site.on, owner)
         try:
-            value = self._deeper(function, args, kw)
+            if name in LEAVES and type(owner) is list:
+                value = function(*args, **kw)
+            else:
+                value = self._deeper(function, args, kw)
         except BaseException as error:
             for _, frame in watched:
                 self._elements.pop(id(frame), None)
@@ -289,14 +298,15 @@ class Hooks:
         self._done = True
         for i, frame in watched:
             said[i] = "[" + ", ".join(self._elements.pop(id(frame), [])) + "]"
-        if self._log.stop or say.opaque(value):
+        result = None if self._log.stop else say.told(value)
+        if result is None:
             return value
         if owner is None:
-            self._add(("builtin", k, said, pairs, say.value(value)))
+            self._add(("builtin", k, said, pairs, result))
         else:
             changes = name in MUTATORS and type(owner) in encode.KNOWN
             after = encode.show(owner, say.value_chars) if changes else None
-            self._add(("method", k, name, receiver, said, pairs, say.value(value), after))
+            self._add(("method", k, name, receiver, said, pairs, result, after))
         return value
 
     def _quietly(self, k, name, function, args, kw):

@@ -65,6 +65,15 @@ class Expressions:
         number = self.site(names=tuple(names), how=how)
         return self.hook(at, "n" if len(names) == 1 else "ns", number, *loads)
 
+    def tells(self, node):
+        """Whether the event of an expression has its value for sure, so that one event can tell a binding too."""
+        return type(node) in (ast.BinOp, ast.Subscript) and not constant(node)
+
+    def bind(self, hooked, name):
+        """Lets the event of a hooked expression tell as well what name it is bound to."""
+        number = hooked.args[0].value
+        self.sites[number] = self.sites[number]._replace(names=(name,), how="assign")
+
     def target(self, node):
         """The same target, with stores into containers and attributes recorded as they happen."""
         kind = type(node)

@@ -59,7 +59,11 @@ class Statements:
         return [_does(at, self.ex.binding(at, names, how))] if names else []
 
     def s_assign(self, node):
-        node.value = self.ex.expr(node.value)
+        value = node.value
+        node.value = self.ex.expr(value)
+        if type(node.targets[0]) is ast.Name and len(node.targets) == 1 and self.ex.tells(value):
+            self.ex.bind(node.value, node.targets[0].id)
+            return node
         after = [one for target in node.targets for one in self.bound(node, target, "assign")]
         node.targets = [self.ex.target(target) for target in node.targets]
         return [node, *after]
@@ -81,8 +85,8 @@ class Statements:
             number = self.ex.site(run, op=op, args=args, src=f"{src}{op}{args[1][0]}")
             load = ast.copy_location(ast.Name(target.id, ast.Load()), node)
             value = self.ex.hook(node, "b", number, load, self.ex.expr(node.value))
-            assign = ast.copy_location(ast.Assign([target], value), node)
-            return [assign, *self.bound(node, target, "assign")]
+            self.ex.bind(value, target.id)
+            return ast.copy_location(ast.Assign([target], value), node)
         number = self.ex.site(run, op=op, args=args)
         if type(target) is ast.Subscript:
             base = (self.ex.part(target.value), self.ex.part(target.slice))

@@ -264,6 +264,8 @@ class _Builder:
 
     def operation(self, site, text, value):
         self.put(Op(site.line, text, text_of(value)))
+        if site.how:  # the value is bound to a name at once
+            self.bind(site, value)
 
     def compare(self, site, left, right, holds):
         text = f"{self.operand(site.args[0], left)} {site.op} {self.operand(site.args[1], right)}"
