@@ -15,6 +15,7 @@ None says that its source tells more. Kinds of events, the site's fields that th
   compare  op, args, branch   left, right, whether it holds
   test     args, branch    operand, whether it is true
   branch   branch          outcome of a condition made of several
+  spell    src of the sequence, its items: a position in it matters next
   bind     names, how      a value for each name, None for one that would say nothing; `how` is assign, loop, comp,
                            with, case, walrus or after
   store    args, attr      base, index (None for an attribute), value
@@ -51,7 +52,7 @@ Event.__doc__ = "One thing that happened: its kind, its `Site`, and what was com
 _VALUES = {  # how many values an event has
     "binary": 3, "unary": 2, "item": 3, "builtin": 3, "method": 6, "user": 2, "compare": 3, "test": 2, "branch": 1,
     "bind": None, "store": 3, "end": 0, "call": None, "gen": None, "return": 1, "yield": 1, "raise": 2, "catch": 2,
-    "jump": 0, "print": 1, "read": 1, "start": 1, "value": 1, "frame": 4,
+    "jump": 0, "spell": 2, "print": 1, "read": 1, "start": 1, "value": 1, "frame": 4,
 }  # fmt: skip
 _PLAIN = {str, int, bool, type(None)}
 
@@ -93,4 +94,4 @@ def _event(sites, kind, number, *values) -> Event:
     return Event(kind, sites[number], values)
 
 
-_NESTED = {"builtin", "method", "user", "frame"}
+_NESTED = {"builtin", "method", "user", "frame", "spell"}

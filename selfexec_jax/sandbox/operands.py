@@ -8,6 +8,10 @@ from __future__ import annotations
 from selfexec_jax.sandbox import encode
 
 _OPERAND_CHARS = 40
+_NEAR = 5  # places from either end of a sequence that can be found without counting
+_MOST_ITEMS = 64  # of a sequence that is spelled
+_ITEM_CHARS = 24  # of one of its items
+SEQUENCES = frozenset((str, list, tuple))
 SMALL = 10**9  # an integer below it stands for itself: most values are such, and there is no faster way to say them
 
 
@@ -45,6 +49,17 @@ class Operands:
         if named or self.opaque(value):
             return None if src else encode.show(value, _OPERAND_CHARS)
         return encode.show(value, self.value_chars)
+
+    def spelled(self, sequence, *positions):
+        """The items of a sequence of scalars, None where no position is one that would have to be counted to."""
+        n = len(sequence)
+        inside = [p + n if p < 0 else p for p in positions if type(p) is int]
+        if not (2 * _NEAR < n <= _MOST_ITEMS and any(_NEAR <= p < n - _NEAR for p in inside)):
+            return None
+        if not encode.SCALARS.issuperset(map(type, sequence)):
+            return None
+        items = [encode.show(item, _ITEM_CHARS) for item in sequence]
+        return items if all(len(item) < _ITEM_CHARS for item in items) else None
 
     def opaque(self, value):
         """Whether a value's display would say nothing (functions, classes, modules, iterators, files)."""

@@ -12,9 +12,9 @@ import types
 
 from selfexec_jax.sandbox import encode
 from selfexec_jax.sandbox.events import NO_PART
-from selfexec_jax.sandbox.operands import SMALL, Operands
+from selfexec_jax.sandbox.operands import SEQUENCES, SMALL, Operands
 from selfexec_jax.sandbox.sites import QUIET
-from selfexec_jax.sandbox.stands import LEAVES, MUTATORS, READERS, Stand, owner_of, recorded
+from selfexec_jax.sandbox.stands import FINDERS, LEAVES, MUTATORS, READERS, Stand, owner_of, recorded
 from selfexec_jax.sandbox.stdout import text_of
 
 
@@ -49,6 +49,7 @@ class Hooks:
         self._raised = None  # id of the exception that was recorded last
         self._pending = {}  # middle values of chained comparisons, by frame and site
         self._elements = {}  # what a generator expression gave while a builtin consumed it
+        self._spelled = {}  # by source: the sequence that was spelled last
         self._globals = None
         self._spared = 0
         self._limits = (self._get_limit, self._set_limit)
@@ -121,8 +122,20 @@ class Hooks:
             said = self._say.told(value)
             if said is not None:
                 say, args = self._say, self._sites[k].args
+                if type(base) in SEQUENCES:
+                    places = (index.start, index.stop) if type(index) is slice else (index,)
+                    self._spell(k, args[0][0], base, places)
                 self._add(("item", k, say.arg(args[0], base), say.index(args[1], index), said))
         return value
+
+    def _spell(self, k, src, sequence, places):
+        """Records the items of a sequence, once for each name that it is looked into by."""
+        seen = (id(sequence), len(sequence))
+        if self._spelled.get(src) != seen:
+            items = self._say.spelled(sequence, *places)
+            if items is not None:
+                self._spelled[src] = seen
+                self._add(("spell", k, src, items))
 
     def cmp(self, k, left, right):
         run = self._runs[k]
@@ -304,6 +317,8 @@ class Hooks:
         if owner is None:
             self._add(("builtin", k, said, pairs, result))
         else:
+            if name in FINDERS and type(owner) in SEQUENCES:
+                self._spell(k, site.on[0], owner, (value,))
             changes = name in MUTATORS and type(owner) in encode.KNOWN
             after = encode.show(owner, say.value_chars) if changes else None
             self._add(("method", k, name, receiver, said, pairs, result, after))

@@ -21,6 +21,7 @@ MUTATORS = frozenset(
         "subtract move_to_end"
     ).split()
 )
+FINDERS = frozenset(("find", "rfind", "index", "rindex"))  # what these return is a position
 LEAVES = frozenset(("append", "insert", "pop", "clear", "reverse", "copy"))  # of a list these call nothing back
 _RAW = frozenset(
     [id(getattr(builtins, name)) for name in IN_FRAME] + [id(f) for f in (sys._getframe, sys.getrefcount)]

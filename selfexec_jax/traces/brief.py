@@ -29,6 +29,7 @@ from selfexec_jax.traces.steps import (
     Read,
     Return,
     Rounds,
+    Spell,
     Step,
     Yield,
 )
@@ -67,7 +68,7 @@ def parse(text: str) -> list[Step]:
 
 
 def _is_detail(step: Step) -> bool:
-    return isinstance(step, (Op, Read, LoopEnd)) or (isinstance(step, Branch) and step.implied)
+    return isinstance(step, (Op, Read, LoopEnd, Spell)) or (isinstance(step, Branch) and step.implied)
 
 
 def _tree(steps: list[Step]) -> list:

@@ -157,7 +157,8 @@ def _reason(claims, required, has, wants, i, j) -> str:
     claim, step = claims[i], required[j]
     if has[i][1] == wants[j][1]:
         return "wrong line"
-    if i + 1 < len(has) and has[i + 1] == wants[j]:
+    is_twin = _same_subject(claim, step) and has[i + 1 : i + 2] == wants[j + 1 : j + 2]  # of the step that comes next
+    if i + 1 < len(has) and has[i + 1] == wants[j] and not is_twin:
         return "invented"
     if has[i] in wants[j + 1 : j + 1 + _WINDOW] and not _same_subject(claim, step):
         return "skipped"

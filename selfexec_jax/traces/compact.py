@@ -29,6 +29,7 @@ from selfexec_jax.traces.steps import (
     Raise,
     Read,
     Return,
+    Spell,
     Step,
     Unreadable,
     Yield,
@@ -59,7 +60,7 @@ def said(steps: list[Step]) -> list[Step]:
     """The steps that this style says, in its own spelling."""
     out = []
     for step in steps:
-        if isinstance(step, Read) or (isinstance(step, Branch) and step.implied):
+        if isinstance(step, (Read, Spell)) or (isinstance(step, Branch) and step.implied):
             continue
         out.append(_spelled(step))
     return out

@@ -29,6 +29,7 @@ from selfexec_jax.traces.steps import (
     Read,
     Return,
     Rounds,
+    Spell,
     Step,
     Unreadable,
     Yield,
@@ -48,7 +49,7 @@ _OUTCOMES = {
 }
 _JUMPS = {"break": "the loop is left", "continue": "the rest of this round is skipped"}
 _FACTS = (Op, Compare, Read)
-_ALONE = (Call, Return, Yield, Raise, Jump, Print, Rounds)
+_ALONE = (Call, Return, Yield, Raise, Jump, Print, Rounds, Spell)
 _JOINS = (", so ", ", and ", ", then ", " and ")
 _LINE = re.compile(r"Line (\d+): (.*)\.$")
 
@@ -100,7 +101,7 @@ def sentences(steps: list[Step]) -> list[tuple[str, int]]:
 
 
 def _new_sentence(last: Step, step: Step) -> bool:
-    if isinstance(last, _ALONE) or isinstance(step, (Call, Rounds)):
+    if isinstance(last, _ALONE) or isinstance(step, (Call, Rounds, Spell)):
         return True
     if isinstance(step, Bind) and step.how in ("loop", "comp"):
         return True
@@ -143,6 +144,10 @@ def _print(step):
     return f"it prints {text}" if text else "it prints an empty line"
 
 
+def _spell(step):
+    return f"{step.target} by position: " + ", ".join(f"{i} {item}" for i, item in enumerate(step.items))
+
+
 def _rounds(step):
     left = ", ".join(f"{name} = {value}" for name, value in step.values)
     same = [f"line {line} {'always' if holds else 'never'} holds" for line, holds in step.same]
@@ -153,6 +158,7 @@ _CLAUSES = {
     Rounds: _rounds,
     Bind: _bind,
     Op: _op,
+    Spell: _spell,
     Compare: lambda step: f"{step.text} is {'true' if step.holds else 'false'}",
     Branch: lambda step: _OUTCOMES[step.of, step.taken],
     LoopEnd: lambda step: "the loop ends",
@@ -169,6 +175,7 @@ _CLAUSES = {
 _SAID = {
     Bind: ("target", "value"),
     Op: ("text", "value"),
+    Spell: ("target", "items"),
     Compare: ("text", "holds"),
     Branch: ("taken",),
     Call: ("name", "args"),
@@ -204,6 +211,8 @@ def _is_sound(claim: Step) -> bool:
         return False
     if isinstance(claim, Bind):
         about = claim.target
+    elif isinstance(claim, Spell):
+        return _may_be_code(claim.target) and all(map(_may_be_value, claim.items))
     elif isinstance(claim, (Op, Compare)):
         about = claim.text if isinstance(claim, Compare) or not claim.text.isidentifier() else "no operation"
     elif isinstance(claim, (Raise, Catch)):
@@ -254,6 +263,10 @@ def _parse_sentence(sentence: str) -> list[Step]:
         if claim is not None:
             return [*claims, claim]
         try:
+            if " by position: " in rest:
+                target, found, items = scan.cut(rest, (" by position: ",))
+                if found:
+                    return [*claims, _parse_spelled(line, target, items)]
             if _MORE.match(rest):
                 return [*claims, _parse_rounds(line, rest)]
             if " is called" in rest:
@@ -298,6 +311,13 @@ def _parse_call(line: int, rest: str) -> Step | None:
             return Unreadable(line, rest)
         args.append((name, value))
     return Call(line, "lambda" if match.group(1) == "the lambda" else match.group(1), tuple(args))
+
+
+def _parse_spelled(line: int, target: str, said: str) -> Step:
+    parts = [part.partition(" ") for part in scan.split(said, ", ")]
+    if [number for number, _, _ in parts] != [*map(str, range(len(parts)))]:
+        return Unreadable(line, said)
+    return Spell(line, target, tuple(item for _, _, item in parts))
 
 
 _MORE = re.compile(r"(\d{1,9}) more rounds (leave |pass)")

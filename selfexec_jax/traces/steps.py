@@ -43,6 +43,14 @@ class Op(Step):
 
 
 @dataclasses.dataclass(frozen=True)
+class Spell(Step):
+    """The items of the sequence `target`, in order: the next step needs a position in it."""
+
+    target: str
+    items: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Compare(Step):
     """One comparison or truth test, and whether it holds."""
 
@@ -181,6 +189,7 @@ class _Builder:
         self.out: list[Step] = []
         # One dict for each call under way: source of an item that was read -> its text with values.
         self.calls: list[dict[str, str]] = [{}]
+        self.spelled: dict[str, str] = {}  # source -> display of the text that was spelled last
         self.stmt = 0
 
     @property
@@ -223,6 +232,8 @@ class _Builder:
         src, text = part[0], text_of(value)
         if src in self.paths:
             return self.paths[src]
+        if text is not None and self.spelled.get(src) == text:
+            return src
         if text is not None and len(text) <= LONGEST_OPERAND and _plain(text):
             return f"({text})" if text.startswith("-") or text.isdigit() else text
         return src
@@ -248,6 +259,11 @@ class _Builder:
         if "(...)" not in site.src:
             self.paths[site.src] = text
         self.operation(site, text, value)
+
+    def spell(self, site, src, items):
+        if src and "(...)" not in src:
+            self.put(Spell(site.line, self.paths.get(src, src), tuple(items)))
+            self.spelled[src] = repr("".join(item[1:-1] for item in items)) if _are_characters(items) else ""
 
     def builtin(self, site, args, pairs, value):
         self.operation(site, f"{site.names[0]}({self.arguments(site, args, pairs)})", value)
@@ -366,6 +382,10 @@ def _plain(value: str) -> bool:
     return not value.startswith("<") and "..." not in value
 
 
+def _are_characters(items: list[str]) -> bool:
+    return all(len(item) == 3 and item[0] == item[2] == "'" for item in items)
+
+
 def _one_line(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
 
@@ -374,6 +394,7 @@ _KINDS = {
     "binary": _Builder.binary,
     "unary": _Builder.unary,
     "item": _Builder.item,
+    "spell": _Builder.spell,
     "builtin": _Builder.builtin,
     "method": _Builder.method,
     "user": _Builder.user,

@@ -25,6 +25,7 @@ from selfexec_jax.traces.steps import (
     Raise,
     Read,
     Return,
+    Spell,
     Step,
     Yield,
 )
@@ -118,6 +119,7 @@ def _has_no_other_value(whole: str, steps: list[Step]) -> bool:
     """Whether every value in a text is said by one of the steps."""
     fields = ("text", "value", "target", "message", "word", "type")
     known = " ".join(str(getattr(step, name, "")) for step in steps for name in fields)
+    known += " ".join(f" {i} {item}" for step in steps if isinstance(step, Spell) for i, item in enumerate(step.items))
     known += " ".join(f" {value}" for step in steps if isinstance(step, Call) for _, value in step.args)
     mine = set(_values(scan.squeeze(known))) | set(re.findall(r"-?\d+(?:\.\d+)?", known)) | {"True", "False", "None"}
     mine |= {repr(step.text.strip()) for step in steps if isinstance(step, Print)}  # a text in quotes
@@ -262,6 +264,11 @@ def _worded(words: str, value: Callable[[Step], str] | None = None) -> Callable:
     return witness
 
 
+def _spell(step: Spell, whole: str, said: str) -> bool:
+    items = (rf"(?<!\w){i}\W{{0,4}}?{re.escape(scan.squeeze(item))}" for i, item in enumerate(step.items))
+    return re.search(r"\W{1,4}".join(items), whole) is not None
+
+
 def _print(step: Print, whole: str, said: str) -> bool:
     text = step.text.rstrip("\n")
     spoken = re.search(
@@ -300,6 +307,7 @@ _WITNESS = {
     Branch: _branch,
     Call: _call,
     Print: _print,
+    Spell: _spell,
     Raise: _raise,
     Jump: _jump,
     LoopEnd: _worded(

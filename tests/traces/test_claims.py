@@ -150,3 +150,10 @@ def test_spaces_do_not_matter(example):
         .replace("[5,7,-2,10]", "[5, 7, -2, 10]")
     )
     assert check_claims(parse_claims(text, "compact"), example, "compact").ok
+
+
+def test_a_wrong_value_beside_an_equal_right_one_is_no_invention(traced):
+    trace = traced("s = 'ab'\nx = s.upper() == s.upper()\n").trace
+    text = narrate(trace, "compact").text.replace("='AB'", "='AC'", 1)
+    error = check_claims(parse_claims(text, "compact"), trace, "compact").first_error
+    assert (error.step, error.reason) == (1, "wrong value")

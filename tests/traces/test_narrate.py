@@ -4,7 +4,7 @@ import pytest
 from harness import READ_AND_SUM
 
 from selfexec_jax.sandbox.types import TraceBudget
-from selfexec_jax.traces import narrate
+from selfexec_jax.traces import check_claims, narrate, parse_claims
 
 
 def test_compact_example(traced):
@@ -136,3 +136,21 @@ def test_an_unknown_style_names_the_choices(traced):
 def test_direct_has_the_output_and_no_words(traced):
     narration = narrate(traced("print(int(input()) + 1)", stdin="3\n").trace, style="direct")
     assert (narration.text, narration.output) == ("", "4\n")
+
+
+def test_a_long_sequence_is_spelled_where_a_position_in_it_matters(traced):
+    source = "s = 'hello wonderful'\na = list(range(20, 40))\nfor i in (7, 8):\n    s[i]\ns[0]\na[-9]\ns.find('f')\n"
+    trace = traced(source).trace
+    text = narrate(trace, "full").text
+    spelled = [line for line in text.splitlines() if " by position: " in line]
+    assert spelled[0].startswith("Line 4: s by position: 0 'h', 1 'e', 2 'l', 3 'l', 4 'o', 5 ' ', 6 'w', 7 'o', 8 'n'")
+    assert spelled[1].startswith("Line 6: a by position: 0 20, 1 21, ") and len(spelled) == 2  # once for each value
+    assert "s[7] is 'o'" in text
+    near = narrate(traced("s = 'hello wonderful'\nprint(s[0], s[-1], s[1:], s[:-2])\n").trace, "full").text
+    assert "by position" not in near
+    other = text.replace("s by position: 0 'h'", "with its indices s reads 0='h'")
+    assert check_claims(parse_claims(other, "full"), trace).ok
+    for right, wrong in (("7 'o'", "7 'n'"), ("7 'o', 8 'n'", "7 'n', 8 'o'"), ("1 'e'", "1 'f'")):
+        for told in (text, other):
+            mistaken = told.replace(right, wrong, 1)
+            assert mistaken != told and not check_claims(parse_claims(mistaken, "full"), trace).ok
