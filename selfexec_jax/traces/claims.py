@@ -20,7 +20,7 @@ from selfexec_jax.traces.steps import (
 )
 from selfexec_jax.traces.witness import told_by
 
-_TOGETHER = 4  # sentences that may share in telling one step
+_TOGETHER = 8  # sentences that may share in telling one step
 _WINDOW = 8  # steps looked ahead for where claims and run agree again
 
 

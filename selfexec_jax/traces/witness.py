@@ -37,7 +37,15 @@ _NUMBER = re.compile(
     r"|(?:^|(?<=[\s(]))L(\d{1,9})\b\s*[:.,–—-]*\s*",
     re.IGNORECASE,
 )  # fmt: skip
-_BARE = re.compile(r"^\s*(?:[-*•]\s*)?\(?(\d{1,9})[:.)]\s+")
+_BARE = re.compile(r"^\s*(?:[-*•]\s*)?[(\[]?(\d{1,9})(?:[:.)\]]| \|)\s+")
+# Signs and short forms that would read as operators and quotes, and words that are operators; none in double quotes.
+_SPOKEN = re.compile(
+    r""""[^"\n]*"|(?P<arrow>\s?(?:->|=>|→)\s?)|(?P<into>\s?(?:<-|←|:=)\s?)|(?P<no>(?<=\w)n't\b)|"""
+    r"""(?P<short>(?<=[A-Za-z])'(?:s|re|ve|ll|d|m)\b(?!'))|(?P<step>\bstep \d+(?= \())|(?P<length>\bthe length of )|"""
+    r"""(?<=[\d)\]}'"]) (?P<word>plus|minus|times|divided by|mod|modulo) (?=[\d(\[{'"-])""",
+    re.IGNORECASE,
+)
+_SIGNS = {"plus": "+", "minus": "-", "times": "*", "divided by": "/", "mod": "%", "modulo": "%"}
 _VALUE = re.compile(
     scan.STRING.pattern
     + r"|b?'[^']*'|(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])|\b(?:True|False|None|inf|nan)\b|<(?=[A-Za-z])|[\[{(]"
@@ -49,6 +57,8 @@ _YES = r"\b(?:true|yes|holds?|succeeds?|pass(?:es)?|satisfied|met|right|correct|
 def told_by(text: str, required: list[Step], start: int) -> int | None:
     """How many of the required steps from `start` on a text tells, None if it says anything else."""
     at, segments = start, _segments(text) if len(text) <= _LONGEST else []
+    if not segments and start > 0 and len(text) <= _LONGEST:  # more of the line that was told last
+        segments = [(required[start - 1].line, _plain(text))]
     if not segments:
         return None
     for line, said in segments:
@@ -72,8 +82,7 @@ def _says_again(said: str, line: int, before: list[Step]) -> bool:
 
 def _segments(text: str) -> list[tuple[int, str]]:
     """The parts of a text that begin with a line number each."""
-    text = re.sub(r"\*\*(line \d+:?)\*\*", r"\1", text.replace("`", ""), flags=re.IGNORECASE)
-    text = text.replace("’", "'").replace("“", '"').replace("”", '"')
+    text = _plain(text)
     found = list(_NUMBER.finditer(text))
     if not found:
         match = _BARE.match(text)
@@ -88,6 +97,21 @@ def _segments(text: str) -> list[tuple[int, str]]:
     return parts
 
 
+def _plain(text: str) -> str:
+    """The text without marks of layout, and with what is spoken where it would read as an operator or a quote."""
+    text = re.sub(r"\*\*(line \d+:?)\*\*", r"\1", text.replace("`", ""), flags=re.IGNORECASE)
+    return _SPOKEN.sub(_said_plainly, text.replace("’", "'").replace("“", '"').replace("”", '"'))
+
+
+def _said_plainly(match: re.Match) -> str:
+    kind = match.lastgroup
+    if kind == "word":
+        return _SIGNS[match["word"].lower()]
+    return {"arrow": " is ", "into": " becomes ", "no": " not", "short": "", "step": "", "length": "length "}.get(
+        kind, match.group()
+    )
+
+
 def _start_of(text: str, number: re.Match) -> int:
     """Where the clause begins that a line number belongs to: at the number, or before it if it is in parentheses."""
     if text[number.start() - 1 : number.start()] != "(":
@@ -100,6 +124,8 @@ def _tells(said: str, steps: list[Step]) -> bool:
     bare = whole
     for text in sorted((scan.squeeze(step.text) for step in steps if isinstance(step, Op)), key=len, reverse=True):
         bare = bare.replace(text, " ")  # "x = 3 + 4 = 7"
+    if isinstance(steps[0], Branch):  # nothing beside it implies it
+        steps = [dataclasses.replace(steps[0], implied=False), *steps[1:]]
     for step in steps:
         witness = _WITNESS.get(type(step))
         if witness is None or not (
@@ -180,7 +206,7 @@ def _says(subject: str, value: str, whole: str) -> bool:
 def _says_backwards(value: str, subject: str, whole: str) -> bool:
     """ "3 is stored in x"."""
     value, subject = re.escape(scan.squeeze(value)), re.escape(scan.squeeze(subject))
-    where = r"(?:to|in|into|under|as|at) (?:the )?(?:variable |name |attribute )?"
+    where = r"(?:to|in|into|under|as|at|for) (?:the |its )?(?:variable |name |attribute |argument |parameter )?"
     return re.search(rf"(?<![\w.]){value}[A-Za-z ,]{{0,30}}? {where}{subject}(?![\w(])", whole) is not None
 
 
@@ -191,6 +217,8 @@ def _bind(step: Bind, whole: str, said: str) -> bool:
 def _op(step: Op, whole: str, said: str) -> bool:
     if step.value == "None" and step.text.endswith(")"):
         return bool(_after(step.text, whole))
+    if step.text.startswith("len(") and _says(f"length {step.text[4:-1]}", step.value, whole):
+        return True
     if _says(step.text, step.value, whole):
         return True
     return any(  # the reason after the result: "x goes up to 5 (4 + 1)"
