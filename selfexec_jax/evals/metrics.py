@@ -1,5 +1,7 @@
 """The estimators behind every figure of a report: pass@k, best@k, and intervals over problems."""
 
+from collections import Counter
+from itertools import combinations
 from math import comb
 
 import numpy as np
@@ -56,6 +58,86 @@ def rank_score_at_k(scores, correct, k):
         estimate += subsets / total * mean_correct
         below += size_of_level
     return estimate
+
+
+def majority_at_k(answers, correct, k, seed, draws=1000):
+    """The estimate of submitting the most frequent of `k` answers, ties broken by a fair coin.
+
+    `answers` holds one hashable entry a sample, None for none (which has no vote), and `correct` its 0 or 1. The mean
+    over all C(n, k) subsets where there are at most `draws`, else over that many drawn at random: standard error
+    below 0.016. Returns a float in 0..1; ValueError for unequal lengths or k outside 1..n.
+    Source: Wang et al. 2022, "Self-Consistency".
+    """
+    correct = _vector("correct", correct)
+    k, n = _count("k", k), len(correct)
+    if len(answers) != n:
+        raise ValueError(f"majority_at_k: {len(answers)} answers but {n} entries of correct")
+    if not 1 <= k <= n:
+        raise ValueError(f"majority_at_k: k = {k} must lie between 1 and n = {n}")
+    if comb(n, k) <= draws:
+        subsets = combinations(range(n), k)
+    else:
+        rng = np.random.default_rng(seed)
+        subsets = (rng.choice(n, k, replace=False) for _ in range(draws))
+    return float(np.mean([_majority([answers[i] for i in subset], correct[list(subset)]) for subset in subsets]))
+
+
+def _majority(answers, correct):
+    votes = Counter(answer for answer in answers if answer is not None)
+    if not votes:
+        return 0.0
+    most = max(votes.values())
+    first = {answer: right for answer, right in zip(reversed(answers), reversed(correct), strict=True)}
+    return float(np.mean([first[answer] for answer, n in votes.items() if n == most]))
+
+
+def verifier_rates(claimed, real):
+    """How well claims of passing match what passes, as (true-positive rate, false-positive rate).
+
+    Both are arrays of booleans of one shape; nan where there is nothing to divide by.
+    """
+    claimed, real = np.asarray(claimed, bool).ravel(), np.asarray(real, bool).ravel()
+    if claimed.shape != real.shape:
+        raise ValueError(f"verifier_rates: {claimed.size} claims but {real.size} outcomes")
+    return tuple(float(claimed[mask].mean()) if mask.any() else float("nan") for mask in (real, ~real))
+
+
+def expected_calibration_error(confidence, correct, bins=10):
+    """The mean distance between stated confidence and accuracy, over equally wide bins of confidence.
+
+    `confidence` and `correct` lie in 0..1. ValueError for unequal lengths or values outside.
+    Source: Naeini et al. 2015; Guo et al. 2017.
+    """
+    confidence, correct = _vector("confidence", confidence), _vector("correct", correct)
+    if len(confidence) != len(correct):
+        raise ValueError(f"expected_calibration_error: {len(confidence)} and {len(correct)} entries")
+    if min(confidence.min(), correct.min()) < 0 or max(confidence.max(), correct.max()) > 1:
+        raise ValueError("expected_calibration_error: both must lie in 0..1")
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    sums = [np.bincount(place, weights=w, minlength=bins) for w in (confidence, correct)]
+    return float(np.abs(sums[0] - sums[1]).sum() / len(confidence))
+
+
+def paired_permutation(a, b, seed, resamples=RESAMPLES):
+    """The two-sided p-value of the mean of `a - b` over problems being no accident.
+
+    The signs of the differences are flipped at random; exact where there are at most 12 problems. Errors as in
+    `paired_bootstrap`. Source: Fisher's randomisation test.
+    """
+    a, b = _vector("a", a), _vector("b", b)
+    if len(a) != len(b):
+        raise ValueError(f"paired_permutation: a has {len(a)} problems but b has {len(b)}; pair them by problem first")
+    difference = a - b
+    n, seen = len(difference), abs(difference.mean()) - 1e-12
+    if n <= 12:
+        signs = 1 - 2 * ((np.arange(1 << n)[:, None] >> np.arange(n)) & 1)
+        return float((abs((signs * difference).mean(axis=1)) >= seen).mean())
+    rng = np.random.default_rng(seed)
+    hits = 0
+    for start in range(0, resamples, 1000):
+        signs = rng.integers(0, 2, size=(min(1000, resamples - start), n)) * 2 - 1
+        hits += int((abs((signs * difference).mean(axis=1)) >= seen).sum())
+    return (hits + 1) / (resamples + 1)
 
 
 def bootstrap_ci(values, seed, resamples=RESAMPLES, confidence=CONFIDENCE):

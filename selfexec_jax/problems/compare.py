@@ -15,6 +15,8 @@ import re
 _RULES = ("exact", "tokens", "lines")
 _TOLERANCE = 1e-5
 _LITERAL_CHARS = 8 << 20
+_DEEPEST = 90  # brackets; what a run returns is cut at 64
+_BRACKET = re.compile(r"""'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+"|[(\[{]|[)\]}]""")
 _FUZZY_ELEMENTS = 2_000  # elements of a set that may be matched by tolerance, one against each
 # Possessive throughout: hostile digits must not be tried in every way.
 _INTEGER = re.compile(r"([+-]?)(\d++)", re.ASCII)
@@ -59,7 +61,7 @@ def literals_match(expected_source: str, actual_source: str, rule: str = "litera
 def is_literal(source: str | ast.expr) -> bool:
     """Whether a text, or a piece of a syntax tree, is a Python literal."""
     try:
-        ast.literal_eval(source)
+        _read(source) if isinstance(source, str) else ast.literal_eval(source)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return False
     return True
@@ -98,10 +100,21 @@ def _decimals_match(wanted: str, got: str) -> bool:
 def _read(source: str):
     if len(source) > _LITERAL_CHARS:
         raise ValueError("too long")
+    if _depth(source) > _DEEPEST:  # some parsers take exponential time to give up on these
+        raise ValueError("nested too deep")
     try:
         return ast.literal_eval(source.strip())
     except (SyntaxError, TypeError, RecursionError, MemoryError) as error:
         raise ValueError(str(error)) from error
+
+
+def _depth(source: str) -> int:
+    """How deep brackets nest, at most, outside of strings."""
+    depth = deepest = 0
+    for match in _BRACKET.finditer(source):
+        depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(match.group(), 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _close(wanted: float, got: float) -> bool:

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import ast
 import collections
-import dataclasses
 from collections.abc import Iterable, Iterator
 
 from selfexec_jax.problems.judge import judge
+from selfexec_jax.problems.samples import Sample
 from selfexec_jax.problems.types import Problem
-
-
-@dataclasses.dataclass(frozen=True)
-class Sample:
-    """One program that a model wrote for a problem."""
-
-    problem: str
-    model: str
-    source: str
 
 
 def prediction_set(
@@ -38,7 +29,7 @@ def prediction_set(
             raise ValueError(f"a sample of {sample.model}: there is no problem {sample.problem!r}")
         problem = by_id[sample.problem]
         tests = problem.public_tests + problem.private_tests
-        pending.append((sample, problem, judge(sample.source, problem, tests, pool)))
+        pending.append((sample, problem, judge(sample.text, problem, tests, pool)))
     rows: list[dict] = []
     kept: collections.Counter = collections.Counter()
     for sample, problem, future in pending:
@@ -62,7 +53,7 @@ def _distinct(samples: Iterable[Sample], counts: collections.Counter) -> Iterato
     seen = set()
     for sample in samples:
         try:
-            program = ast.dump(ast.parse(sample.source))
+            program = ast.dump(ast.parse(sample.text))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             counts["no program"] += 1
             continue
@@ -80,7 +71,7 @@ def _rows(sample: Sample, problem: Problem, verdict, is_right: bool) -> Iterator
             continue
         is_call = problem.kind == "call"
         yield {
-            "problem": problem.id, "model": sample.model, "source": sample.source,
+            "problem": problem.id, "model": sample.model, "source": sample.text,
             "stdin": None if is_call else test.input,
             "call": f"{problem.entry_point}({test.input})" if is_call else None,
             "output": execution.value if is_call else execution.stdout, "is_right": is_right,

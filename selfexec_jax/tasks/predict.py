@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import re
 
-from selfexec_jax.problems.compare import literals_match, outputs_match
+from selfexec_jax.problems.answers import asserted, label_output
 from selfexec_jax.tasks import Messages, check_template, user
 
 _PAPER_STDIO = """Simulate the program step by step and say what it writes to standard output.
@@ -80,18 +79,7 @@ def extract(answer: str, kind: str = "stdio") -> str | None:
     if kind == "stdio":
         found = re.findall(r"<output>(.*?)</output>", answer, re.DOTALL)
         return unescape(found[-1].strip("\n")) if found else None
-    return _asserted(lines[-1]) if lines[-1].startswith("assert ") and " == " in lines[-1] else None
-
-
-def _asserted(line: str) -> str:
-    """The right side of `assert call == value`, read as syntax since either side may hold " == " in a string."""
-    try:
-        test = ast.parse(line).body[0].test
-        if isinstance(test, ast.Compare) and len(test.ops) == 1:
-            return ast.get_source_segment(line, test.comparators[0])
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        pass
-    return line.rsplit(" == ", 1)[1]
+    return asserted(lines[-1]) if lines[-1].startswith("assert ") and " == " in lines[-1] else None
 
 
 def grade(answer: str, expected: str, kind: str = "call", finish_reason: str = "stop") -> Grade:
@@ -103,12 +91,4 @@ def grade(answer: str, expected: str, kind: str = "call", finish_reason: str = "
     if finish_reason == "length":
         return Grade("truncated")
     prediction = extract(answer, kind)
-    if prediction is None:
-        return Grade("no_answer")
-    if kind == "stdio":
-        return Grade("ok" if outputs_match(expected, prediction) else "wrong", prediction)
-    try:
-        literals_match(prediction, prediction)  # raises for what is no literal
-    except ValueError:
-        return Grade("not_literal", prediction)
-    return Grade("ok" if literals_match(expected, prediction) else "wrong", prediction)
+    return Grade(label_output(prediction, expected, kind), prediction)

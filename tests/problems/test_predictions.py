@@ -3,7 +3,8 @@
 import pytest
 
 from selfexec_jax.problems import Problem, Test
-from selfexec_jax.problems.predictions import Sample, prediction_set
+from selfexec_jax.problems.predictions import prediction_set
+from selfexec_jax.problems.samples import Sample
 
 ADD = Problem(
     "add",
@@ -21,9 +22,9 @@ def variants(n):
 
 
 def test_four_right_ones_a_model_times_every_public_test(pool):
-    samples = [Sample("add", "big", source) for source in variants(6)]
-    samples += [Sample("add", "small", source) for source in [*variants(6)[4:], RIGHT, RIGHT + "# again\n", "print(3)"]]
-    samples += [Sample("add", "small", "def"), Sample("twice", "small", "def f(x): return x * 2")]
+    samples = [Sample("add", source, "big") for source in variants(6)]
+    samples += [Sample("add", source, "small") for source in [*variants(6)[4:], RIGHT, RIGHT + "# again\n", "print(3)"]]
+    samples += [Sample("add", "def", "small"), Sample("twice", "def f(x): return x * 2", "small")]
     rows, counts = prediction_set([ADD, TWICE], samples, pool)
     assert counts == {"duplicate": 3, "no program": 1, "kept": 6, "right, beyond those kept": 2, "wrong": 1}
     first = [(row["model"], row["stdin"], row["output"]) for row in rows[:2]]
@@ -34,7 +35,7 @@ def test_four_right_ones_a_model_times_every_public_test(pool):
 
 
 def test_wrong_programs_where_asked_for(pool):
-    samples = [Sample("add", "m", f"print({i})") for i in range(4)] + [Sample("add", "m", "1 / 0")]
+    samples = [Sample("add", f"print({i})", "m") for i in range(4)] + [Sample("add", "1 / 0", "m")]
     rows, counts = prediction_set([ADD], samples, pool, right=0, wrong=3)
     assert counts == {"kept": 3, "wrong": 2}
     assert [(row["output"], row["is_right"]) for row in rows] == [(f"{i}\n", False) for i in (0, 0, 1, 1, 2, 2)]
@@ -42,4 +43,4 @@ def test_wrong_programs_where_asked_for(pool):
 
 def test_a_sample_of_no_problem(pool):
     with pytest.raises(ValueError, match="there is no problem 'sub'"):
-        prediction_set([ADD], [Sample("sub", "m", "print(1)")], pool)
+        prediction_set([ADD], [Sample("sub", "print(1)", "m")], pool)

@@ -1,0 +1,85 @@
+"""Whether a predicted output or input is right: text in, a label out; nothing of it is ever executed here."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from selfexec_jax.problems.compare import is_literal, literals_match, outputs_match
+
+LABELS = ("ok", "wrong", "not_literal", "no_answer", "truncated")
+_TAGGED = re.compile(r"\[ANSWER\](.*?)\[/ANSWER\]", re.DOTALL)
+_LONGEST_LINE = 1 << 20  # characters of an assertion that are read as syntax
+
+
+def label_output(prediction: str | None, expected: str, kind: str = "call", rule: str | None = None) -> str:
+    """One of LABELS for a predicted output: of kind "call" a literal, of kind "stdio" text.
+
+    rule: see `literals_match` and `outputs_match`; by default True and 1 differ, and floats agree within 1e-5.
+    Raises ValueError when the expected value of a call is not a literal.
+    """
+    if prediction is None or not (prediction.strip() or kind == "stdio"):
+        return "no_answer"
+    if kind == "stdio":
+        return "ok" if outputs_match(expected, prediction, rule or "tokens") else "wrong"
+    if prediction.strip() == expected.strip() and is_literal(expected.strip()):
+        return "ok"
+    # An equal value is about as long; anything else is not worth reading, and may be made to take for ever.
+    if len(prediction) > 1_000 + 16 * len(expected):
+        return "wrong"
+    if literals_match(expected, prediction, rule or "literal"):
+        return "ok"
+    return "wrong" if is_literal(prediction.strip()) else "not_literal"
+
+
+def canonical(prediction: str) -> str:
+    """One spelling for predictions that differ in layout alone, so that votes for them count together."""
+    text = prediction.strip()
+    return ast.unparse(ast.parse(text, mode="eval")) if is_literal(text) else text
+
+
+def output_in(answer: str) -> str | None:
+    """The output in an answer that may hold more: the last [ANSWER] element, the right side of a last line that is
+    an assertion, else the whole answer. None where there is nothing."""
+    tagged = _TAGGED.findall(answer)
+    text = (tagged[-1] if tagged else answer).strip()
+    last = text.rsplit("\n", 1)[-1].strip()
+    if last.startswith("assert ") and "==" in last:
+        return asserted(last)
+    return text or None
+
+
+def asserted(line: str) -> str | None:
+    """The right side of `assert call == value`, read as syntax since either side may hold "==" in a string."""
+    if len(line) > _LONGEST_LINE:
+        return None
+    try:
+        test = ast.parse(line).body[0].test
+        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
+            return ast.get_source_segment(line, test.comparators[0])
+    except (SyntaxError, ValueError, RecursionError, MemoryError, AttributeError, IndexError):
+        pass
+    return line.rsplit("==", 1)[1].strip()
+
+
+def arguments_in(answer: str, function: str) -> str | None:
+    """The argument list in an answer to "which input gives this output?", None unless it is made of literals.
+
+    `f(1, x=2)`, `assert f(1, x=2) == 3` and `1, x=2` are all read.
+    """
+    tagged = _TAGGED.findall(answer)
+    text = (tagged[-1] if tagged else answer).strip().removeprefix("assert ")
+    if len(text) > _LONGEST_LINE:
+        return None
+    for source in (text, f"{function}({text})"):
+        try:
+            node = ast.parse(source, mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        node = node.left if isinstance(node, ast.Compare) else node
+        if not isinstance(node, ast.Call) or ast.unparse(node.func) != function:
+            continue
+        values = [*node.args, *(keyword.value for keyword in node.keywords)]
+        if all(map(is_literal, values)) and all(keyword.arg for keyword in node.keywords):
+            return ", ".join([*map(ast.unparse, node.args), *map(ast.unparse, node.keywords)])
+    return None
