@@ -65,6 +65,7 @@ def grade(
         yield _graded_program(*pending.popleft())
 
 
+_TOGETHER = ("humaneval", "mbpp")  # their own judges make all calls of a program in one process
 _AHEAD = 512  # samples under way: enough for any number of workers, and bounded in memory
 
 
@@ -76,7 +77,8 @@ def _graded_output(problem: Problem, index: int, sample: Sample, rule: str | Non
 
 def _verdict(asks: str, problem: Problem, sample: Sample, pool, rule, in_process) -> Future | None:
     if asks == "program":
-        return judge(sample.text, problem, problem.public_tests + problem.private_tests, pool, rule, in_process)
+        tests = problem.public_tests + problem.private_tests
+        return judge(sample.text, problem, tests, pool, rule, in_process, together=problem.source in _TOGETHER)
     arguments = arguments_in(sample.text, problem.entry_point)
     if arguments is None:
         return None

@@ -18,7 +18,7 @@ from selfexec_jax.problems import exchange
 from selfexec_jax.sandbox.types import Execution, Limits, Run
 
 _STALLS = 3  # how often the program may give other answers than before, so that the test gets no further
-_AHEAD = 200  # what it may ask at a time before it knows an answer
+_AHEAD = 256  # what it may ask at a time before it knows an answer
 _OWN = ("random",)  # modules that a test has for itself where the program does not use them
 
 

@@ -8,8 +8,9 @@ the test as "not plain".
 
 The test's process cannot wait for an answer. It is told all that was asked and answered so far and runs the
 test from its beginning; where it asks something new, it goes on with an unknown value to see what else may be
-asked, and ends. The program's process answers it all, and the test runs again. What was asked in ignorance
-counts only if the test asks the same again once it knows.
+asked, and ends. An unknown answer may be passed on as it is: the program then takes what it answered itself. The
+program's process answers it all, and the test runs again. What was asked in ignorance counts only if the test asks
+the same again once it knows.
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ class Heap:
         self._side, self._find = side, find
         self._objects: dict[str, object] = {}
         self._order: list[str] = []
+        self._n_own = 0  # a number does not depend on what the other side has sent
         self._numbers: dict[int, str] = {}
         self._known: dict[str, list] = {}  # what the other side believes of each
+        self.answered: dict[int, object] = {}  # by number of the question: what this side answered
 
     def pack(self, value) -> list:
         """A value, and what the other side does not know yet of the objects that crossed; raises NotPlain."""
@@ -89,11 +92,14 @@ class Heap:
         if kind is tuple or kind is frozenset:
             items = [self._say(item) for item in value]
             return ["t", *items] if kind is tuple else ["z", *sorted(items, key=json.dumps)]
+        if kind is _Unknown and value.number is not None:
+            return ["a", value.number]
         if kind is Function:
             return ["g", object.__getattribute__(value, "_name")]
         if _MUTABLE.get(kind.__name__) is kind:
             if id(value) not in self._numbers:
-                self._enter(f"{self._side}{len(self._numbers)}", value)
+                self._enter(f"{self._side}{self._n_own}", value)
+                self._n_own += 1
             return ["o", self._numbers[id(value)]]
         if kind in (type, type(len)) and getattr(builtins, value.__name__, None) is value:
             return ["u", value.__name__]
@@ -107,6 +113,10 @@ class Heap:
             return (tuple if how == "t" else frozenset)(map(self._mean, rest))
         if how == "o":
             return self._objects[rest[0]]
+        if how == "a":
+            if rest[0] not in self.answered:
+                raise NotPlain("an answer that there is not")
+            return self.answered[rest[0]]
         return getattr(builtins, rest[0]) if how == "u" else self._find(rest[0])
 
     def _inside(self, found) -> list:
@@ -160,15 +170,20 @@ def play(space: dict, asked: str) -> str:
     """In the program's process: the answers to all that was asked, in order, up to one that is not plain."""
     find = lambda name: space[name] if name in space else getattr(builtins, name)  # noqa: E731
     heap, answers = Heap("p", find), []
-    for what, name, packed in json.loads(asked):
-        args, kwargs = heap.unpack(packed)
+    for number, (what, name, packed) in enumerate(json.loads(asked)):
+        try:
+            args, kwargs = heap.unpack(packed)
+        except NotPlain:
+            break  # it will be asked again, in the knowledge of what it depends on
         try:
             if what == "get":
                 answers.append(_described(heap, space, name))
             elif name not in space:
                 raise NameError(f"name {name!r} is not defined")
             else:
-                answers.append(["value", heap.pack(_outcome(space[name], args, kwargs))])
+                value = _outcome(space[name], args, kwargs)
+                answers.append(["value", heap.pack(value)])
+                heap.answered[number] = value
         except NotPlain as why:
             answers.append(["not plain", why.args[0]])
         except MemoryError:
@@ -213,14 +228,21 @@ def _raised(heap: Heap, error: BaseException) -> list:
 
 
 class _Unknown:
-    """An answer that is not known yet: whatever is computed from it is unknown, and it passes for true."""
+    """An answer that is not known yet: whatever is computed from it is unknown, and it passes for true.
+
+    number: of the question that it answers, None for what is computed.
+    """
+
+    def __init__(self, number: int | None = None):
+        self.number = number
 
     def _same(self, *_):
-        return self
+        return _Unknown()
 
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _same
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _same
     __floordiv__ = __mod__ = __pow__ = __neg__ = __abs__ = __round__ = __getitem__ = _same
+    __float__ = lambda self: 0.0  # noqa: E731
     __iter__ = None
 
 
@@ -252,14 +274,16 @@ class _Talk:
         except (NotPlain, RecursionError) as why:
             self.end("not plain", str(why))
         i = len(self._asked)
-        if self._is_exploring or i >= len(self._answers) or self._past[i] != request:
+        if not self._is_exploring and i < len(self._answers) and request == self._known(self._past[i]):
+            request = self._past[i]
+        else:
             self._is_exploring = True
             self._ahead -= 1
         self._asked.append(request)
         if self._ahead < 0 and self._is_exploring:
             self.end("ask")
         if self._is_exploring:
-            return ("function", "") if what == "get" else _Unknown()
+            return ("function", "") if what == "get" else _Unknown(i)
         how, *rest = self._answers[i]
         if how == "value":
             value = self._heap.unpack(rest[0])
@@ -270,6 +294,15 @@ class _Talk:
         if how == "not plain":
             self.end(how, rest[0])
         return how, rest[0]
+
+    def _known(self, said):
+        """What was said before, with the answers in the place of what was unknown then."""
+        if type(said) is not list:
+            return said
+        if len(said) == 2 and said[0] == "a" and type(said[1]) is int:
+            how, *rest = self._answers[said[1]]
+            return rest[0][0] if how == "value" else said
+        return [self._known(one) for one in said]
 
     def function(self, name: str) -> Function:
         """The one of this name."""

@@ -32,6 +32,7 @@ from selfexec_jax.problems.asserts import literal_tests
 from selfexec_jax.problems.types import SEVERAL_ANSWERS, Problem, Test
 
 _ASSERTS_S = 5.0  # the slowest reference program of MBPP takes four
+_HUMANEVAL_S = 3.0  # as its own judge has it
 _LIVECODEBENCH_S = 6.0  # as its own judge has it
 
 
@@ -259,7 +260,7 @@ def _humaneval(row: dict) -> Problem:
             entry_point=name,
             solutions=(_text(row, "prompt") + _text(row, "canonical_solution"),),
             source="humaneval",
-            time_limit_s=_ASSERTS_S,
+            time_limit_s=_HUMANEVAL_S,
         ),
         (f"{test}\n\ncheck({name})\n",),
         literal_tests(test, name),

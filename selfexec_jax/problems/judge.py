@@ -6,6 +6,7 @@ A program is told its test's input. The expected outputs go no further than the 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Sequence
@@ -36,13 +37,16 @@ def rule_of(problem: Problem) -> str:
 
 
 def judge(
-    source: str, problem: Problem, tests: Sequence[Test], pool, rule: str | None = None, in_process: bool = False
-) -> Future[Verdict]:
+    source: str, problem: Problem, tests: Sequence[Test], pool, rule: str | None = None, in_process: bool = False,
+    together: bool = False,
+) -> Future[Verdict]:  # fmt: skip
     """Run a program on each test and compare; a future of which tests it passed.
 
     rule: how answers are compared, by default as the problem's source has it; for stdio see `outputs_match`,
     for calls `literals_match`. in_process: whether a test that exchanges more than literals with the program
-    may share its process, which the verdict then says; else it stays undecided. Raises
+    may share its process, which the verdict then says; else it stays undecided. together: whether all calls are made
+    in one process, under one limit, until one does not return, as HumanEval and MBPP have it; each test by itself
+    otherwise. Raises
     ValueError for a problem or test that cannot be judged. A verdict is `infra_error` as soon as one run is:
     it must not be rewarded or punished.
     """
@@ -62,10 +66,14 @@ def judge(
     may_be_right = _equal_to_a_literal if rule == "equal" else None
     if SEVERAL_ANSWERS in problem.tags:
         may_be_right = _other_answer
+    runs = [_run(source, problem, text) for text in inputs]
+    together = together and problem.kind == "call"
+    if together:
+        runs = [dataclasses.replace(runs[0], more_calls=tuple(run.call for run in runs[1:]))]
     verdict = pool.request(
-        [_run(source, problem, text) for text in inputs],
+        runs,
         limits,
-        finding=("selfexec_jax.problems.judge:compare", (problem.kind, expected, rule)),
+        finding=("selfexec_jax.problems.judge:compare", (problem.kind, expected, rule, together)),
         make=functools.partial(_verdict, expected, may_be_right),
     )
     if may_be_right is not _equal_to_a_literal:
@@ -76,8 +84,11 @@ def judge(
 
 def compare(question: tuple, executions: Sequence[Execution]) -> tuple[bool, ...]:
     """Which tests were passed, from what ran; the broker calls this, in its own process."""
-    kind, expected, rule = question
-    return tuple(_passed(kind, output, executions[i], rule) for i, output in expected)
+    kind, expected, rule, together = question
+    if together:
+        values = (executions[0].value or "").split("\n")
+        executions = [dataclasses.replace(executions[0], status="ok", value=value) for value in values]
+    return tuple(i < len(executions) and _passed(kind, output, executions[i], rule) for i, output in expected)
 
 
 def _unless_undecided(first: Future[Verdict], second: Callable) -> Future[Verdict]:
@@ -105,7 +116,7 @@ def _equal_to_a_literal(execution: Execution) -> bool:
 def _verdict(
     expected: list, may_be_right: Callable | None, executions: list[Execution], passed: tuple | None
 ) -> Verdict:
-    ran = tuple([executions[i] for i, _ in expected])
+    ran = tuple([executions[min(i, len(executions) - 1)] for i, _ in expected])
     if passed and all(passed):
         return Verdict("passed", passed, ran)
     passed = passed or (False,) * len(expected)

@@ -55,6 +55,7 @@ class Flight:
         trace = None if self.run.trace is None else dataclasses.asdict(self.run.trace)
         fields = {"source": self.run.source, "call": self.run.call, "trace": trace, "seal": self.seal}
         if self.run.call is not None:
+            fields["more_calls"] = self.run.more_calls
             fields["value_chars"] = self.limits.stdout_bytes
         return marshal.dumps(fields)
 

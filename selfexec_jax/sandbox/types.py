@@ -24,12 +24,17 @@ class TraceBudget:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One program to run: with `stdin` as a script, or with `call`, the source of one call expression."""
+    """One program to run: with `stdin` as a script, or with `call`, the source of one call expression.
+
+    more_calls: further calls in the same process, one after the other until one does not return; the execution's
+    `value` then has a line for each that did.
+    """
 
     source: str
     stdin: str | None = None
     call: str | None = None
     trace: TraceBudget | None = None
+    more_calls: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

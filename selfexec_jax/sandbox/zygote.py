@@ -237,7 +237,8 @@ def _execute(request: dict, namespace: dict, encode, make_tracer, stderr):
                 code = tracer.compile("<program>")
             else:
                 code = compile(source, "<program>", "exec", dont_inherit=True)
-            asked = None if call is None else compile(call, "<call>", "eval", dont_inherit=True)
+            calls = () if call is None else (call, *request["more_calls"])
+            asked = [compile(one, "<call>", "eval", dont_inherit=True) for one in calls]
         except MemoryError:
             raise
         except Exception as error:
@@ -246,17 +247,18 @@ def _execute(request: dict, namespace: dict, encode, make_tracer, stderr):
             namespace.update(tracer.names())
         with tracer if tracer is not None else contextlib.nullcontext():
             yield from _evaluate(code, namespace)
-            if call is not None:
+            for i, one in enumerate(calls):
                 if tracer is not None:
-                    tracer.log.asks(call)
-                value = yield from _evaluate(asked, namespace)
+                    tracer.log.asks(one)
+                value = yield from _evaluate(asked[i], namespace)
                 if tracer is not None:
                     tracer.log.answers(value)
-        if call is not None:
-            try:
-                result["value"] = encode.literal(value, request["value_chars"])
-            except ValueError as error:
-                result.update(status="invalid_result", error=_described(error))
+                try:
+                    text = encode.literal(value, request["value_chars"])
+                except ValueError as error:
+                    result.update(status="invalid_result", error=_described(error))
+                    break
+                result["value"] = text if i == 0 else f"{result['value']}\n{text}"
     except MemoryError:
         result = {"status": "memory_limit", "error": "MemoryError"}
     except SystemExit as error:

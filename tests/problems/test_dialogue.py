@@ -177,6 +177,24 @@ def test_a_program_that_answers_for_itself_can_only_state_values(pool):
 
 
 def test_a_program_that_never_says_the_same_is_undecided(pool):
-    test = "a = f(0)\nfor _ in range(9): a = f(a)\nassert a > 0"
+    test = "a = f(0)\nfor _ in range(9): a = f(a + 1)\nassert a > 0"
     assert verdict(pool, "import os\ndef f(x): return x + os.urandom(9)[0] + 1", test).status == "undecided"
     assert verdict(pool, "def f(x): return x + 1", test).status == "passed"
+
+
+@pytest.mark.parametrize("answer", ["x + os.urandom(9)[0]", "x + 1", "[x, os.urandom(2)][0] + 1"])
+def test_answers_that_are_passed_on_cost_one_run(pool, answer):
+    test = "for n in range(50):\n    a = g(n, k=[f(n)])\n    a = f(f(n))\n    assert a >= n\n    b = g(a, k={n: a})\n"
+    source = f"import os\ndef f(x): return {answer}\ndef g(x, k): return [x, k]"
+    found = verdict(pool, source, test)
+    assert (found.status, len(found.executions)) == ("passed", 1)
+    wrong = verdict(pool, source, test.replace("a >= n", "a < n"))
+    assert wrong.status == "failed"
+
+
+def test_an_object_that_is_passed_on_stays_the_same_object(pool):
+    test = "a = f()\ng(a)\ng(a)\nassert a == [1, 1] and f() is a"
+    assert verdict(pool, "kept = []\ndef f(): return kept\ndef g(x): x.append(1)", test).status == "passed"
+    assert verdict(pool, "kept = []\ndef f(): return kept\ndef g(x): [*x].append(1)", test).status == "failed"
+    error = "try: g(f())\nexcept ZeroDivisionError: pass\nassert g(3) == 3"
+    assert verdict(pool, "def f(): 1 // 0\ndef g(x): return x", error).status == "passed"
