@@ -25,11 +25,13 @@ setup(
         "matplotlib>=3.9",  # the report's figures
         "tensorboardX>=2.6",  # event files without TensorFlow
         "tqdm>=4.66",
+        "datasketch>=1.6",  # near duplicates of evaluation problems in training data
     ],
     extras_require={
         "tpu": ["jax[tpu]>=0.10,<0.11"],
+        "hf": ["huggingface_hub>=0.30", "pyarrow>=17"],  # benchmarks by name from the hub, and parquet
         "teacher": ["openai>=2"],  # narrations in another model's words, from any endpoint of that form
         "dev": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.12", "import-linter>=2", "psutil>=6",
-                "openai>=2"],
+                "openai>=2", "huggingface_hub>=0.30", "pyarrow>=17"],
     },
 )

@@ -34,6 +34,9 @@ def get_config() -> ConfigDict:
     c.problems.n_wrong = 2  # near misses a problem
     c.problems.real_data = "../shared/data"  # where real data is looked for; SELFEXEC_DATA overrides it
 
+    c.problems.keep_out = ("codecontests_test_165.jsonl",)  # evaluation problems there beside those of the benchmarks
+    c.problems.near_duplicate = 0.5  # share of runs of 13 words (Jaccard) that makes two texts near duplicates
+
     c.sandbox = ConfigDict()
     c.sandbox.workers = 2  # zygotes; each runs one program at a time
     c.sandbox.min_tier = "uid_chroot"  # weakest isolation accepted (DESIGN.md, sandbox)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ast
-import re
 
 from selfexec_jax.problems.compare import is_literal, literals_match, outputs_match
 
 LABELS = ("ok", "wrong", "not_literal", "no_answer", "truncated")
-_TAGGED = re.compile(r"\[ANSWER\](.*?)\[/ANSWER\]", re.DOTALL)
 _LONGEST_LINE = 1 << 20  # characters of an assertion that are read as syntax
 
 
@@ -41,12 +39,18 @@ def canonical(prediction: str) -> str:
 def output_in(answer: str) -> str | None:
     """The output in an answer that may hold more: the last [ANSWER] element, the right side of a last line that is
     an assertion, else the whole answer. None where there is nothing."""
-    tagged = _TAGGED.findall(answer)
-    text = (tagged[-1] if tagged else answer).strip()
+    text = _tagged(answer).strip()
     last = text.rsplit("\n", 1)[-1].strip()
     if last.startswith("assert ") and "==" in last:
         return asserted(last)
     return text or None
+
+
+def _tagged(answer: str) -> str:
+    """What the last [ANSWER] element holds, the whole answer where there is none."""
+    end = answer.rfind("[/ANSWER]")
+    start = answer.rfind("[ANSWER]", 0, max(end, 0))
+    return answer[start + len("[ANSWER]") : end] if 0 <= start < end else answer
 
 
 def asserted(line: str) -> str | None:
@@ -67,8 +71,7 @@ def arguments_in(answer: str, function: str) -> str | None:
 
     `f(1, x=2)`, `assert f(1, x=2) == 3` and `1, x=2` are all read.
     """
-    tagged = _TAGGED.findall(answer)
-    text = (tagged[-1] if tagged else answer).strip().removeprefix("assert ")
+    text = _tagged(answer).strip().removeprefix("assert ")
     if len(text) > _LONGEST_LINE:
         return None
     for source in (text, f"{function}({text})"):

@@ -252,16 +252,19 @@ def _cruxeval(row: dict) -> Problem:
 
 
 def _humaneval(row: dict) -> Problem:
-    name, test = _text(row, "entry_point"), _text(row, "test")
+    name, test, solution = _text(row, "entry_point"), _text(row, "test"), _text(row, "canonical_solution")
+    problem = Problem(
+        id=_text(row, "task_id"),
+        statement=_text(row, "prompt"),
+        entry_point=name,
+        solutions=(_text(row, "prompt") + solution,) if solution else (),
+        source="humaneval",
+        time_limit_s=_HUMANEVAL_S,
+    )
+    if not test:  # a statement alone, as some copies of CodeContests have it
+        return problem
     return _of_asserts(
-        Problem(
-            id=_text(row, "task_id"),
-            statement=_text(row, "prompt"),
-            entry_point=name,
-            solutions=(_text(row, "prompt") + _text(row, "canonical_solution"),),
-            source="humaneval",
-            time_limit_s=_HUMANEVAL_S,
-        ),
+        problem,
         (f"{test}\n\ncheck({name})\n",),
         literal_tests(test, name),
     )

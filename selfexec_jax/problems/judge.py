@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -20,6 +21,17 @@ from selfexec_jax.sandbox.types import Execution, Limits, Run
 _WALL_S = 10.0  # at least, and five times the CPU limit: a busy machine must not fail a program
 _STDOUT_BYTES = 1 << 20
 _is_literal = functools.lru_cache(maxsize=4096)(is_literal)  # the same tests judge many programs
+_ENTRY_POINT = re.compile(r"(?:[^\W\d]\w*\(\)\.)?[^\W\d]\w*")  # of a class too, as in `Solution().f`
+# What a source's own judge puts before every program, so that its annotations and favourite functions are there.
+_PREAMBLES = {
+    "livecodebench": "".join(
+        f"from {name} import *\n"
+        for name in "string re datetime collections heapq bisect copy math random statistics itertools functools "
+        "operator io sys json builtins typing".split()
+    )
+    + "import string, re, datetime, collections, heapq, bisect, copy, math, random, statistics, itertools, functools\n"
+    "import operator, io, sys, json\n"
+}
 # How answers are compared, by where the problem comes from and by kind.
 _RULES = {
     ("codecontests", "stdio"): "tokens",
@@ -162,6 +174,7 @@ _HOW = {"ok": "passed", "infra_error": "infra_error"}
 
 
 def _run(source: str, problem: Problem, text: str) -> Run:
+    source = _PREAMBLES.get(problem.source, "") + source
     if problem.kind == "call":
         return Run(source, call=f"{problem.entry_point}({text})")
     return Run(source, stdin=text)
@@ -187,7 +200,7 @@ def _check(problem: Problem, tests: Sequence[Test], rule: str | None) -> None:
     if not tests:
         raise ValueError(f"problem {problem.id}: no tests to judge by")
     if problem.kind == "call":
-        if not (problem.entry_point or "").isidentifier():
+        if not _ENTRY_POINT.fullmatch(problem.entry_point or ""):
             raise ValueError(f"problem {problem.id}: entry_point {problem.entry_point!r} is not a name")
         for i, test in enumerate(tests):
             if not _is_literal(test.output.strip()):

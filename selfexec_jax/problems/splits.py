@@ -9,10 +9,15 @@ _BUILTINS = frozenset(dir(builtins))
 
 
 class _Rename(ast.NodeTransformer):
-    """Renames every name of the program's own to v0, v1, ... in order of appearance."""
+    """Renames every name of the program's own to v0, v1, ... in order of appearance; constants to their types if asked.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, keeps_constants: bool) -> None:
         self.names: dict[str, str] = {}
+        self._keeps_constants = keeps_constants
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return node if self._keeps_constants else ast.copy_location(ast.Constant(type(node.value).__name__), node)
 
     def _new(self, name: str) -> str:
         return name if name in _BUILTINS else self.names.setdefault(name, f"v{len(self.names)}")
@@ -28,9 +33,9 @@ class _Rename(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-def normalised_ast(source: str) -> str:
-    """The program's syntax tree with its own names renamed and its constants kept, as text.
+def normalised_ast(source: str, keeps_constants: bool = True) -> str:
+    """The program's syntax tree with its own names renamed, and its constants kept or told by their types, as text.
 
     Raises SyntaxError for text that is not Python.
     """
-    return ast.dump(_Rename().visit(ast.parse(source)))
+    return ast.dump(_Rename(keeps_constants).visit(ast.parse(source)))

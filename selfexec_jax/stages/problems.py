@@ -12,6 +12,7 @@ from selfexec_jax.problems.datasets import NAMES, data_dir, load_problems, save_
 from selfexec_jax.problems.generator import generate, input_size
 from selfexec_jax.problems.judge import judge
 from selfexec_jax.sandbox import Limits, Run, SandboxPool, TraceBudget
+from selfexec_jax.stages.decontaminate import decontaminate
 from selfexec_jax.stages.progress import progress
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import fix, solve
@@ -29,7 +30,8 @@ def open_pool(config) -> SandboxPool:
 
 
 def run(config, workdir: Workdir) -> dict:
-    """Writes data/{train,heldout,unseen}.jsonl, narrations.jsonl.gz and tokenizer.model; returns the counts."""
+    """Writes splits, narrations, tokenizer, and what of further data must not be used, to data/; returns the counts."""
+    removed = decontaminate(config, workdir)
     splits, rejected = generate(config.problems, config.seed)
     with open_pool(config) as pool:
         check_references(splits["heldout"] + splits["unseen"], pool)
@@ -44,6 +46,7 @@ def run(config, workdir: Workdir) -> dict:
         "problems": {name: len(splits[name]) for name in SPLITS},
         "open": {name: sum("open" in p.tags for p in splits[name]) for name in SPLITS},
         "rejected": dataclasses.asdict(rejected),
+        "decontaminated": removed,
         "narrations": len(narrations),
         "statuses": statuses,
         "real": real,

@@ -7,6 +7,7 @@ import logging
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.stages import model as models
+from selfexec_jax.stages.decontaminate import removed_rows
 from selfexec_jax.stages.progress import time_left
 from selfexec_jax.stages.workdir import Metrics, Workdir
 from selfexec_jax.tasks import fix, mixture, predict, solve
@@ -66,8 +67,13 @@ def build_examples(config, workdir: Workdir, tokenizer: SentencePieceTokenizer) 
     ]
     outputs = {(row["source"], row["stdin"]): row["output"] for row in narrations}
     fixes = [example(*pair) for problem in problems for pair in _fixes(problem, outputs, template)]
+    removed = removed_rows(workdir)
     more = {
-        path: [example(*pair) for pair in mixture.read(path, form, template, config.tasks.style)]
+        path: [
+            example(*pair)
+            for row, pair in enumerate(mixture.read(path, form, template, config.tasks.style), 1)
+            if (path, row) not in removed
+        ]
         for path, _, form in config.sft.sources
     }
     return {"predict": predictions, "solve": solutions, "fix": fixes, **more}

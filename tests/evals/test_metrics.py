@@ -5,6 +5,12 @@ import numpy as np
 import pytest
 
 from selfexec_jax.evals import bootstrap_ci, paired_bootstrap, pass_at_k, rank_score_at_k
+from selfexec_jax.evals.metrics import (
+    expected_calibration_error,
+    majority_at_k,
+    paired_permutation,
+    verifier_rates,
+)
 
 
 def brute_pass(n, c, k):
@@ -139,3 +145,82 @@ def test_equal_values_give_an_interval_without_width():
 def test_bad_shapes_are_named(call, message):
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         call()
+
+
+def brute_majority(answers, correct, k):
+    """The definition itself: every subset, every most frequent answer with equal weight."""
+    total = 0.0
+    for subset in combinations(range(len(answers)), k):
+        votes = [answers[i] for i in subset if answers[i] is not None]
+        most = max((votes.count(a) for a in votes), default=0)
+        winners = {a for a in votes if votes.count(a) == most}
+        right = {answers[i]: correct[i] for i in subset}
+        total += sum(right[a] for a in winners) / len(winners) if winners else 0
+    return total / comb(len(answers), k)
+
+
+def test_majority_equals_enumeration():
+    rng = np.random.default_rng(3)
+    for n in range(1, 9):
+        answers = [None if a == 3 else f"a{a}" for a in rng.integers(0, 4, n)]
+        correct = [float(a == "a1") for a in answers]
+        for k in range(1, n + 1):
+            wanted = brute_majority(answers, correct, k)
+            assert majority_at_k(answers, correct, k, 0) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_majority_of_many_is_drawn_and_near_the_truth():
+    """40 of 100 say the right answer, the others 30 and 30: of 9 votes it wins with a known chance."""
+    answers = ["right"] * 40 + ["one"] * 30 + ["two"] * 30
+    correct = [1.0] * 40 + [0.0] * 60
+    rng = np.random.default_rng(0)
+    shares = []
+    for _ in range(20_000):
+        votes = [answers[i] for i in rng.choice(100, 9, replace=False)]
+        counts = {a: votes.count(a) for a in set(votes)}
+        best = [a for a in counts if counts[a] == max(counts.values())]
+        shares.append(("right" in best) / len(best))
+    assert majority_at_k(answers, correct, 9, 1) == pytest.approx(np.mean(shares), abs=0.05)
+    assert majority_at_k(answers, correct, 9, 1) == majority_at_k(answers, correct, 9, 1)
+
+
+def test_majority_errors():
+    with pytest.raises(ValueError, match="2 answers but 3"):
+        majority_at_k(["a", "b"], [1, 0, 1], 1, 0)
+    with pytest.raises(ValueError, match="between 1 and n = 2"):
+        majority_at_k(["a", "b"], [1, 0], 3, 0)
+
+
+def test_verifier_rates():
+    claimed, real = [[1, 1, 0], [0, 1, 0]], [[1, 0, 1], [1, 1, 0]]
+    assert verifier_rates(claimed, real) == (0.5, 0.5)
+    assert np.isnan(verifier_rates([1], [1])[1])
+    with pytest.raises(ValueError, match="1 claims but 2"):
+        verifier_rates([1], [1, 0])
+
+
+def test_calibration_error():
+    assert expected_calibration_error([0.8] * 10, [1] * 8 + [0] * 2) == pytest.approx(0)
+    assert expected_calibration_error([1.0, 1.0, 0.0, 0.0], [0, 0, 1, 1]) == pytest.approx(1)
+    # two bins by hand: 3 of 4 at 0.55 with one right, 1 of 4 at 0.95 right
+    assert expected_calibration_error([0.55, 0.55, 0.55, 0.95], [1, 0, 0, 1]) == pytest.approx((0.65 + 0.05) / 4)
+    rng = np.random.default_rng(0)
+    confidence = rng.random(100_000)
+    assert expected_calibration_error(confidence, rng.random(100_000) < confidence) < 0.01
+    for confidence, correct in (([1.2], [1]), ([0.5], [2]), ([0.5], [1, 0])):
+        with pytest.raises(ValueError):
+            expected_calibration_error(confidence, correct)
+
+
+def test_permutation_test_equals_enumeration_and_keeps_its_level():
+    a, b = np.array([1.0, 1, 1, 0, 1]), np.array([0.0, 0, 1, 1, 0])
+    difference = a - b
+    means = [np.mean([s * d for s, d in zip(signs, difference, strict=True)])
+             for signs in np.array(np.meshgrid(*[[1, -1]] * 5)).T.reshape(-1, 5)]  # fmt: skip
+    assert paired_permutation(a, b, 0) == pytest.approx(np.mean(np.abs(means) >= abs(difference.mean()) - 1e-12))
+    rng = np.random.default_rng(1)
+    values = [paired_permutation(*(rng.random((2, 60)) < 0.5), seed, resamples=500) for seed in range(300)]
+    assert 0.01 < np.mean(np.array(values) <= 0.05) < 0.09
+    assert paired_permutation(np.ones(60), np.zeros(60), 0) < 0.001
+    with pytest.raises(ValueError, match="pair them by problem"):
+        paired_permutation([1], [1, 0], 0)

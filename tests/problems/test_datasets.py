@@ -3,8 +3,6 @@
 import gzip
 import json
 import logging
-import os
-from pathlib import Path
 
 import pytest
 
@@ -108,19 +106,10 @@ def test_codecontests_rows(write):
     )  # fmt: skip
 
 
-@pytest.fixture
-def data(monkeypatch):
-    path = Path(os.environ.get("SELFEXEC_DATA") or Path(__file__).parents[3] / "shared" / "data")
-    monkeypatch.setenv("SELFEXEC_DATA", str(path))
-    return path
-
-
 @pytest.mark.parametrize(
     ("name", "n", "kind", "entry_point"), [("codecontests_mini", 200, "stdio", None), ("cruxeval", 800, "call", "f")]
 )
 def test_real_sets(data, caplog, name, n, kind, entry_point):
-    if not (data / f"{name}.jsonl").is_file():
-        pytest.skip(f"{name}.jsonl is not there; set SELFEXEC_DATA to the folder that holds it")
     problems = load_problems(name)
     assert not caplog.records
     assert len(problems) == len({p.id for p in problems}) == n
