@@ -14,6 +14,7 @@ from selfexec_jax.text import SentencePieceTokenizer
 from selfexec_jax.traces.clean import clean
 from selfexec_jax.traces.dataset import Recipe, build, jobs_of, summary
 from selfexec_jax.traces.narrate import STYLES
+from selfexec_jax.traces.teacher import Teacher, more_inputs
 
 
 def main(argv=None):
@@ -26,6 +27,8 @@ def main(argv=None):
     for field in dataclasses.fields(Recipe)[1:]:
         name = "--" + field.name.replace("_", "-")
         parser.add_argument(name, type=type(field.default), default=field.default, help=_HELP[field.name])
+    parser.add_argument("--teacher", metavar="URL", help="OpenAI-compatible endpoint that --asked inputs come from")
+    parser.add_argument("--teacher-model", metavar="NAME", default="", help="the model to ask there")
     parser.add_argument("--tokenizer", metavar="FILE", help="count tokens with this sentencepiece model")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one a core)")
     parser.add_argument("--min-tier", default="uid_chroot", help="weakest protection to accept")
@@ -41,7 +44,11 @@ def main(argv=None):
         if args.tokenizer:
             _count(args.tokenizer, "")
         recipe = Recipe(styles, **fields)
-        jobs = jobs_of(args.programs, recipe)
+        if recipe.asked and not args.teacher:
+            return _complain("--asked needs a --teacher to ask")
+        teacher = Teacher(args.teacher, args.teacher_model)
+        ask = functools.partial(more_inputs, teacher=teacher) if args.teacher else None
+        jobs = jobs_of(args.programs, recipe, ask)
         if not jobs:
             return _complain(f"{args.programs}: no programs with inputs to run them on")
         with tqdm.tqdm(total=None, unit="shard", disable=None) as bar:
@@ -63,6 +70,7 @@ def main(argv=None):
 _HELP = {
     "inputs": "known inputs of a program that are narrated (default 3)",
     "mutated": "new inputs of a call-style program, mutated from known ones (default 0)",
+    "asked": "new inputs of a call-style program, from a --teacher (default 0)",
     "solutions": "programs of a problem (default 1)",
     "per_shard": "runs a shard (default 500)",
     "cpu_s": "seconds of CPU a run (default 2)",

@@ -32,6 +32,7 @@ class Recipe:
     styles: tuple[str, ...] = ("full",)
     inputs: int = 3  # known inputs of a program that are narrated
     mutated: int = 0  # new inputs of a call-style program, mutated from known ones
+    asked: int = 0  # new inputs of a call-style program, from a teacher
     solutions: int = 1  # programs of a problem
     per_shard: int = 500  # runs
     cpu_s: float = 2.0  # of CPU a run
@@ -49,9 +50,10 @@ class Job:
     call: str | None
 
 
-def jobs_of(path: pathlib.Path, recipe: Recipe) -> list[Job]:
+def jobs_of(path: pathlib.Path, recipe: Recipe, ask: Callable | None = None) -> list[Job]:
     """The runs of a directory of programs (`NAME.py`, stdin in `NAME.in`), of a file of problems, or of a jsonl of
-    programs: `source`, and `stdin` or `call`. Raises ValueError for a file that is none of these."""
+    programs: `source`, and `stdin` or `call`. ask: gives more inputs for (source, function, known ones, how many).
+    Raises ValueError for a file that is none of these."""
     if path.is_dir():
         files = sorted(path.rglob("*.py"))
         return [Job(str(file.relative_to(path)), file.read_text("utf-8"), _stdin_of(file), None) for file in files]
@@ -59,7 +61,7 @@ def jobs_of(path: pathlib.Path, recipe: Recipe) -> list[Job]:
         row = _json(file.readline())
     if isinstance(row, dict) and "source" in row and row.keys() <= {"id", "source", "stdin", "call"}:
         return _jobs_of_rows(path)
-    return [job for problem in load_problems(path) for job in _jobs_of_problem(problem, recipe)]
+    return [job for problem in load_problems(path) for job in _jobs_of_problem(problem, recipe, ask)]
 
 
 def _jobs_of_rows(path: pathlib.Path) -> list[Job]:
@@ -85,7 +87,7 @@ def _stdin_of(program: pathlib.Path) -> str:
     return file.read_text("utf-8") if file.exists() else ""
 
 
-def _jobs_of_problem(problem: Problem, recipe: Recipe) -> Iterator[Job]:
+def _jobs_of_problem(problem: Problem, recipe: Recipe, ask: Callable | None) -> Iterator[Job]:
     known = list(dict.fromkeys(test.input for test in problem.public_tests + problem.private_tests))
     inputs = known[: recipe.inputs]
     if problem.kind == "check":
@@ -93,6 +95,8 @@ def _jobs_of_problem(problem: Problem, recipe: Recipe) -> Iterator[Job]:
     if problem.kind == "call":
         inputs = inputs + more_inputs(known, recipe.mutated, f"{recipe.seed}/{problem.id}")
     for n, source in enumerate(problem.solutions[: recipe.solutions]):
+        if problem.kind == "call" and ask is not None and recipe.asked:
+            inputs = list(dict.fromkeys([*inputs, *ask(source, problem.entry_point, known, recipe.asked)]))
         for i, text in enumerate(inputs):
             name = f"{problem.id}/{n}/{i}"
             if problem.kind == "call":

@@ -1,4 +1,4 @@
-"""Narrations in a teacher's words, kept only while every claim in them still checks.
+"""Narrations in a teacher's words, kept only while every claim in them still checks; and inputs for programs.
 
 The teacher is any model behind an OpenAI-compatible endpoint (extra `[teacher]`).
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import re
 from collections.abc import Sequence
 
+from selfexec_jax.problems.answers import arguments_in
 from selfexec_jax.sandbox.types import Trace
 from selfexec_jax.traces.claims import check_claims, parse_claims
 from selfexec_jax.traces.narrate import narrate
@@ -25,6 +27,16 @@ Program:
 
 Account:
 {text}"""
+
+
+_ASKED_INPUTS = """Here is a Python program.
+```python
+{source}
+```
+Its function {name} has been called with these arguments, one argument list a line:
+{known}
+Write {n} further argument lists that make it do different things, edge cases among them: one a line, Python literals
+alone, no text around them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +73,25 @@ def rewrite(traces: Sequence[Trace], teacher: Teacher, style: str = "full") -> t
     return found, {"asked": len(found), "kept": kept, "rejection_rate": rate}
 
 
+def more_inputs(source: str, name: str, known: Sequence[str], n: int, teacher: Teacher) -> list[str]:
+    """Up to `n` new argument lists for a function, as source, in the teacher's words; those that are no literals are
+    dropped. Raises as `rewrite` does."""
+    asked = _ASKED_INPUTS.format(source=source, name=name, known="\n".join(known[:8]), n=n)
+    with _client(teacher) as client:
+        text = _answer(client, teacher, asked)
+    lines = (re.sub(r"^[-*•] +", "", line.strip()).strip("` ") for line in text.splitlines())
+    found = (arguments_in(line, name) for line in lines if line)
+    return list(dict.fromkeys(args for args in found if args is not None and args not in known))[:n]
+
+
+def _answer(client, teacher: Teacher, asked: str) -> str:
+    answer = client.chat.completions.create(
+        model=teacher.model, messages=[{"role": "user", "content": asked}],
+        temperature=teacher.temperature, max_tokens=teacher.max_tokens,
+    )  # fmt: skip
+    return (answer.choices[0].message.content or "").strip()
+
+
 def _client(teacher: Teacher):
     try:
         import openai
@@ -73,11 +104,7 @@ def _rewrite_one(client, trace: Trace, teacher: Teacher, style: str) -> Rewritte
     asked = _ASKED.format(source=trace.source, text=narrate(trace, style).text)
     reason = ""
     for _ in range(teacher.attempts):
-        answer = client.chat.completions.create(
-            model=teacher.model, messages=[{"role": "user", "content": asked}],
-            temperature=teacher.temperature, max_tokens=teacher.max_tokens,
-        )  # fmt: skip
-        text = (answer.choices[0].message.content or "").strip()
+        text = _answer(client, teacher, asked)
         check = check_claims(parse_claims(text, style), trace, style)
         if check.ok:
             return Rewritten(text)

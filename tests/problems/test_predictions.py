@@ -1,10 +1,14 @@
 """The output-prediction set: which of the programs that models wrote are kept, and with what."""
 
+import json
+
 import pytest
 
 from selfexec_jax.problems import Problem, Test
+from selfexec_jax.problems.datasets import load_problems, save_problems
 from selfexec_jax.problems.predictions import prediction_set
-from selfexec_jax.problems.samples import Sample
+from selfexec_jax.problems.samples import Sample, write_samples
+from selfexec_jax.tools import predictions as tool
 
 ADD = Problem(
     "add",
@@ -44,3 +48,17 @@ def test_wrong_programs_where_asked_for(pool):
 def test_a_sample_of_no_problem(pool):
     with pytest.raises(ValueError, match="there is no problem 'sub'"):
         prediction_set([ADD], [Sample("sub", "print(1)", "m")], pool)
+
+
+def test_the_command_writes_a_set_that_is_a_benchmark(tmp_path, capsys):
+    save_problems(tmp_path / "problems.jsonl", [ADD])
+    write_samples(tmp_path / "samples.jsonl", [Sample("add", RIGHT, "big"), Sample("add", "print(0)", "big")])
+    flags = ["--problems", str(tmp_path / "problems.jsonl"), "--out", str(tmp_path / "out.jsonl")]
+    flags += ["--min-tier", "rlimits_only"]
+    assert tool.main([*flags, "--samples", str(tmp_path / "samples.jsonl"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"rows": len(ADD.public_tests), "samples": {"kept": 1, "wrong": 1}}
+    problems = load_problems(tmp_path / "out.jsonl")
+    assert {p.solutions for p in problems} == {(RIGHT,)} and problems[0].id.startswith("add/big/")
+    assert [p.private_tests[0].output.strip() for p in problems] == [t.output.strip() for t in ADD.public_tests]
+    assert tool.main([*flags, "--samples", str(tmp_path / "nowhere.jsonl")]) == 2
+    assert "nowhere.jsonl: cannot be read" in capsys.readouterr().err

@@ -6,8 +6,10 @@ import threading
 
 import pytest
 
+from selfexec_jax.tools import narrate as tool
 from selfexec_jax.traces import narrate
-from selfexec_jax.traces.teacher import Teacher, rewrite
+from selfexec_jax.traces.dataset import read
+from selfexec_jax.traces.teacher import Teacher, more_inputs, rewrite
 
 pytest.importorskip("openai")
 SOURCE = "t = 0\nfor x in [2, 3]:\n    t += x\nprint(t)\n"
@@ -71,3 +73,27 @@ def test_nothing_is_kept_of_an_empty_answer(traced, teacher):
     Server.answers = [lambda account: ""]
     found, counts = rewrite([traced(SOURCE).trace], teacher)
     assert (found[0].text, counts["rejection_rate"]) == (None, 1.0)
+
+
+SAID = "Here they are:\n5\nf(7)\n- `x=[1, 2]`\n__import__('os')\n2\n5\n-1\n0\n9"
+
+
+def test_inputs_from_a_teacher_are_literals_that_are_new(teacher):
+    Server.answers = [lambda _: SAID]
+    assert more_inputs("def f(x): return x", "f", ["2"], 4, teacher) == ["5", "7", "x=[1, 2]", "-1"]
+    question = Server.asked[0]["messages"][0]["content"]
+    assert "def f(x)" in question and "\n2\n" in question and "Write 4 further" in question
+
+
+def test_the_command_narrates_what_the_teacher_gives_and_what_runs(teacher, tmp_path, capsys):
+    Server.answers = [lambda _: SAID]
+    problem = {"id": "p", "statement": "", "kind": "call", "entry_point": "f", "solutions": ["def f(x): return 7 // x"],
+               "private_tests": [{"input": "2", "output": "3"}]}  # fmt: skip
+    (tmp_path / "problems.jsonl").write_text(json.dumps(problem) + "\n")
+    flags = ["--asked", "5", "--teacher", teacher.url, "--teacher-model", "any", "--min-tier", "rlimits_only"]
+    assert tool.main([str(tmp_path / "problems.jsonl"), "--out", str(tmp_path / "out"), *flags]) == 0
+    rows = list(read(tmp_path / "out"))
+    assert [row["call"] for row in rows] == ["f(2)", "f(5)", "f(7)", "f(-1)"]  # a list and 0 do not run
+    assert "left out, runtime_error: 2" in capsys.readouterr().out
+    assert tool.main([str(tmp_path / "problems.jsonl"), "--out", str(tmp_path / "other"), "--asked", "5"]) == 2
+    assert "--asked needs a --teacher" in capsys.readouterr().err
