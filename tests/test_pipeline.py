@@ -235,6 +235,9 @@ def readme_commands():
 def test_every_command_of_the_readme_runs(whole, tmp_path):
     (tmp_path / "FILE.py").write_text("print(int(input()) * 2)\n")
     (tmp_path / "INPUT.txt").write_text("21\n")
+    problem = json.loads((whole / "data" / "heldout.jsonl").read_text().splitlines()[0])
+    sample = {"problem": problem["id"], "text": problem["solutions"][0]}
+    (tmp_path / "SAMPLES.jsonl").write_text(json.dumps(sample) + "\n")
     bin_dir = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{bin_dir}:{os.environ['PATH']}", "SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu"}
     commands = readme_commands()
@@ -242,6 +245,7 @@ def test_every_command_of_the_readme_runs(whole, tmp_path):
     for command in commands:
         small = command.replace("runs/tiny", str(whole)).replace("runs/", f"{tmp_path}/")
         small = small.replace("FILE.py", f"{tmp_path}/FILE.py").replace("INPUT.txt", f"{tmp_path}/INPUT.txt")
+        small = small.replace("SAMPLES.jsonl", f"{tmp_path}/SAMPLES.jsonl")
         if "launch/local.sh" in command:
             small += f" --workdir={whole} " + " ".join(shlex.quote(a) for a in SMALL)
         elif "launch/test.sh" in command:  # this suite is it: only its way to pytest is tried here

