@@ -30,7 +30,7 @@ setup(
     extras_require={
         "tpu": ["jax[tpu]>=0.10,<0.11"],
         "hf": ["huggingface_hub>=0.30", "pyarrow>=17"],  # benchmarks by name from the hub, and parquet
-        "teacher": ["openai>=2"],  # narrations in another model's words, from any endpoint of that form
+        "endpoint": ["openai>=2"],  # models that somebody serves: evaluated, or asked as teachers
         "dev": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.12", "import-linter>=2", "psutil>=6",
                 "openai>=2", "huggingface_hub>=0.30", "pyarrow>=17"],
     },

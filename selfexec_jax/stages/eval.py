@@ -16,6 +16,7 @@ from selfexec_jax.problems import Problem
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.problems.generator import input_size
 from selfexec_jax.problems.judge import judge
+from selfexec_jax.rollout.endpoint import Chat, Endpoint
 from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.self_execution import Asking, fix, simulate, verify
 from selfexec_jax.self_execution.candidates import candidates, program_of
@@ -43,29 +44,26 @@ _IS_RIGHT = {"passed": 1.0, "failed": 0.0, "infra_error": np.nan}
 
 def run(config, workdir: Workdir) -> dict:
     """Writes data/eval.json: results, comparisons, tables and examples; returns the counts."""
-    loaded = models.load(config, workdir)
-    policy = "rl" if config.rl.steps and loaded.has("rl") else "sft"
-    params = loaded.params(policy)
-    engine = loaded.engine().load(params, 0)
+    engine, tokenizer, policy, loaded = _who_answers(config, workdir)
     problems = load_problems(workdir.data / "heldout.jsonl") + load_problems(workdir.data / "unseen.jsonl")
     asks = _asking(config)
     started = time.monotonic()
     done = lambda what: log.info("eval: %s after %.0f s", what, time.monotonic() - started)  # noqa: E731
 
-    decided = decide(config, engine, loaded.tokenizer, problems, asks)
+    decided = decide(config, engine, tokenizer, problems, asks)
     done(f"{len(problems)} problems solved, verified and repaired")
     cases = prediction_cases(config, problems, decided)
-    answers = {policy: predictions(config, engine, loaded.tokenizer, cases)}
+    answers = {policy: predictions(config, engine, tokenizer, cases)}
     if policy == "rl":
         engine.load(loaded.params("sft"), 1)
-        answers["sft"] = predictions(config, engine, loaded.tokenizer, cases)
-        engine.load(params, 2)
+        answers["sft"] = predictions(config, engine, tokenizer, cases)
+        engine.load(loaded.params("rl"), 2)
     done(f"{len(cases)} outputs predicted")
 
     with open_pool(config) as pool:
         runs_before_choice = pool.n_runs
         executed = fix(
-            engine, loaded.tokenizer, [(p, s[0]) for p, s in zip(problems, decided.sources, strict=True)],
+            engine, tokenizer, [(p, s[0]) for p, s in zip(problems, decided.sources, strict=True)],
             real_feedback(pool), config.eval.max_fixes, config.seed, asks["solve"],
         )  # fmt: skip
         verdicts = judge_all(problems, decided, executed, pool)
@@ -98,6 +96,19 @@ def run(config, workdir: Workdir) -> dict:
     return {"problems": len(problems), "not_judged": int((~is_judged).sum()), "cases": len(cases), "policy": policy,
             "K": K,
             "tokens": int(sum(spent.sum() for spent in tokens.values()))}  # fmt: skip
+
+
+def _who_answers(config, workdir: Workdir) -> tuple:
+    """The engine, its tokenizer, the name of its parameters, and the run's own model where that is asked."""
+    e = config.eval
+    if e.endpoint:
+        if config.tasks.template == "compact":
+            raise ValueError("eval.endpoint: a served model needs questions in words; set tasks.template=paper")
+        served = Endpoint(e.endpoint, e.endpoint_model, workdir.data / "endpoint.jsonl", e.endpoint_at_once)
+        return served, Chat(), "served", None
+    loaded = models.load(config, workdir)
+    policy = "rl" if config.rl.steps and loaded.has("rl") else "sft"
+    return loaded.engine().load(loaded.params(policy), 0), loaded.tokenizer, policy, loaded
 
 
 def _asking(config) -> dict[str, Asking]:

@@ -1,6 +1,6 @@
 """Narrations in a teacher's words, kept only while every claim in them still checks; and inputs for programs.
 
-The teacher is any model behind an OpenAI-compatible endpoint (extra `[teacher]`).
+The teacher is any model behind an OpenAI-compatible endpoint (extra `[endpoint]`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def rewrite(traces: Sequence[Trace], teacher: Teacher, style: str = "full") -> t
 
     Raises RuntimeError where the extra is missing, and what the client raises where the endpoint cannot be reached.
     """
-    client = _client(teacher)
+    client = client_of(teacher.url, teacher.timeout_s)
     with client, concurrent.futures.ThreadPoolExecutor(teacher.at_once) as threads:
         found = list(threads.map(lambda trace: _rewrite_one(client, trace, teacher, style), traces))
     kept = sum(one.text is not None for one in found)
@@ -77,7 +77,7 @@ def more_inputs(source: str, name: str, known: Sequence[str], n: int, teacher: T
     """Up to `n` new argument lists for a function, as source, in the teacher's words; those that are no literals are
     dropped. Raises as `rewrite` does."""
     asked = _ASKED_INPUTS.format(source=source, name=name, known="\n".join(known[:8]), n=n)
-    with _client(teacher) as client:
+    with client_of(teacher.url, teacher.timeout_s) as client:
         text = _answer(client, teacher, asked)
     lines = (re.sub(r"^[-*•] +", "", line.strip()).strip("` ") for line in text.splitlines())
     found = (arguments_in(line, name) for line in lines if line)
@@ -92,12 +92,16 @@ def _answer(client, teacher: Teacher, asked: str) -> str:
     return (answer.choices[0].message.content or "").strip()
 
 
-def _client(teacher: Teacher):
+def client_of(url: str, timeout_s: float, retries: int = 2):
+    """A client of an OpenAI-compatible endpoint. Raises RuntimeError where the extra or the key is missing."""
     try:
         import openai
     except ImportError:
-        raise RuntimeError("a teacher needs the extra: pip install 'selfexec_jax[teacher]'") from None
-    return openai.OpenAI(base_url=teacher.url, timeout=teacher.timeout_s)
+        raise RuntimeError("an endpoint needs the extra: pip install 'selfexec_jax[endpoint]'") from None
+    try:
+        return openai.OpenAI(base_url=url, timeout=timeout_s, max_retries=retries)
+    except openai.OpenAIError as error:
+        raise RuntimeError(f"{url}: {error}") from None
 
 
 def _rewrite_one(client, trace: Trace, teacher: Teacher, style: str) -> Rewritten:

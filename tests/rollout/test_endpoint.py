@@ -1,0 +1,174 @@
+"""A served model behind the engine's contract: against a server on this machine that can be slow, busy and cut off."""
+
+import http.server
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from selfexec_jax.rollout import Request
+from selfexec_jax.rollout.endpoint import Chat, Endpoint
+
+pytest.importorskip("openai")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """`answer` gives the text for a request's body; `trouble` holds statuses that are answered first."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answer = lambda body: f"{body['messages'][-1]['content']}/{body['seed']}"
+        self.trouble, self.asked = [], []
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.asked.append(body)
+        if self.server.trouble:
+            status, message = self.server.trouble.pop(0)
+            return self.say(status, {"error": {"message": message, "type": "x", "code": None, "param": None}})
+        text = self.server.answer(body)
+        cut = len(text) > body["max_tokens"]
+        choice = {"index": 0, "finish_reason": "length" if cut else "stop",
+                  "message": {"role": "assistant", "content": text[: body["max_tokens"]]}}  # fmt: skip
+        usage = {"completion_tokens": min(len(text), body["max_tokens"]), "prompt_tokens": 1, "total_tokens": 2}
+        return self.say(200, {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"],
+                              "choices": [choice], "usage": usage})  # fmt: skip
+
+    def say(self, status, content):
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("retry-after-ms", "1")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    server = Server()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def request(text, **fields):
+    return Request(tuple(Chat().encode_prompt([{"role": "user", "content": text}])), **fields)
+
+
+def test_samples_come_in_order_with_seeds_of_their_own(server, tmp_path):
+    endpoint = Endpoint(server.url, "m", tmp_path / "answers.jsonl")
+    found = endpoint.generate([request("a\u2581", n=3, seed=7), request("b", seed=(1 << 40) + 1, max_new_tokens=3)])
+    assert [[sample.text for sample in row] for row in found] == [["a\u2581/7", "a\u2581/8", "a\u2581/9"], ["b/1"]]
+    assert [(len(s.tokens), s.finish_reason) for row in found for s in row] == [(4, "stop")] * 3 + [(3, "stop")]
+    body = next(body for body in server.asked if body["seed"] == 9)
+    assert (body["model"], body["temperature"], body["top_p"], body["max_tokens"]) == ("m", 1.0, 1.0, 256)
+    (cut,) = endpoint.generate([request("abcdef", max_new_tokens=4)])[0]
+    assert (cut.text, cut.finish_reason) == ("abcd", "length")
+
+
+def test_what_was_answered_is_not_asked_again(server, tmp_path):
+    file = tmp_path / "answers.jsonl"
+    requests = [request(text, n=2) for text in "abc"]
+    first = Endpoint(server.url, "m", file).generate(requests)
+    assert len(server.asked) == 6
+    assert Endpoint(server.url, "m", file).generate(requests) == first and len(server.asked) == 6
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:4]) + lines[4][:9])  # killed while it wrote the fifth
+    assert Endpoint(server.url, "m", file).generate(requests) == first and len(server.asked) == 8
+    Endpoint(server.url, "other", file).generate(requests[:1])
+    assert len(server.asked) == 10
+    file.write_text("my notes\n")
+    with pytest.raises(ValueError, match="answers.jsonl: not a file of answers"):
+        Endpoint(server.url, "m", file)
+
+
+def test_trouble_is_tried_again_and_then_told(server):
+    server.trouble = [(429, "slow down"), (500, "oops"), (503, "busy"), (429, "slow down")]
+    endpoint = Endpoint(server.url, "m")
+    assert endpoint.generate([request("a", seed=3)])[0][0].text == "a/3"
+    server.trouble = [(400, "This model's maximum context length is 10 tokens")]
+    sample = endpoint.generate([request("a")])[0][0]
+    assert (sample.text, sample.finish_reason, sample.tokens) == ("", "length", ())
+    server.trouble = [(400, "no such parameter")]
+    with pytest.raises(RuntimeError, match="the server refuses a request: .*no such parameter"):
+        endpoint.generate([request("b")])
+    server.trouble = [(401, "bad key")] * 9
+    with pytest.raises(RuntimeError, match="no answer of m: .*bad key"):
+        endpoint.generate([request("c")])
+    with pytest.raises(RuntimeError, match="no answer of m"):
+        Endpoint("http://127.0.0.1:9/v1", "m", retries=0).generate([request("a")])
+
+
+def test_a_missing_key_is_one_line(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(RuntimeError, match="http://x/v1: .*OPENAI_API_KEY"):
+        Endpoint("http://x/v1", "m")
+
+
+def answers(problems):
+    """Of a model that simulates without fault, solves every other time, and repairs what it is told is wrong."""
+
+    def answer(body):
+        asked = body["messages"][-1]["content"]
+        if asked.startswith("Simulate"):
+            source, stdin = re.search(
+                r"```python\n(.*)\n```\n\nStandard input:\n```\n(.*)\n```$", asked, re.DOTALL
+            ).groups()
+            done = subprocess.run([sys.executable, "-I", "-c", source], input=stdin, capture_output=True, text=True)
+            said = done.stdout.rstrip("\n").replace("\\", "\\\\").replace("\n", "\\n")
+            return f"Line 1: it runs.\n<output>{said}</output>"
+        problem = next(p for p in problems if p["statement"] in asked)
+        if asked.startswith("Solve"):
+            return f"```python\n{problem['solutions'][0] if body['seed'] % 2 else problem['wrong_solutions'][0]}\n```"
+        is_right = problem["solutions"][0].strip() in asked
+        return "```\n#SUBMIT\n```" if is_right else f"```python\n{problem['solutions'][0]}\n```"
+
+    return answer
+
+
+def test_a_served_model_is_evaluated_from_end_to_end(server, tmp_path):
+    flags = ["--config.problems.n_train=40", "--config.problems.n_heldout=12", "--config.problems.n_unseen=3",
+             "--config.problems.real_data=/nowhere", "--config.text.vocab_size=400", "--config.tasks.template=paper",
+             "--config.eval.candidates=4", "--config.eval.max_fixes=2", "--config.eval.bootstrap=200",
+             "--config.eval.max_new_tokens=2000", "--config.rl.max_new_tokens=2000",
+             f"--config.eval.endpoint={server.url}", "--config.eval.endpoint_model=m"]  # fmt: skip
+    environment = os.environ | {"SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu", "OPENAI_API_KEY": "none"}
+
+    def run(stages, *more):
+        command = [sys.executable, "-m", "selfexec_jax.main", "--config=configs/tiny.py", f"--workdir={tmp_path}/run"]
+        return subprocess.run([*command, *flags, f"--config.stages={stages}", *more], cwd=ROOT, env=environment,
+                              capture_output=True, text=True, timeout=400)  # fmt: skip
+
+    done = run("problems")
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = (tmp_path / "run" / "data" / "heldout.jsonl").read_text() + (
+        tmp_path / "run" / "data" / "unseen.jsonl"
+    ).read_text()
+    server.answer = answers([json.loads(line) for line in rows.splitlines()])
+    done = run("eval,report")
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    results = {name: each["value"] for name, each in report["results"].items()}
+    assert 0.2 < results["pass_at_1"] < 0.9 and results["pass_at_4"] > results["pass_at_1"]
+    assert results["best_at_4_simulated"] == results["best_at_4_executed"] > results["pass_at_1"]
+    assert results["self_rlef"] == 1 and results["output_prediction_served"] == 1
+    assert report["results"]["self_rlef"]["tokens"] > 0
+    asked = len(server.asked)
+    (tmp_path / "run" / "done" / "eval.json").unlink()
+    assert run("eval").returncode == 0 and len(server.asked) == asked  # every answer was kept
+    done = run("eval", "--config.tasks.template=compact")
+    assert done.returncode and "tasks.template" in done.stderr
