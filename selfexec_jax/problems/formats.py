@@ -10,6 +10,7 @@
 | LiveCodeBench, test output prediction | `question_id`-`test_id` id, `question_content` statement, `function_name`, `test`; tag date |
 | CRUXEval | `id`, `code` the program, `input`, `output` |
 | HumanEval, HumanEval+ | `task_id` id, `prompt` statement, `canonical_solution`, `test`, `entry_point` |
+| EvalPlus's releases (HumanEvalPlus.jsonl, MbppPlus.jsonl) | `task_id` id, `prompt` statement, `canonical_solution`, whose results on `base_input` and `plus_input` are what is expected, within `atol` |
 | MBPP | `task_id` (id mbpp/N), `text` and `test_list` statement, `code`, `test_setup_code` |
 | MBPP+ (evalplus/mbppplus) | as MBPP, `prompt` statement, `test` |
 | programs and their outputs (`tools.predictions`) | `problem`, `model`, `source`, `stdin` or `call`, `output` |
@@ -270,6 +271,55 @@ def _humaneval(row: dict) -> Problem:
     )
 
 
+# EvalPlus's own comparison: equal, or floats of the same shape within the tolerance.
+_SAME = """
+import copy
+
+def floats(value):
+    if isinstance(value, float):
+        return True
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(one, float) for one in value)
+
+def close(got, wanted, atol):
+    if isinstance(wanted, (list, tuple)):
+        return len(got) == len(wanted) and all([close(a, b, atol) for a, b in zip(got, wanted)])
+    return got == wanted or abs(got - wanted) <= atol + 1e-07 * abs(wanted)
+
+def check(function, args, atol):
+    wanted = reference(*copy.deepcopy(args))
+    got = function(*copy.deepcopy(args))
+    if atol == 0 and floats(wanted):
+        atol = 1e-6
+    if atol == 0 or not floats(wanted):
+        assert got == wanted
+    else:
+        assert type(got) == type(wanted) and close(got, wanted, atol)
+"""
+
+
+def _evalplus(row: dict) -> Problem:
+    name, source = _text(row, "entry_point"), _text(row, "prompt") + _text(row, "canonical_solution")
+    inputs = [*row["base_input"], *(row["plus_input"] or [])]
+    try:
+        body = [*ast.parse(source).body, ast.parse(f"return {name}").body[0]]
+    except SyntaxError:
+        raise KeyError("prompt, canonical_solution (together no Python)") from None
+    inside = ast.FunctionDef("make", ast.parse("def f(): pass").body[0].args, body, [])
+    reference = ast.unparse(ast.fix_missing_locations(ast.Module([inside], [])))
+    atol = float(row.get("atol") or 0)
+    calls = "\n".join(f"check({name}, {args!r}, {atol})" for args in inputs)
+    return Problem(
+        id=_text(row, "task_id"),
+        statement=_text(row, "prompt"),
+        kind="check",
+        entry_point=name,
+        private_tests=(Test(f"{reference}\nreference = make()\n{_SAME}\n{calls}\n", ""),),
+        solutions=(source,),
+        source="humaneval" if row["task_id"].startswith("HumanEval") else "mbpp",
+        time_limit_s=_ASSERTS_S,
+    )
+
+
 def _mbpp(row: dict) -> Problem:
     asserts = _texts(row, "test_list")
     name = _called(asserts)
@@ -347,6 +397,7 @@ FORMATS: tuple[tuple[frozenset, Callable[[dict], Problem]], ...] = (
     (frozenset({"question_id", "function_name", "code", "input", "output"}), _livecodebench_execution),
     (frozenset({"question_id", "question_content", "function_name", "test", "test_id"}), _livecodebench_outputs),
     (frozenset({"id", "code", "input", "output"}), _cruxeval),
+    (frozenset({"task_id", "prompt", "canonical_solution", "entry_point", "base_input", "plus_input"}), _evalplus),
     (frozenset({"task_id", "prompt", "canonical_solution", "test", "entry_point"}), _humaneval),
     (frozenset({"task_id", "prompt", "code", "test_list", "test"}), _mbpp_plus),
     (frozenset({"task_id", "text", "code", "test_list"}), _mbpp),
