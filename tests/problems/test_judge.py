@@ -158,3 +158,19 @@ def test_what_cannot_be_judged_is_refused_at_once():
     with pytest.raises(ValueError, match="rule"):
         judge("", ADD, ADD.private_tests, canned, rule="close")
     assert canned.told == []
+
+
+def test_calls_in_one_process_are_judged_one_by_one(pool):
+    tests = (Test("1", "[1]"), Test("2", "[1, 2]"), Test("3", "{1: 1}"))
+    problem = Problem("p", "", kind="call", entry_point="f", private_tests=tests, source="humaneval")
+    body = "    kept.append(x)\n    return kept if x < 3 else "  # the same list, told as it is at each call
+    source = "from collections import Counter\nkept = []\ndef f(x):\n" + body
+    together = lambda end: judge(source + end, problem, tests, pool, together=True).result(30)  # noqa: E731
+    assert (together("{1: 1}").status, together("{1: 1}").passed) == ("passed", (True, True, True))
+    assert (together("{1: 2}").status, together("{1: 2}").passed) == ("failed", (True, True, False))
+    assert together("1 // 0").passed == (True, True, False)
+    apart = judge(source + "{1: 1}", problem, tests, pool).result(30)
+    assert apart.passed == (True, False, True)
+    wants = (Test("3", "{1: 1}"),)  # equal to a literal without being one: decided in a dialogue
+    assert judge("from collections import Counter\ndef f(x): return Counter([1])", problem, wants, pool,
+                 together=True).result(30).status == "passed"  # fmt: skip

@@ -481,3 +481,13 @@ def test_a_main_program_without_a_file_works():
         check=False,
     )
     assert done.stdout.strip() == "5", done.stderr
+
+
+def test_more_calls_share_a_process_until_one_does_not_return(pool):
+    source = "n = 0\ndef f(k):\n    global n\n    n += k\n    return [n, 'a\\nb']\ndef g(): return object()"
+    execution = pool.submit(Run(source, call="f(1)", more_calls=("f(2)", "f(3)"))).result(30)
+    assert (execution.status, execution.value) == ("ok", "[1, 'a\\nb']\n[3, 'a\\nb']\n[6, 'a\\nb']")
+    for last, status in (("1 // 0", "runtime_error"), ("g()", "invalid_result"), ("exit()", "runtime_error")):
+        execution = pool.submit(Run(source, call="f(1)", more_calls=("f(2)", last, "f(3)"))).result(30)
+        assert (execution.status, execution.value) == (status, "[1, 'a\\nb']\n[3, 'a\\nb']")
+    assert pool.submit(Run(source, call="f(1)", more_calls=("f(",))).result(30).status == "syntax_error"

@@ -495,6 +495,8 @@ def test_each_budget_names_itself_and_keeps_the_prefix():
         "x = 5\nprint(x + 1)\n",
         "import builtins\nfor n in list(vars(builtins)):\n"
         "    h = vars(builtins)[n]\n    if type(h).__name__ == 'Hooks': h._log.events.clear(); break\n",
+        "import builtins\nfor n in list(vars(builtins)):\n"
+        "    h = vars(builtins)[n]\n    if type(h).__name__ == 'Hooks': h._add = lambda event: None; break\n",
     ],
 )
 def test_interference_with_the_recorder_shows(source):
