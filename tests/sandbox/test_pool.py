@@ -340,7 +340,8 @@ def test_what_is_found_out_in_a_broker(pool):
     looked = pool.request([Run("print(1)"), Run("print(2)")], finding=("operator:contains", "secret"))
     with pytest.raises(RuntimeError, match="TypeError"):  # 'in <string>' requires string
         looked.result(30)
-    sizes = pool.request([Run("print(1)")] * 3, finding=("selfexec_jax.problems.judge:compare", ("stdio", [], "", False)))
+    finding = ("selfexec_jax.problems.judge:compare", ("stdio", [], "", False))
+    sizes = pool.request([Run("print(1)")] * 3, finding=finding)
     executions, found = sizes.result(30)
     assert ([execution.stdout for execution in executions], found) == (["1\n"] * 3, ())
     with pytest.raises(ZeroDivisionError):
