@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from selfexec_jax.problems.files import write_whole
 from selfexec_jax.problems.formats import read_row
 from selfexec_jax.problems.types import Problem
 
@@ -113,8 +114,4 @@ def _parquet(path: Path) -> list[dict]:
 
 def save_problems(path: str | Path, problems: list[Problem]) -> None:
     """Writes our own jsonl, whole or not at all."""
-    partial = Path(f"{path}.partial")
-    with open(partial, "w", encoding="utf-8") as out:
-        for problem in problems:
-            out.write(json.dumps(dataclasses.asdict(problem)) + "\n")
-    partial.replace(path)
+    write_whole(path, "".join(json.dumps(dataclasses.asdict(problem)) + "\n" for problem in problems))

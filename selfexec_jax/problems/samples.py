@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from selfexec_jax.problems.datasets import ProblemFileError
+from selfexec_jax.problems.files import write_whole
 from selfexec_jax.problems.types import Problem
 
 
@@ -113,6 +114,4 @@ def write_samples(path: str | Path, samples: Iterable[Sample], form: str = "own"
         text = json.dumps([{"question_id": name, "code_list": texts} for name, texts in sorted(by_problem.items())])
     else:
         raise ValueError(f"format {form!r}; choose from own, evalplus, livecodebench")
-    partial = Path(f"{path}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, text)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from selfexec_jax.problems.files import read_log
 from selfexec_jax.rollout.types import Request, Sample
 from selfexec_jax.traces.teacher import client_of
 
@@ -42,7 +43,10 @@ class Endpoint:
         self._model, self._url, self._file, self._at_once = model, url, file, at_once
         self._client = client_of(url, timeout_s, retries)
         self._lock = threading.Lock()
-        self._known = _read(file)
+        rows = read_log(file, "an answer") if file is not None else []
+        if not all({"key", "text", "finish_reason", "n_tokens"} <= row.keys() for row in rows):
+            raise ValueError(f"{file}: not a file of answers; remove it or name another one")
+        self._known = {row["key"]: row for row in rows}
 
     def fits(self, n_prompt: int, max_new_tokens: int) -> bool:
         """Whether there is room for an answer: only the server knows."""
@@ -90,17 +94,3 @@ class Endpoint:
         reason = "length" if choice.finish_reason == "length" else "stop"
         n_tokens = usage.completion_tokens if usage else 0
         return {"text": choice.message.content or "", "finish_reason": reason, "n_tokens": n_tokens}
-
-
-def _read(file: Path | None) -> dict[str, dict]:
-    """The answers in a file, by key; a last line that was cut off is dropped."""
-    if file is None or not file.exists():
-        return {}
-    lines = file.read_text(encoding="utf-8").split("\n")
-    if lines[-1]:
-        file.write_text("".join(f"{line}\n" for line in lines[:-1]), encoding="utf-8")
-    try:
-        rows = [json.loads(line) for line in lines[:-1]]
-        return {row["key"]: row for row in rows}
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{file}: not a file of answers; remove it or name another one") from None

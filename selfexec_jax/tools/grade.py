@@ -13,6 +13,7 @@ import tqdm
 
 from selfexec_jax.evals.grading import Graded, figures, grade, labels, numbered
 from selfexec_jax.problems.benchmarks import BENCHMARKS, benchmark_named, load_benchmark
+from selfexec_jax.problems.files import read_log
 from selfexec_jax.problems.samples import Sample, read_samples
 from selfexec_jax.sandbox import SandboxPool, SandboxTooWeak
 from selfexec_jax.traces.clean import clean
@@ -92,20 +93,14 @@ def _digest(args, sample: Sample) -> str:
 
 
 def _known(out: pathlib.Path) -> dict:
-    """The verdicts of an earlier run, by problem, index and digest; a last line that was cut off is dropped."""
-    if not out.exists():
-        return {}
-    lines = out.read_text(encoding="utf-8").split("\n")
-    if lines[-1]:
-        out.write_text("".join(f"{line}\n" for line in lines[:-1]), encoding="utf-8")
+    """The verdicts of an earlier run, by problem, index and digest."""
     found = {}
-    for number, line in enumerate(lines[:-1], 1):
+    for number, row in enumerate(read_log(out, "a verdict"), 1):
+        digest = row.pop("digest", None)
         try:
-            row = json.loads(line)
-            digest = row.pop("digest")
             found[row["problem"], row["index"], digest] = Graded(**row)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(f"{out}:{number}: not a verdict; name another --out or remove the file") from None
+        except (KeyError, TypeError):
+            raise ValueError(f"{out}:{number}: not a verdict; name another file or remove this one") from None
     return found
 
 

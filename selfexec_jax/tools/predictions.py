@@ -7,6 +7,7 @@ import pathlib
 import sys
 
 from selfexec_jax.problems.datasets import load_problems
+from selfexec_jax.problems.files import write_whole
 from selfexec_jax.problems.predictions import prediction_set
 from selfexec_jax.problems.samples import read_samples
 from selfexec_jax.sandbox import SandboxPool, SandboxTooWeak
@@ -30,9 +31,7 @@ def main(argv=None):
         samples = read_samples(args.samples, problems)
         with SandboxPool(args.workers, min_tier=args.min_tier) as pool:
             rows, counts = prediction_set(problems, samples, pool, args.right, args.wrong)
-        partial = args.out.with_name(f".{args.out.name}.partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        partial.replace(args.out)
+        write_whole(args.out, "".join(json.dumps(row) + "\n" for row in rows))
     except (OSError, ValueError, RuntimeError, SandboxTooWeak) as error:
         print(clean(str(error)).replace("\n", " "), file=sys.stderr)
         return 2

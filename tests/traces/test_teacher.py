@@ -1,10 +1,9 @@
 """A teacher's wording is kept only while its claims check: against a server on this machine."""
 
-import http.server
 import json
-import threading
 
 import pytest
+from served import serving
 
 from selfexec_jax.tools import narrate as tool
 from selfexec_jax.traces import narrate
@@ -15,39 +14,26 @@ pytest.importorskip("openai")
 SOURCE = "t = 0\nfor x in [2, 3]:\n    t += x\nprint(t)\n"
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    """Answers each request by the next of `answers`, a function of the account that is asked about."""
-
-    answers: list = []
-    asked: list = []
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        question = body["messages"][0]["content"]
-        self.asked.append(body)
-        account = question.partition("Account:\n")[2]
-        content = self.answers[min(len(self.asked), len(self.answers)) - 1](account)
-        message = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
-        answer = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [message]}
-        data = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture
-def teacher(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    Server.asked = []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield Teacher(f"http://127.0.0.1:{server.server_port}/v1", "any", at_once=1)
-    server.shutdown()
+def teacher(server):
+    return Teacher(server.url, "any", at_once=1)
+
+
+def answer(server, *answers):
+    """Has the server answer each request by the next of some functions of the account that is asked about."""
+
+    def of(body):
+        account = body["messages"][0]["content"].partition("Account:\n")[2]
+        return answers[min(len(server.asked), len(answers)) - 1](account)
+
+    server.answer = of
 
 
 def reworded(account):
@@ -58,19 +44,19 @@ def wrong(account):
     return reworded(account).replace("5", "6")
 
 
-def test_right_rewordings_are_kept_and_wrong_ones_asked_for_again(traced, teacher):
+def test_right_rewordings_are_kept_and_wrong_ones_asked_for_again(traced, server, teacher):
     trace = traced(SOURCE).trace
-    Server.answers = [wrong, reworded, wrong, wrong]
+    answer(server, wrong, reworded, wrong, wrong)
     found, counts = rewrite([trace, trace], teacher)
     assert found[0].text == reworded(narrate(trace).text)
     assert (found[1].text, found[1].reason) == (None, "wrong value")
     assert counts == {"asked": 2, "kept": 1, "rejection_rate": 0.5}
-    assert len(Server.asked) == 4
-    assert SOURCE in Server.asked[0]["messages"][0]["content"]
+    assert len(server.asked) == 4
+    assert SOURCE in server.asked[0]["messages"][0]["content"]
 
 
-def test_nothing_is_kept_of_an_empty_answer(traced, teacher):
-    Server.answers = [lambda account: ""]
+def test_nothing_is_kept_of_an_empty_answer(traced, server, teacher):
+    answer(server, lambda account: "")
     found, counts = rewrite([traced(SOURCE).trace], teacher)
     assert (found[0].text, counts["rejection_rate"]) == (None, 1.0)
 
@@ -78,15 +64,15 @@ def test_nothing_is_kept_of_an_empty_answer(traced, teacher):
 SAID = "Here they are:\n5\nf(7)\n- `x=[1, 2]`\n__import__('os')\n2\n5\n-1\n0\n9"
 
 
-def test_inputs_from_a_teacher_are_literals_that_are_new(teacher):
-    Server.answers = [lambda _: SAID]
+def test_inputs_from_a_teacher_are_literals_that_are_new(server, teacher):
+    answer(server, lambda _: SAID)
     assert more_inputs("def f(x): return x", "f", ["2"], 4, teacher) == ["5", "7", "x=[1, 2]", "-1"]
-    question = Server.asked[0]["messages"][0]["content"]
+    question = server.asked[0]["messages"][0]["content"]
     assert "def f(x)" in question and "\n2\n" in question and "Write 4 further" in question
 
 
-def test_the_command_narrates_what_the_teacher_gives_and_what_runs(teacher, tmp_path, capsys):
-    Server.answers = [lambda _: SAID]
+def test_the_command_narrates_what_the_teacher_gives_and_what_runs(server, teacher, tmp_path, capsys):
+    answer(server, lambda _: SAID)
     problem = {"id": "p", "statement": "", "kind": "call", "entry_point": "f", "solutions": ["def f(x): return 7 // x"],
                "private_tests": [{"input": "2", "output": "3"}]}  # fmt: skip
     (tmp_path / "problems.jsonl").write_text(json.dumps(problem) + "\n")
