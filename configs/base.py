@@ -133,6 +133,8 @@ def get_config() -> ConfigDict:
     c.eval.prediction_samples = 4  # answers at temperature 1 a shifted case
     c.eval.max_new_tokens = 256
     c.eval.bootstrap = 10_000  # resamples
+    c.eval.benchmark = ""  # of problems/benchmarks.py, instead of the generated problems
+    c.eval.benchmark_data = ""  # its file or folder (empty: where real data is, else the hub)
     c.eval.endpoint = ""  # evaluate a model behind this OpenAI-compatible URL instead of the run's own
     c.eval.endpoint_model = ""  # its name there
     c.eval.endpoint_at_once = 16  # requests under way

@@ -70,12 +70,20 @@ _AHEAD = 512  # samples under way: enough for any number of workers, and bounded
 
 
 def _graded_output(problem: Problem, index: int, sample: Sample, rule: str | None) -> Graded:
+    if _is_cut(sample):
+        return Graded(sample.problem, index, "truncated", None, sample.n_tokens)
     answer = sample.text if problem.kind == "stdio" else output_in(sample.text)
     label = label_output(answer, problem.private_tests[0].output, problem.kind, rule)
     return Graded(sample.problem, index, label, answer and canonical(answer), sample.n_tokens)
 
 
+def _is_cut(sample: Sample) -> bool:
+    return sample.finish_reason == "length"
+
+
 def _verdict(asks: str, problem: Problem, sample: Sample, pool, rule, in_process) -> Future | None:
+    if _is_cut(sample):
+        return None
     if asks == "program":
         tests = problem.public_tests + problem.private_tests
         return judge(sample.text, problem, tests, pool, rule, in_process, together=problem.source in _TOGETHER)
@@ -86,7 +94,8 @@ def _verdict(asks: str, problem: Problem, sample: Sample, pool, rule, in_process
 
 
 def _graded_program(index: int, sample: Sample, verdict: Future | None) -> Graded:
-    status = "not_literal" if verdict is None else verdict.result().status
+    unread = "truncated" if _is_cut(sample) else "not_literal"
+    status = unread if verdict is None else verdict.result().status
     return Graded(sample.problem, index, _STATUS_LABELS.get(status, status), None, sample.n_tokens)
 
 

@@ -58,6 +58,18 @@ def literals_match(expected_source: str, actual_source: str, rule: str = "litera
         return False
 
 
+def answers_match(kind: str, expected: str, actual: str | None) -> bool:
+    """Whether a run's answer, real or predicted, is the expected one by the usual rule for its kind; None never is."""
+    if actual is None:
+        return False
+    if kind == "stdio":
+        return outputs_match(expected, actual)
+    try:
+        return literals_match(expected, actual)
+    except ValueError:
+        return False
+
+
 def is_literal(source: str | ast.expr) -> bool:
     """Whether a text, or a piece of a syntax tree, is a Python literal."""
     try:

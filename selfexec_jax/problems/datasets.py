@@ -1,4 +1,4 @@
-"""Problems from files, rows of any format in formats.py: jsonl, JSON, either packed, and parquet, or folders of these.
+"""Problems from files, rows of any format in formats: jsonl, JSON, either packed, and parquet, or folders of these.
 
 A named benchmark is found in the folder of real data, else on the Hugging Face hub; see benchmarks.py.
 """
@@ -78,7 +78,7 @@ def _of_file(path: Path) -> list[Problem]:
     if bad:
         log.warning("%s: %d of %d rows left out", path, bad, bad + len(problems))
     if not problems:
-        raise ProblemFileError(f"{path}: no row is a problem; see the fields in problems/formats.py")
+        raise ProblemFileError(f"{path}: no row is a problem; see the fields in problems/formats")
     return problems
 
 

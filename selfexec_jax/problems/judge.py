@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from selfexec_jax.problems.compare import is_literal, literals_match, outputs_match
 from selfexec_jax.problems.dialogue import Dialogue, together
 from selfexec_jax.problems.types import SEVERAL_ANSWERS, Problem, Test, Verdict
-from selfexec_jax.sandbox.types import Execution, Limits, Run
+from selfexec_jax.sandbox.types import Execution, Limits, Run, TraceBudget
 
 _WALL_S = 10.0  # at least, and five times the CPU limit: a busy machine must not fail a program
 _STDOUT_BYTES = 1 << 20
@@ -63,12 +63,7 @@ def judge(
     it must not be rewarded or punished.
     """
     _check(problem, tests, rule)
-    limits = Limits(
-        cpu_s=problem.time_limit_s,
-        wall_s=max(_WALL_S, 5 * problem.time_limit_s),
-        memory_mb=problem.memory_limit_mb,
-        stdout_bytes=max([_STDOUT_BYTES, *(4 * len(test.output) for test in tests)]),
-    )
+    limits = limits_of(problem, tests)
     if problem.kind == "check":
         return _Checks(source, tests, limits, pool, in_process).verdict
     inputs = list(dict.fromkeys(test.input for test in tests))  # equal inputs share a run
@@ -78,7 +73,7 @@ def judge(
     may_be_right = _equal_to_a_literal if rule == "equal" else None
     if SEVERAL_ANSWERS in problem.tags:
         may_be_right = _other_answer
-    runs = [_run(source, problem, text) for text in inputs]
+    runs = [run_on(source, problem, text) for text in inputs]
     together = together and problem.kind == "call"
     if together:
         runs = [dataclasses.replace(runs[0], more_calls=tuple(run.call for run in runs[1:]))]
@@ -92,6 +87,16 @@ def judge(
         return verdict
     checks = [Test(f"assert {problem.entry_point}({test.input}) == {test.output.strip()}", "") for test in tests]
     return _unless_undecided(verdict, lambda: _Checks(source, checks, limits, pool, in_process).verdict)
+
+
+def limits_of(problem: Problem, tests: Sequence[Test]) -> Limits:
+    """What a program may use on each of the tests."""
+    return Limits(
+        cpu_s=problem.time_limit_s,
+        wall_s=max(_WALL_S, 5 * problem.time_limit_s),
+        memory_mb=problem.memory_limit_mb,
+        stdout_bytes=max([_STDOUT_BYTES, *(4 * len(test.output) for test in tests)]),
+    )
 
 
 def compare(question: tuple, executions: Sequence[Execution]) -> tuple[bool, ...]:
@@ -173,11 +178,18 @@ class _Checks:
 _HOW = {"ok": "passed", "infra_error": "infra_error"}
 
 
-def _run(source: str, problem: Problem, text: str) -> Run:
+def run_on(source: str, problem: Problem, text: str, trace: TraceBudget | None = None) -> Run:
+    """The run of a program on a test's input, as its problem's own judge would make it."""
     source = _PREAMBLES.get(problem.source, "") + source
-    if problem.kind == "call":
-        return Run(source, call=f"{problem.entry_point}({text})")
-    return Run(source, stdin=text)
+    given = problem.given(text)
+    return Run(source, stdin=given, trace=trace) if problem.kind == "stdio" else Run(source, call=given, trace=trace)
+
+
+def answer_of(problem: Problem, execution: Execution) -> str | None:
+    """What a run of `run_on` answered: its output or its value, None where it did not end well."""
+    if execution.status != "ok":
+        return None
+    return execution.stdout if problem.kind == "stdio" else execution.value
 
 
 def _passed(kind: str, output: str, execution: Execution, rule: str) -> bool:

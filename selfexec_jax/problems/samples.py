@@ -2,7 +2,7 @@
 
 | format | a row |
 |---|---|
-| own (jsonl) | `problem`, `text`, optional `model` and `n_tokens` |
+| own (jsonl) | `problem`, `text`, optional `model`, `n_tokens` and `finish_reason` |
 | evalplus (jsonl) | `task_id`, and `solution` or `completion` (what follows the prompt) |
 | livecodebench (JSON) | `question_id` or `id`, and `code_list` or `pred_list`; `test_id` where there are several |
 | cruxeval (JSON) | an object: `sample_I` -> a list of answers |
@@ -24,12 +24,16 @@ from selfexec_jax.problems.types import Problem
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One answer to a problem: a program, or the source of an output or an input. n_tokens: what it cost, if known."""
+    """One answer to a problem: a program, or the source of an output or an input.
+
+    n_tokens: what it cost, if known. finish_reason: "stop", or "length" where a limit of tokens cut it off.
+    """
 
     problem: str
     text: str
     model: str = ""
     n_tokens: int | None = None
+    finish_reason: str = "stop"
 
 
 def read_samples(path: str | Path, problems: Sequence[Problem]) -> list[Sample]:
@@ -87,7 +91,8 @@ def _samples(row: object, prompts: dict[str, str]) -> list[Sample]:
         return [Sample(name, _checked(text, "code_list")) for text in row.get("code_list", row.get("pred_list"))]
     if "texts" in row:
         return [Sample(row["problem"], _checked(text, row["problem"])) for text in row["texts"]]
-    return [Sample(_text(row, "problem"), _text(row, "text"), row.get("model") or "", row.get("n_tokens"))]
+    reason = _checked(row.get("finish_reason") or "stop", "finish_reason")
+    return [Sample(_text(row, "problem"), _text(row, "text"), row.get("model") or "", row.get("n_tokens"), reason)]
 
 
 def _text(row: dict, field: str) -> str:

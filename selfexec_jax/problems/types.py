@@ -38,6 +38,10 @@ class Problem:
     memory_limit_mb: int = 512
     tags: tuple[str, ...] = ()
 
+    def given(self, text: str) -> str:
+        """What a program is run on, from a test's input: the text of stdin, or the call expression."""
+        return text if self.kind == "stdio" else f"{self.entry_point}({text})"
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:

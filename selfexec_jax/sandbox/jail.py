@@ -14,7 +14,7 @@ import struct
 import sys
 import sysconfig
 
-from selfexec_jax.sandbox import landlock, seccomp
+from selfexec_jax.sandbox import landlock, seccomp, timer
 
 STDIN_FD, STDOUT_FD, STDERR_FD, RESULT_FD, REQUEST_FD = range(5)  # all that a child has open
 
@@ -94,8 +94,7 @@ class Jail:
             whole, space = int(cpu_s) + 1, memory_bytes + self.base_bytes
             resource.setrlimit(resource.RLIMIT_CPU, (min(whole, self._most_cpu),) * 2)
             resource.setrlimit(resource.RLIMIT_AS, (min(space, self._most_space),) * 2)
-            # RLIMIT_CPU counts whole seconds; this timer, which a program may disarm, saves the rest of one.
-            signal.setitimer(signal.ITIMER_PROF, cpu_s + 0.01)
+            timer.arm(cpu_s + 0.01)  # RLIMIT_CPU counts whole seconds
         if self._cage is not None:
             _enter_cage(self._cage, _FIRST_UID + self._next_uid % _UIDS)
         seccomp.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which forgets it

@@ -69,7 +69,7 @@ _FILTERED = {
 _OF_ZYGOTE = {
     "wait4": (61, 260), "recvmsg": (47, 212), "sendmsg": (46, 211), "pidfd_open": (434, 434),
     "landlock_restrict_self": (446, 446), "fchdir": (81, 50), "chroot": (161, 51), "setgroups": (116, 159),
-    "setresgid": (119, 149), "setresuid": (117, 147),
+    "setresgid": (119, 149), "setresuid": (117, 147), "timer_create": (222, 107), "timer_settime": (223, 110),
 }  # fmt: skip
 
 _FCNTL = (0, 1, 2, 3, 4, 1030, 1032, 1034)  # dup, flags, pipe size, seals; no owners, signals, leases, locks

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from selfexec_jax.problems.types import Problem
 from selfexec_jax.rollout import Request, Sample
 from selfexec_jax.self_execution.simulate import Asking, request_seed, simulate
-from selfexec_jax.self_execution.verify import given
 from selfexec_jax.tasks import Messages
 from selfexec_jax.tasks import fix as task
 from selfexec_jax.tasks.fix import Feedback, Submit
@@ -44,13 +43,13 @@ def simulated_feedback(engine, tokenizer, seed: int, asking: Asking, votes: int 
     def ask(pairs: Sequence[tuple[Problem, str]]) -> list[tuple[list[Feedback], int]]:
         found: dict[tuple, list] = {}
         for kind in ("stdio", "call"):
-            cases = [(s, given(p, t)) for p, s in pairs if p.kind == kind for t in p.public_tests]
+            cases = [(s, p.given(t.input)) for p, s in pairs if p.kind == kind for t in p.public_tests]
             if cases:
                 found |= zip(cases, simulate(engine, tokenizer, cases, votes, seed, asking, kind), strict=True)
         answers = []
         for problem, source in pairs:
-            cells = [(test, found[source, given(problem, test)]) for test in problem.public_tests]
-            feedback = [Feedback(test, _commonest([p.output for p in cell])) for test, cell in cells]
+            cells = [(test, found[source, problem.given(test.input)]) for test in problem.public_tests]
+            feedback = [Feedback(test, _commonest([p.output for p in cell]), problem.kind) for test, cell in cells]
             answers.append((feedback, sum(p.n_tokens for _, cell in cells for p in cell)))
         return answers
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from selfexec_jax.problems.compare import literals_match, outputs_match
-from selfexec_jax.problems.types import Problem, Test
+from selfexec_jax.problems.compare import answers_match
+from selfexec_jax.problems.types import Problem
 from selfexec_jax.self_execution.simulate import Asking, Prediction, simulate
 
 
@@ -23,23 +23,6 @@ class Ranking:
     n_tokens: int
 
 
-def passes(problem: Problem, test: Test, output: str | None) -> bool:
-    """Whether an output, real or predicted, is what the test expects."""
-    if output is None:
-        return False
-    if problem.kind == "stdio":
-        return outputs_match(test.output, output)
-    try:
-        return literals_match(test.output, output)
-    except ValueError:
-        return False
-
-
-def given(problem: Problem, test: Test) -> str:
-    """What a program is run on: the text of stdin, or the call expression."""
-    return test.input if problem.kind == "stdio" else f"{problem.entry_point}({test.input})"
-
-
 def verify(
     engine, tokenizer, items: Sequence[tuple[Problem, Sequence[str | None]]], votes: int, seed: int, asking: Asking
 ) -> list[Ranking]:
@@ -47,7 +30,7 @@ def verify(
     predictions: dict[tuple, list[Prediction]] = {}
     for kind in ("stdio", "call"):
         wanted = [
-            (source, given(problem, test))
+            (source, problem.given(test.input))
             for problem, sources in items
             if problem.kind == kind
             for source in sources
@@ -59,7 +42,7 @@ def verify(
     rankings = []
     for problem, sources in items:
         table = tuple(
-            tuple(tuple(predictions.get((source, given(problem, test)), ())) for test in problem.public_tests)
+            tuple(tuple(predictions.get((source, problem.given(test.input)), ())) for test in problem.public_tests)
             for source in sources
         )
         scores = tuple(_score(problem, row) for row in table)
@@ -71,7 +54,7 @@ def verify(
 
 def _score(problem: Problem, row: Sequence[Sequence[Prediction]]) -> float:
     hits = [
-        passes(problem, test, p.output)
+        answers_match(problem.kind, test.output, p.output)
         for test, cell in zip(problem.public_tests, row, strict=True)
         for p in cell
     ]

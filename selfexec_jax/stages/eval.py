@@ -13,9 +13,7 @@ import time
 import numpy as np
 
 from selfexec_jax.problems import Problem
-from selfexec_jax.problems.datasets import load_problems
-from selfexec_jax.problems.generator import input_size
-from selfexec_jax.problems.judge import judge
+from selfexec_jax.problems.judge import answer_of, judge, limits_of, run_on
 from selfexec_jax.rollout.endpoint import Chat, Endpoint
 from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.self_execution import Asking, fix, simulate, verify
@@ -23,7 +21,6 @@ from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.fix import simulated_feedback
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages.measures import (
-    Case,
     Decided,
     grade_cases,
     make_examples,
@@ -32,27 +29,28 @@ from selfexec_jax.stages.measures import (
     summarise_predictions,
     verifier_table,
 )
-from selfexec_jax.stages.problems import is_left_to_rl, open_pool
+from selfexec_jax.stages.problems import open_pool
+from selfexec_jax.stages.questions import LIKE_TRAINING, Case, cases_of, problems_and_cases
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks.fix import Feedback
 from selfexec_jax.traces import recorded_for
 
 log = logging.getLogger(__name__)
 
-_IS_RIGHT = {"passed": 1.0, "failed": 0.0, "infra_error": np.nan}
+_IS_RIGHT = {"passed": 1.0, "failed": 0.0, "undecided": np.nan, "infra_error": np.nan}
 
 
 def run(config, workdir: Workdir) -> dict:
     """Writes data/eval.json: results, comparisons, tables and examples; returns the counts."""
+    problems, cases = problems_and_cases(config, workdir)
     engine, tokenizer, policy, loaded = _who_answers(config, workdir)
-    problems = load_problems(workdir.data / "heldout.jsonl") + load_problems(workdir.data / "unseen.jsonl")
     asks = _asking(config)
     started = time.monotonic()
     done = lambda what: log.info("eval: %s after %.0f s", what, time.monotonic() - started)  # noqa: E731
 
     decided = decide(config, engine, tokenizer, problems, asks)
     done(f"{len(problems)} problems solved, verified and repaired")
-    cases = prediction_cases(config, problems, decided)
+    cases += cases_of(config, problems, decided.sources)
     answers = {policy: predictions(config, engine, tokenizer, cases)}
     if policy == "rl":
         engine.load(loaded.params("sft"), 1)
@@ -67,10 +65,23 @@ def run(config, workdir: Workdir) -> dict:
             real_feedback(pool), config.eval.max_fixes, config.seed, asks["solve"],
         )  # fmt: skip
         verdicts = judge_all(problems, decided, executed, pool)
-        budget = TraceBudget(of=recorded_for(config.tasks.style))
-        truths = pool.map([Run(c.source, c.stdin, trace=budget) for c in cases])
+        truths = pool.map([_traced(config, case) for case in cases])
     done(f"{len(verdicts)} programs judged")
 
+    report = {"results": {}, "comparisons": {}, "tables": {}, "runs_before_choice": runs_before_choice}
+    facts = {"problems": len(problems), "cases": len(cases), "policy": policy, "K": config.eval.candidates, "tokens": 0}
+    if problems:
+        facts |= _summarise_strategies(config, report, problems, decided, executed, verdicts)
+    if cases:
+        graded = {name: grade_cases(cases, found, truths) for name, found in answers.items()}
+        summarise_predictions(config, report, workdir, cases, graded, answers, truths, policy)
+    report["examples"] = make_examples(cases, answers[policy], truths, config.tasks.style)
+    workdir.write_json(workdir.data / "eval.json", report)
+    return facts
+
+
+def _summarise_strategies(config, report: dict, problems, decided: Decided, executed: list, verdicts: dict) -> dict:
+    """Adds what was solved, and how, to the report; returns how many problems were not judged, and the tokens."""
     verdict = lambda p, source: verdicts.get((p.id, source), (0.0, 0.0))  # no program: wrong  # noqa: E731
     pairs = list(zip(problems, decided.sources, strict=True))
     correct, public = np.moveaxis(np.array([[verdict(p, s) for s in row] for p, row in pairs]), -1, 0)
@@ -82,20 +93,15 @@ def run(config, workdir: Workdir) -> dict:
     is_judged = ~np.isnan(np.column_stack([correct, final, final_executed])).any(1)
     problems, decided, executed = only(is_judged, problems, decided, executed)
     correct, public, final, final_executed = (a[is_judged] for a in (correct, public, final, final_executed))
-
     K = config.eval.candidates
     figures, tokens = strategy_figures(decided, executed, correct, public, final, final_executed, K)
-    report = {"results": {}, "comparisons": {}, "tables": {}}
     summarise(config, report, figures, tokens, problems, K)
-    graded = {name: grade_cases(cases, found, truths) for name, found in answers.items()}
-    summarise_predictions(config, report, workdir, cases, graded, answers, truths, policy)
     report["tables"]["verifier"] = verifier_table(decided, public)
-    report["examples"] = make_examples(cases, answers[policy], truths, config.tasks.style)
-    report["runs_before_choice"] = runs_before_choice
-    workdir.write_json(workdir.data / "eval.json", report)
-    return {"problems": len(problems), "not_judged": int((~is_judged).sum()), "cases": len(cases), "policy": policy,
-            "K": K,
-            "tokens": int(sum(spent.sum() for spent in tokens.values()))}  # fmt: skip
+    return {"not_judged": int((~is_judged).sum()), "tokens": int(sum(spent.sum() for spent in tokens.values()))}
+
+
+def _traced(config, case: Case) -> Run:
+    return run_on(case.source, case.problem, case.input, TraceBudget(of=recorded_for(config.tasks.style)))
 
 
 def _who_answers(config, workdir: Workdir) -> tuple:
@@ -133,39 +139,21 @@ def decide(config, engine, tokenizer, problems: list[Problem], asks: dict[str, A
     return Decided(samples, sources, rankings, episodes)
 
 
-def prediction_cases(config, problems: list[Problem], decided: Decided) -> list[Case]:
-    """`narrated_like`: right programs of narrated forms on short inputs. What SFT did not narrate: `own` and
-    `near_miss` programs on longer inputs, and programs (own ones first) of a `new_form` on short ones."""
-    cases = []
-    for problem, sources in zip(problems, decided.sources, strict=True):
-        short = problem.public_tests[0].input
-        known = [s for s in problem.solutions if not is_left_to_rl(config, s)]
-        every = [s for s in sources if s] + [*problem.wrong_solutions, *problem.solutions]
-        new = [s for s in every if is_left_to_rl(config, s)]
-        cases += [Case("narrated_like", problem, s, short) for s in known[:1]]
-        cases += [Case("new_form", problem, s, short) for s in new[:1]]
-        long = [t.input for t in problem.private_tests if input_size(t.input) >= config.rl.long_size]
-        if not long:
-            continue
-        cases.append(Case("near_miss", problem, problem.wrong_solutions[0], long[0]))
-        if sources[0]:
-            cases.append(Case("own", problem, sources[0], long[-1]))
-    return cases
-
-
 def predictions(config, engine, tokenizer, cases: list[Case]) -> list[list]:
     """Simulated runs of every case, seeded alike for every model.
 
-    `narrated_like` cases are asked as verification asks; the others at temperature 1 over the whole
-    vocabulary, several times each, which is what RL trains.
+    Cases like the narrated ones, and a benchmark's, are asked as verification asks; the others at temperature 1 over
+    the whole vocabulary, several times each, which is what RL trains.
     """
     free = Asking(config.tasks.template, 1.0, 1.0, config.rl.max_new_tokens)
     found: dict[int, list] = {}
     ways = ((True, 1, _asking(config)["simulate"]), (False, config.eval.prediction_samples, free))
-    for is_like, votes, asking in ways:
-        chosen = [i for i, c in enumerate(cases) if (c.kind == "narrated_like") == is_like]
-        pairs = [(cases[i].source, cases[i].stdin) for i in chosen]
-        found |= zip(chosen, simulate(engine, tokenizer, pairs, votes, config.seed + 1, asking), strict=True)
+    for (is_like, votes, asking), kind in itertools.product(ways, ("stdio", "call")):
+        chosen = [
+            i for i, c in enumerate(cases) if (c.kind in LIKE_TRAINING) == is_like and c.problem.kind == kind
+        ]
+        pairs = [(cases[i].source, cases[i].given) for i in chosen]
+        found |= zip(chosen, simulate(engine, tokenizer, pairs, votes, config.seed + 1, asking, kind), strict=True)
     return [found[i] for i in range(len(cases))]
 
 
@@ -186,7 +174,7 @@ def judge_all(problems: list[Problem], decided: Decided, executed: list, pool: S
     found = {}
     for key, verdict in public.items():
         last = private.get(key, verdict).result()
-        found[key] = (_IS_RIGHT[last.status], float(np.mean(verdict.result().passed)))
+        found[key] = (_IS_RIGHT[last.status], verdict.result().share)
     return found
 
 
@@ -201,11 +189,15 @@ def real_feedback(pool: SandboxPool):
     """The feedback source that executes: the upper bound beside the simulated one."""
 
     def ask(pairs: list[tuple[Problem, str]]) -> list[tuple[list[Feedback], int]]:
-        futures = [[(t, pool.submit(Run(source, t.input))) for t in p.public_tests] for p, source in pairs]
+        futures = [
+            [pool.submit(run_on(source, p, t.input), limits_of(p, p.public_tests)) for t in p.public_tests]
+            for p, source in pairs
+        ]
         answers = []
-        for row in futures:
-            done = [(t, f.result()) for t, f in row]
-            answers.append(([Feedback(t, e.stdout if e.status == "ok" else None) for t, e in done], 0))
+        for (problem, _), row in zip(pairs, futures, strict=True):
+            found = [answer_of(problem, future.result()) for future in row]
+            tests = zip(problem.public_tests, found, strict=True)
+            answers.append(([Feedback(test, output, problem.kind) for test, output in tests], 0))
         return answers
 
     return ask

@@ -11,8 +11,11 @@ import numpy as np
 from selfexec_jax.evals import bootstrap_ci, paired_bootstrap, rank_score_at_k
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.datasets import load_problems
+from selfexec_jax.problems.judge import answer_of
 from selfexec_jax.rollout import Sample
+from selfexec_jax.sandbox import Execution
 from selfexec_jax.self_execution import Episode, Ranking
+from selfexec_jax.stages.questions import LIKE_TRAINING, Case
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import predict
 from selfexec_jax.traces import check_claims, parse_claims
@@ -29,16 +32,6 @@ class Decided:
     sources: list[list[str | None]]
     rankings: list[Ranking]
     episodes: list[Episode]
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One output to predict: `kind` says what sort of program and input it is."""
-
-    kind: str
-    problem: Problem
-    source: str
-    stdin: str
 
 
 def strategy_figures(decided, executed, correct, public, final, final_executed, K: int) -> tuple[Values, Values]:
@@ -77,7 +70,9 @@ def _groups(problems: list[Problem]) -> dict[str, np.ndarray]:
     """Which problems each suffix covers: none for all held-out ones, then their kinds, then unseen compositions."""
     is_unseen = np.array([p.id.startswith("unseen") for p in problems])
     is_open = np.array(["open" in p.tags for p in problems])
-    groups = {"": ~is_unseen, "/specified": ~is_unseen & ~is_open, "/open": ~is_unseen & is_open, "/unseen": is_unseen}
+    groups = {"": ~is_unseen, "/unseen": is_unseen}
+    if is_open.any():
+        groups |= {"/specified": ~is_unseen & ~is_open, "/open": ~is_unseen & is_open}
     return {suffix: mask for suffix, mask in groups.items() if mask.any()}
 
 
@@ -106,13 +101,23 @@ def summarise(config, report: dict, figures: Values, tokens: Values, problems: l
 def grade_cases(cases: list[Case], answers: list[list], truths: list) -> np.ndarray:
     """Share of a case's samples that are right; nan where the program itself did not end well."""
     graded = []
-    for row, truth in zip(answers, truths, strict=True):
-        if truth.status != "ok":
-            graded.append(np.nan)
-            continue
-        labels = [predict.grade(a.text, truth.stdout, "stdio", a.finish_reason).label for a in row]
-        graded.append(np.mean([label == "ok" for label in labels]))
+    for case, row, truth in zip(cases, answers, truths, strict=True):
+        labels = labels_of(case, row, truth)
+        graded.append(np.mean([label == "ok" for label in labels]) if labels else np.nan)
     return np.array(graded)
+
+
+def truth_of(case: Case, execution: Execution) -> str | None:
+    """What a case's program gives: as the benchmark says, else as it was seen to run; None if it did not end well."""
+    return case.expected if case.expected is not None else answer_of(case.problem, execution)
+
+
+def labels_of(case: Case, row: list, execution: Execution) -> list[str]:
+    """The label of each answer; none where the program itself did not end well."""
+    truth = truth_of(case, execution)
+    if truth is None:
+        return []
+    return [predict.grade(a.text, truth, case.problem.kind, a.finish_reason).label for a in row]
 
 
 def summarise_predictions(config, report, workdir, cases, graded: Values, answers, truths, policy: str) -> None:
@@ -121,9 +126,7 @@ def summarise_predictions(config, report, workdir, cases, graded: Values, answer
     kinds = np.array([c.kind for c in cases])
     ended = ~np.isnan(graded[policy])
     is_unseen = np.array([c.problem.id.startswith("unseen") for c in cases])
-    is_shifted = kinds != "narrated_like"
-    usual = _usual_outputs(workdir)
-    guess = np.array([float(usual.get(c.problem.tags[0]) == t.stdout) for c, t in zip(cases, truths, strict=True)])
+    is_shifted = ~np.isin(kinds, LIKE_TRAINING)
     masks = {
         "": ~is_shifted & ~is_unseen,
         "/unseen": ~is_shifted & is_unseen,
@@ -134,7 +137,9 @@ def summarise_predictions(config, report, workdir, cases, graded: Values, answer
         mask = mask & ended
         if not mask.any():
             continue
-        named = {f"output_prediction_{m}": (graded[m], answers[m]) for m in graded} | {"usual_output": (guess, None)}
+        named = {f"output_prediction_{m}": (graded[m], answers[m]) for m in graded}
+        if not config.eval.benchmark:
+            named["usual_output"] = (_usual_guess(workdir, cases, truths), None)
         for name, (values, found) in named.items():
             value, low, high = bootstrap_ci(values[mask], seed, resamples)
             cost = sum(a.n_tokens for i in np.flatnonzero(mask) for a in found[i]) if found else 0
@@ -143,7 +148,8 @@ def summarise_predictions(config, report, workdir, cases, graded: Values, answer
             }  # fmt: skip
     if "rl" in graded:
         # The headline is the form that SFT never narrated: there RL has something to teach.
-        shifts = {"": kinds == "new_form", "_shifted": is_shifted, "_narrated_like": ~is_shifted}
+        shifts = {"": np.isin(kinds, ("new_form", "benchmark")), "_shifted": is_shifted}
+        shifts["_narrated_like"] = kinds == "narrated_like"
         shifts |= {f"_{kind}": kinds == kind for kind in SHIFTED}
         for suffix, mask in shifts.items():
             mask = mask & ended
@@ -155,18 +161,18 @@ def summarise_predictions(config, report, workdir, cases, graded: Values, answer
             }  # fmt: skip
     report["tables"]["accuracy_by_trace_length"] = _by_length(graded[policy], truths, ended, seed, resamples)
     labels = collections.Counter(
-        predict.grade(a.text, t.stdout, "stdio", a.finish_reason).label
-        for row, t in zip(answers[policy], truths, strict=True) if t.status == "ok" for a in row
-    )  # fmt: skip
+        label for each in zip(cases, answers[policy], truths, strict=True) for label in labels_of(*each)
+    )
     report["tables"]["answers_by_label"] = [{"label": k, "n": n} for k, n in sorted(labels.items())]
 
 
-def _usual_outputs(workdir: Workdir) -> dict[str, str]:
-    """Each family's most frequent output in training."""
+def _usual_guess(workdir: Workdir, cases: list[Case], truths: list) -> np.ndarray:
+    """Whether each case's output is the most frequent one that its family had in training."""
     counts: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
     for p in load_problems(workdir.data / "train.jsonl"):
         counts[p.tags[0]].update(t.output for t in p.public_tests + p.private_tests)
-    return {family: c.most_common(1)[0][0] for family, c in counts.items()}
+    usual = {family: c.most_common(1)[0][0] for family, c in counts.items()}
+    return np.array([float(usual.get(c.problem.tags[0]) == t.stdout) for c, t in zip(cases, truths, strict=True)])
 
 
 def _by_length(values: np.ndarray, truths: list, ended: np.ndarray, seed: int, resamples: int) -> list[dict]:
@@ -204,14 +210,15 @@ def make_examples(cases: list[Case], answers: list[list], truths: list, style: s
     """Five whole examples: simulations right and wrong, of own programs and of near misses."""
     rng = random.Random(0)
     order = rng.sample(range(len(cases)), len(cases))
-    wanted = [("own", True), ("near_miss", True), ("own", False), ("near_miss", False), ("new_form", True)]
+    wanted = [("own", True), ("near_miss", True), ("own", False), ("near_miss", False), ("new_form", True),
+              ("benchmark", True), ("benchmark", False)]  # fmt: skip
     examples = []
     for kind, is_right in wanted:
         for i in order:
             case, answer, truth = cases[i], answers[i][0], truths[i]
             if case.kind != kind or truth.status != "ok" or truth.trace is None:
                 continue
-            label = predict.grade(answer.text, truth.stdout, "stdio", answer.finish_reason).label
+            (label,) = labels_of(case, [answer], truth)
             if (label == "ok") != is_right:
                 continue
             error = None
@@ -219,8 +226,8 @@ def make_examples(cases: list[Case], answers: list[list], truths: list, style: s
                 said, _, _ = answer.text.rpartition("\n")
                 error = check_claims(parse_claims(said, style=style), truth.trace, style=style).first_error
             examples.append({
-                "statement": case.problem.statement, "program": case.source, "stdin": case.stdin, "said": answer.text,
-                "answer": answer.output, "truth": truth.stdout, "verdict": f"{kind}: {label}",
+                "statement": case.problem.statement, "program": case.source, "input": case.given, "said": answer.text,
+                "answer": answer.output, "truth": truth_of(case, truth), "verdict": f"{kind}: {label}",
                 **({"first_error": f"{error.reason} at line {error.line} of the program"} if error else {}),
             })  # fmt: skip
             break

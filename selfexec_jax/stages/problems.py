@@ -10,7 +10,7 @@ from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import outputs_match
 from selfexec_jax.problems.datasets import NAMES, data_dir, load_problems, save_problems
 from selfexec_jax.problems.generator import generate, input_size
-from selfexec_jax.problems.judge import judge
+from selfexec_jax.problems.judge import judge, run_on
 from selfexec_jax.sandbox import Limits, Run, SandboxPool, TraceBudget
 from selfexec_jax.stages.decontaminate import decontaminate
 from selfexec_jax.stages.progress import progress
@@ -108,15 +108,7 @@ def narrate_real(config, pool: SandboxPool) -> dict:
         runs = []
         for problem in load_problems(directory / file):
             test = (problem.public_tests + problem.private_tests)[0]
-            is_call = problem.kind == "call"
-            runs.append(
-                Run(
-                    problem.solutions[0],
-                    stdin=None if is_call else test.input,
-                    call=f"{problem.entry_point}({test.input})" if is_call else None,
-                    trace=TraceBudget(),
-                )
-            )
+            runs.append(run_on(problem.solutions[0], problem, test.input, TraceBudget()))
         counts = collections.Counter()
         futures = [pool.submit(r) for r in runs]
         for future in progress(futures, f"narrating {name}"):

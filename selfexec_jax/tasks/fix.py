@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from selfexec_jax.problems.compare import outputs_match
+from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.problems.types import Problem, Test
 from selfexec_jax.tasks import Messages, check_template, solve, user
 
@@ -29,10 +29,11 @@ class Feedback:
 
     test: Test
     output: str | None
+    kind: str = "stdio"  # of the problem
 
     @property
     def agrees(self) -> bool:
-        return self.output is not None and outputs_match(self.test.output, self.output)
+        return answers_match(self.kind, self.test.output, self.output)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,7 +88,7 @@ def _grade_all(args, benchmark, problems, samples: list[Sample], out: pathlib.Pa
 
 def _digest(args, sample: Sample) -> str:
     """What a verdict depends on besides the benchmark's data."""
-    asked = [args.benchmark, args.data, args.rule, args.in_process, sample.text]
+    asked = [args.benchmark, args.data, args.rule, args.in_process, sample.text, sample.finish_reason]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 

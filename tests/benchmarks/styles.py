@@ -21,8 +21,9 @@ from selfexec_jax.problems.generator import input_size
 from selfexec_jax.sandbox import Run
 from selfexec_jax.self_execution import Asking, simulate
 from selfexec_jax.stages import model as models
-from selfexec_jax.stages.measures import Case, grade_cases
+from selfexec_jax.stages.measures import grade_cases
 from selfexec_jax.stages.problems import is_left_to_rl, open_pool
+from selfexec_jax.stages.questions import Case
 from selfexec_jax.stages.workdir import Workdir
 from tests.benchmarks.ending import conclude, parser_of
 
@@ -67,9 +68,9 @@ def predict(style: str, steps: int, root: Path) -> dict:
     engine = loaded.engine().load(loaded.params("sft"), 0)
     cases = cases_of(config, workdir)
     asking = Asking(config.tasks.template, 0.0, 1.0, ANSWER_TOKENS)
-    answers = simulate(engine, loaded.tokenizer, [(c.source, c.stdin) for c in cases], 1, 0, asking)
+    answers = simulate(engine, loaded.tokenizer, [(c.source, c.given) for c in cases], 1, 0, asking)
     with open_pool(config) as pool:
-        graded = grade_cases(cases, answers, pool.map([Run(c.source, c.stdin) for c in cases]))
+        graded = grade_cases(cases, answers, pool.map([Run(c.source, c.given) for c in cases]))
     lengths = np.array([row[0].n_tokens for row in answers])
     kinds = np.array([c.kind for c in cases])
     return {kind: {"right": graded[kinds == kind].tolist(), "tokens": lengths[kinds == kind].tolist()}

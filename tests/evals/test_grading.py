@@ -54,6 +54,14 @@ def test_outputs_need_no_pool_and_inputs_are_run_as_literals(pool):
     assert found == ["ok", "ok", "ok", "wrong", "not_literal", "wrong"]
 
 
+def test_what_was_cut_off_is_truncated_whatever_it_says(pool):
+    cut = numbered([Sample("out", "[6]", finish_reason="length"), Sample("out", "3", finish_reason="stop")])
+    assert [one.label for one in grade("output", [OUTPUT], cut, None)] == ["truncated", "wrong"]
+    assert [one.label for one in grade("input", [OUTPUT], cut, pool)] == ["truncated", "ok"]
+    cut = numbered([Sample("twice", "def f(x): return x + x", finish_reason="length")])
+    assert [one.label for one in grade("program", [TWICE], cut, pool)] == ["truncated"]
+
+
 def test_figures_count_every_problem_and_every_sample():
     graded = [
         Graded("twice", i, label, answer)

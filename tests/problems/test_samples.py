@@ -11,6 +11,9 @@ from selfexec_jax.problems.samples import Sample, read_samples, write_samples
 PROBLEMS = [Problem("HumanEval/0", "def f(x):\n"), Problem("q-1", ""), Problem("sample_3", "")]
 ROWS = {
     "own.jsonl": ([{"problem": "q-1", "text": "a", "model": "m", "n_tokens": 3}], [Sample("q-1", "a", "m", 3)]),
+    "cut.jsonl": (
+        [{"problem": "q-1", "text": "a", "finish_reason": "length"}], [Sample("q-1", "a", finish_reason="length")]
+    ),
     "solution.jsonl": ([{"task_id": "HumanEval/0", "solution": "s"}], [Sample("HumanEval/0", "s")]),
     "completion.jsonl": (
         [{"task_id": "HumanEval/0", "completion": "    return x"}],
@@ -50,6 +53,7 @@ def test_what_is_written_is_read(tmp_path, form, name):
         ('{"task_id": "HumanEval/0"}', "row 1: completion"),
         ('{"problem": "q-1", "text": "a"}\n{"problem": "q-1", "text": 3}', "row 2: text"),
         ('{"question_id": "q-1", "code_list": [1]}', "row 1: code_list"),
+        ('{"problem": "q-1", "text": "a", "finish_reason": 3}', "row 1: finish_reason"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, text, named):

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from served import serving
 
+from selfexec_jax.problems import Problem, Test
+from selfexec_jax.problems.datasets import save_problems
 from selfexec_jax.rollout import Request
 from selfexec_jax.rollout.endpoint import Chat, Endpoint
 
@@ -78,17 +80,25 @@ def test_a_missing_key_is_one_line(monkeypatch):
         Endpoint("http://x/v1", "m")
 
 
+def _output_of(source, stdin=""):
+    done = subprocess.run([sys.executable, "-I", "-c", source], input=stdin, capture_output=True, text=True)
+    return done.stdout.rstrip("\n")
+
+
 def answers(problems):
     """Of a model that simulates without fault, solves every other time, and repairs what it is told is wrong."""
 
     def answer(body):
         asked = body["messages"][-1]["content"]
         if asked.startswith("Simulate"):
+            if "Standard input" not in asked:
+                source, call = re.search(r"```python\n(.*)\n```\n\nassert (.*) == \?\?$", asked, re.DOTALL).groups()
+                value = _output_of(f"{source}\nprint(repr({call}))")
+                return f"Line 1: it runs.\nassert {call} == {value}"
             source, stdin = re.search(
                 r"```python\n(.*)\n```\n\nStandard input:\n```\n(.*)\n```$", asked, re.DOTALL
             ).groups()
-            done = subprocess.run([sys.executable, "-I", "-c", source], input=stdin, capture_output=True, text=True)
-            said = done.stdout.rstrip("\n").replace("\\", "\\\\").replace("\n", "\\n")
+            said = _output_of(source, stdin).replace("\\", "\\\\").replace("\n", "\\n")
             return f"Line 1: it runs.\n<output>{said}</output>"
         problem = next(p for p in problems if p["statement"] in asked)
         if asked.startswith("Solve"):
@@ -99,26 +109,30 @@ def answers(problems):
     return answer
 
 
+ASKING = ["--config.tasks.template=paper", "--config.eval.candidates=4", "--config.eval.max_fixes=2",
+          "--config.eval.bootstrap=200", "--config.eval.max_new_tokens=2000", "--config.rl.max_new_tokens=2000",
+          "--config.eval.endpoint_model=m"]  # fmt: skip
+
+
+def run(workdir, stages, *flags):
+    command = [sys.executable, "-m", "selfexec_jax.main", "--config=configs/tiny.py", f"--workdir={workdir}"]
+    environment = os.environ | {"SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu", "OPENAI_API_KEY": "none"}
+    return subprocess.run([*command, *ASKING, *flags, f"--config.stages={stages}"], cwd=ROOT, env=environment,
+                          capture_output=True, text=True, timeout=400)  # fmt: skip
+
+
 def test_a_served_model_is_evaluated_from_end_to_end(server, tmp_path):
     flags = ["--config.problems.n_train=40", "--config.problems.n_heldout=12", "--config.problems.n_unseen=3",
-             "--config.problems.real_data=/nowhere", "--config.text.vocab_size=400", "--config.tasks.template=paper",
-             "--config.eval.candidates=4", "--config.eval.max_fixes=2", "--config.eval.bootstrap=200",
-             "--config.eval.max_new_tokens=2000", "--config.rl.max_new_tokens=2000",
-             f"--config.eval.endpoint={server.url}", "--config.eval.endpoint_model=m"]  # fmt: skip
-    environment = os.environ | {"SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu", "OPENAI_API_KEY": "none"}
-
-    def run(stages, *more):
-        command = [sys.executable, "-m", "selfexec_jax.main", "--config=configs/tiny.py", f"--workdir={tmp_path}/run"]
-        return subprocess.run([*command, *flags, f"--config.stages={stages}", *more], cwd=ROOT, env=environment,
-                              capture_output=True, text=True, timeout=400)  # fmt: skip
-
-    done = run("problems")
+             "--config.problems.real_data=/nowhere", "--config.text.vocab_size=400",
+             f"--config.eval.endpoint={server.url}"]  # fmt: skip
+    workdir = tmp_path / "run"
+    done = run(workdir, "problems", *flags)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = (tmp_path / "run" / "data" / "heldout.jsonl").read_text() + (
         tmp_path / "run" / "data" / "unseen.jsonl"
     ).read_text()
     server.answer = answers([json.loads(line) for line in rows.splitlines()])
-    done = run("eval,report")
+    done = run(workdir, "eval,report", *flags)
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     results = {name: each["value"] for name, each in report["results"].items()}
@@ -128,6 +142,43 @@ def test_a_served_model_is_evaluated_from_end_to_end(server, tmp_path):
     assert report["results"]["self_rlef"]["tokens"] > 0
     asked = len(server.asked)
     (tmp_path / "run" / "done" / "eval.json").unlink()
-    assert run("eval").returncode == 0 and len(server.asked) == asked  # every answer was kept
-    done = run("eval", "--config.tasks.template=compact")
+    assert run(workdir, "eval", *flags).returncode == 0 and len(server.asked) == asked  # every answer was kept
+    done = run(workdir, "eval", *flags, "--config.tasks.template=compact")
     assert done.returncode and "tasks.template" in done.stderr
+
+
+CALLED = Problem(
+    "twice", "Double the number.", "call", "f", public_tests=(Test("2", "4"), Test("-1", "-2")),
+    private_tests=(Test("7", "14"), Test("'a'", "'aa'")), solutions=("def f(x):\n    return x * 2\n",),
+    wrong_solutions=("def f(x):\n    return x + 2\n",),
+)  # fmt: skip
+READ = Problem(
+    "echo", "Say it twice.", public_tests=(Test("a\n", "aa\n"),), private_tests=(Test("bc\n", "bcbc\n"),),
+    solutions=("print(input() * 2)\n",), wrong_solutions=("print(input())\n",),
+)  # fmt: skip
+
+
+def test_a_named_benchmark_is_evaluated_instead_of_generated_problems(server, tmp_path):
+    save_problems(tmp_path / "own.jsonl", [CALLED, READ])
+    server.answer = answers([json.loads(line) for line in (tmp_path / "own.jsonl").read_text().splitlines()])
+    rows = [{"problem": "a", "model": "m", "source": "def g(x):\n    return [x]", "call": "g(3)", "output": "[3]"},
+            {"problem": "b", "model": "m", "source": "print(int(input()) + 1)", "stdin": "4\n", "output": "5\n"},
+            {"problem": "b", "model": "m", "source": "print(1 / int(input()))", "stdin": "0\n",
+             "output": "?"}]  # fmt: skip
+    (tmp_path / "dmc_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = {}
+    for name in ("own", "dmc_out"):
+        flags = [f"--config.eval.endpoint={server.url}", f"--config.eval.benchmark={name}",
+                 f"--config.eval.benchmark_data={tmp_path}/{name}.jsonl"]  # fmt: skip
+        done = run(tmp_path / name, "eval,report", *flags)
+        assert done.returncode == 0, done.stderr[-2000:]
+        found[name] = json.loads((tmp_path / name / "report.json").read_text())["results"]
+    assert found["own"]["pass_at_4"] == {"value": 1, "low": 1, "high": 1, "n": 2} | {
+        "tokens": found["own"]["pass_at_4"]["tokens"]
+    }
+    assert found["own"]["best_at_4_simulated"]["value"] == found["own"]["self_rlef"]["value"] == 1
+    assert found["own"]["pass_at_1"]["value"] == 0.5 and found["own"]["output_prediction_served_own"]["n"] == 2
+    assert "pass_at_1" not in found["dmc_out"] and found["dmc_out"]["output_prediction_served"]["n"] == 3
+    assert found["dmc_out"]["output_prediction_served"]["value"] == pytest.approx(2 / 3)
+    done = run(tmp_path / "inputs", "eval", *flags, "--config.eval.benchmark=cruxeval_i")
+    assert done.returncode == 2 and "cruxeval_i asks for inputs" in done.stderr

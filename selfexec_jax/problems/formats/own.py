@@ -1,0 +1,28 @@
+"""Rows of our own format."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from selfexec_jax.problems.formats.fields import tests, text, texts
+from selfexec_jax.problems.types import Problem
+
+
+def own(row: dict) -> Problem:
+    known = {f.name for f in dataclasses.fields(Problem)}
+    extra = sorted(set(row) - known)
+    if extra:
+        raise KeyError(f"{extra[0]} (no such field)")
+    fields = row | {"id": text(row, "id"), "statement": text(row, "statement")}
+    for name in ("public_tests", "private_tests"):
+        fields[name] = tests(row.get(name, []), name)
+    for name in ("solutions", "wrong_solutions", "tags"):
+        fields[name] = texts(row, name)
+    for name in ("time_limit_s", "memory_limit_mb"):
+        if type(row.get(name, 1)) not in (int, float):
+            raise KeyError(f"{name} (a number)")
+    if row.get("kind", "stdio") not in ("stdio", "call", "check"):
+        raise KeyError("kind (stdio, call or check)")
+    if row.get("kind") == "call":
+        text(row, "entry_point")
+    return Problem(**fields)
