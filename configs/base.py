@@ -62,7 +62,8 @@ def get_config() -> ConfigDict:
     c.model.rope_base = 10_000.0
     c.model.norm_eps = 1e-6
     c.model.query_block = 64  # queries a block of training attention
-    c.model.scan_layers = False  # scan and rematerialise layers (deep models)
+    c.model.scan_layers = False  # compile layers once and scan them (deep models)
+    c.model.remat = "none"  # computed again in the backward pass: none | layer | all but matmuls
     c.model.compute_dtype = "float32"  # of activations; parameters and optimizer stay float32
 
     c.mesh = ConfigDict()

@@ -12,13 +12,14 @@ from jax.sharding import PartitionSpec as P
 # First match wins; the leading axis of a layer's parameter is the layer. Optimizer state has the same
 # paths with a prefix, so the same rows shard it.
 RULES = (
-    (r"(^|/)embed$", P("tensor", "fsdp")),
+    (r"(^|/)(embed|head)$", P("tensor", "fsdp")),
     (r"(^|/)q$", P(None, "fsdp", "tensor", None)),
     (r"(^|/)(k|v)$", P(None, "fsdp", None, None)),  # few key/value heads: kept whole on the tensor axis
     (r"(^|/)o$", P(None, "tensor", None, "fsdp")),
     (r"(^|/)(gate|up)$", P(None, "fsdp", "tensor")),
     (r"(^|/)down$", P(None, "tensor", "fsdp")),
-    (r"(^|/)(attn_norm|mlp_norm|final_norm)$", P()),
+    (r"(^|/)q_bias$", P(None, "tensor", None)),
+    (r"(^|/)((k|v|o)_bias|\w+_norm)$", P()),
     (r"(^|/)(count|step|key|ns_coeffs)$", P()),
 )
 BATCH = P(("data", "fsdp"))  # rows of a batch

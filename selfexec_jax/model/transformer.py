@@ -9,27 +9,41 @@ models can be scanned while decoding unrolls the same arrays.
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from selfexec_jax.model.config import ModelConfig
+from selfexec_jax.model.config import ModelConfig, Rope
 
 _MASKED = -1e30
+_ACTIVATIONS = {"silu": jax.nn.silu, "gelu": functools.partial(jax.nn.gelu, approximate=True)}
 
 
 def rms_norm(x_BxLxD: jax.Array, scale_D: jax.Array, eps: float) -> jax.Array:
-    """Root-mean-square normalisation in float32."""
+    """Root-mean-square normalisation of the last axis in float32."""
     x32 = x_BxLxD.astype(jnp.float32)
     x32 = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + eps)
     return (x32 * scale_D).astype(x_BxLxD.dtype)
 
 
-def rotary_angles(positions_BxL: jax.Array, head_dim: int, base: float) -> tuple[jax.Array, jax.Array]:
-    """Sines and cosines, each Bx1xLx(H/2), computed once for all layers."""
+def rotary_frequencies(rope: Rope, head_dim: int) -> jax.Array:
+    """Radians a position for each pair of a head's dimensions; H/2."""
     half = head_dim // 2
-    frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = positions_BxL[:, None, :, None].astype(jnp.float32) * frequency
+    frequency = rope.base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    if rope.scaling == "linear":
+        return frequency / rope.factor
+    if rope.scaling == "llama3":
+        turns = rope.original_length * frequency / (2 * jnp.pi)  # within the length of pre-training
+        kept = jnp.clip((turns - rope.low_frequency) / (rope.high_frequency - rope.low_frequency), 0.0, 1.0)
+        return frequency * (kept + (1 - kept) / rope.factor)
+    return frequency
+
+
+def rotary_angles(positions_BxL: jax.Array, head_dim: int, rope: Rope) -> tuple[jax.Array, jax.Array]:
+    """Sines and cosines, each Bx1xLx(H/2), computed once for all layers."""
+    angle = positions_BxL[:, None, :, None].astype(jnp.float32) * rotary_frequencies(rope, head_dim)
     return jnp.sin(angle), jnp.cos(angle)
 
 
@@ -41,85 +55,173 @@ def rotate(x_BxNxLxH: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Arr
     return rotated.astype(x_BxNxLxH.dtype)
 
 
-def attend(q_BxNxLxH: jax.Array, k_BxKxSxH: jax.Array, v_BxKxSxH: jax.Array, mask_BxLxS: jax.Array) -> jax.Array:
+def capped(x: jax.Array, cap: float) -> jax.Array:
+    """x, kept smoothly between -cap and cap; unchanged for 0."""
+    return cap * jnp.tanh(x / cap) if cap else x
+
+
+def attend(
+    q_BxNxLxH: jax.Array, k_BxKxSxH: jax.Array, v_BxKxSxH: jax.Array, mask_BxLxS: jax.Array, scale: float,
+    cap: float = 0.0,
+) -> jax.Array:  # fmt: skip
     """Attention with grouped queries; a key/value head's queries are one matrix product. Returns BxNxLxH."""
     B, N, L, H = q_BxNxLxH.shape
     K, S = k_BxKxSxH.shape[1:3]
     G = N // K
-    q_BxKxGLxH = q_BxNxLxH.reshape(B, K, G * L, H) * H**-0.5
+    q_BxKxGLxH = q_BxNxLxH.reshape(B, K, G * L, H) * scale
     scores_BxKxGLxS = jnp.einsum("bkqh,bksh->bkqs", q_BxKxGLxH, k_BxKxSxH, preferred_element_type=jnp.float32)
     mask_Bx1xGLxS = jnp.tile(mask_BxLxS, (1, G, 1))[:, None]
-    weights = jax.nn.softmax(jnp.where(mask_Bx1xGLxS, scores_BxKxGLxS, _MASKED), axis=-1)
+    weights = jax.nn.softmax(jnp.where(mask_Bx1xGLxS, capped(scores_BxKxGLxS, cap), _MASKED), axis=-1)
     out = jnp.einsum("bkqs,bksh->bkqh", weights.astype(v_BxKxSxH.dtype), v_BxKxSxH)
     return out.reshape(B, N, L, H)
 
 
 def attend_causal(
-    q_BxNxLxH: jax.Array, k_BxKxLxH: jax.Array, v_BxKxLxH: jax.Array, segments_BxL: jax.Array, block: int
-) -> jax.Array:
-    """Causal attention inside segments, a block of queries at a time, each over the keys up to its end."""
+    q_BxNxLxH: jax.Array, k_BxKxLxH: jax.Array, v_BxKxLxH: jax.Array, segments_BxL: jax.Array, block: int, window: int,
+    scale: float, cap: float = 0.0,
+) -> jax.Array:  # fmt: skip
+    """Causal attention inside segments, a block of queries at a time, each over the keys that it may see.
+
+    window: tokens that a query sees, itself included; 0 for all before it.
+    """
     L = q_BxNxLxH.shape[2]
     order_L = jnp.arange(L)
     outputs = []
     for start in range(0, L, block):
         end = min(start + block, L)
-        mask = (order_L[start:end, None] >= order_L[None, :end]) & (
-            segments_BxL[:, start:end, None] == segments_BxL[:, None, :end]
+        seen = slice(max(0, start + 1 - window) if window else 0, end)
+        distance = order_L[start:end, None] - order_L[None, seen]
+        mask = (distance >= 0) & (segments_BxL[:, start:end, None] == segments_BxL[:, None, seen])
+        if window:
+            mask &= distance < window
+        outputs.append(
+            attend(q_BxNxLxH[:, :, start:end], k_BxKxLxH[:, :, seen], v_BxKxLxH[:, :, seen], mask, scale, cap)
         )
-        outputs.append(attend(q_BxNxLxH[:, :, start:end], k_BxKxLxH[:, :, :end], v_BxKxLxH[:, :, :end], mask))
     return jnp.concatenate(outputs, axis=2)
 
 
 class Transformer(nn.Module):
-    """A pre-norm decoder: grouped-query attention with rotary positions, SwiGLU, tied embeddings."""
+    """A decoder: grouped-query attention with rotary positions, gated hidden units; see `ModelConfig`."""
 
     cfg: ModelConfig
 
     def setup(self) -> None:
         c = self.cfg
         E, D, N, K, H, F = c.n_layers, c.d_model, c.n_heads, c.n_kv_heads, c.head_dim, c.d_ff
+        neutral = nn.initializers.zeros if c.norm_from_one else nn.initializers.ones
 
         def weight(name: str, *shape: int, fan_in: int, scale: float = 1.0) -> jax.Array:
             return self.param(name, nn.initializers.normal(scale * fan_in**-0.5), shape, jnp.float32)
 
+        def norm(name: str, *shape: int) -> jax.Array:
+            return self.param(name, neutral, shape, jnp.float32)
+
+        def bias(name: str, *shape: int) -> jax.Array:
+            return self.param(name, nn.initializers.zeros, shape, jnp.float32)
+
         self.embed_VxD = self.param("embed", nn.initializers.normal(0.02), (c.vocab_size, D), jnp.float32)
         out_scale = (2 * E) ** -0.5  # keeps the residual stream's variance flat with depth (GPT-2)
-        self.layers = {
-            "attn_norm": self.param("attn_norm", nn.initializers.ones, (E, D), jnp.float32),
+        layers = {
+            "attn_norm": norm("attn_norm", E, D),
             "q": weight("q", E, D, N, H, fan_in=D),
             "k": weight("k", E, D, K, H, fan_in=D),
             "v": weight("v", E, D, K, H, fan_in=D),
             "o": weight("o", E, N, H, D, fan_in=N * H, scale=out_scale),
-            "mlp_norm": self.param("mlp_norm", nn.initializers.ones, (E, D), jnp.float32),
+            "mlp_norm": norm("mlp_norm", E, D),
             "gate": weight("gate", E, D, F, fan_in=D),
             "up": weight("up", E, D, F, fan_in=D),
             "down": weight("down", E, F, D, fan_in=F, scale=out_scale),
         }
-        self.final_norm_D = self.param("final_norm", nn.initializers.ones, (D,), jnp.float32)
+        if c.qkv_bias:
+            layers |= {"q_bias": bias("q_bias", E, N, H), "k_bias": bias("k_bias", E, K, H),
+                       "v_bias": bias("v_bias", E, K, H)}  # fmt: skip
+        if c.o_bias:
+            layers["o_bias"] = bias("o_bias", E, D)
+        if c.qk_norm:
+            layers |= {"q_norm": norm("q_norm", E, H), "k_norm": norm("k_norm", E, H)}
+        if c.post_norms:
+            layers |= {"post_attn_norm": norm("post_attn_norm", E, D), "post_mlp_norm": norm("post_mlp_norm", E, D)}
+        self.layers = layers
+        self.final_norm_D = norm("final_norm", D)
+        self.head_VxD = None if c.tied else weight("head", c.vocab_size, D, fan_in=D)
 
-    def _qkv(self, layer: dict, x_BxLxD: jax.Array, angles: tuple) -> tuple:
+    def _norm(self, x: jax.Array, scale: jax.Array) -> jax.Array:
+        return rms_norm(x, scale + 1 if self.cfg.norm_from_one else scale, self.cfg.norm_eps)
+
+    def _angles(self, positions_BxL: jax.Array) -> tuple:
+        """Those of layers that see everything, and those of layers with a window."""
         c = self.cfg
-        h_BxLxD = rms_norm(x_BxLxD, layer["attn_norm"], c.norm_eps)
+        everywhere = rotary_angles(positions_BxL, c.head_dim, c.rope)
+        return everywhere, rotary_angles(positions_BxL, c.head_dim, c.local_rope) if c.local_rope else everywhere
+
+    def _scale(self) -> float:
+        return (self.cfg.query_scale or self.cfg.head_dim) ** -0.5
+
+    def _qkv(self, layer: dict, x_BxLxD: jax.Array, angles: tuple, window: int) -> tuple:
+        c = self.cfg
+        h_BxLxD = self._norm(x_BxLxD, layer["attn_norm"])
         q = jnp.einsum("bld,dnh->bnlh", h_BxLxD, layer["q"])
         k = jnp.einsum("bld,dkh->bklh", h_BxLxD, layer["k"])
         v = jnp.einsum("bld,dkh->bklh", h_BxLxD, layer["v"])
-        return rotate(q, angles), rotate(k, angles), v
+        if c.qkv_bias:
+            q, k, v = (a + layer[f"{name}_bias"][:, None] for name, a in (("q", q), ("k", k), ("v", v)))
+        if c.qk_norm:
+            q, k = self._norm(q, layer["q_norm"]), self._norm(k, layer["k_norm"])
+        own = angles[1 if window else 0]
+        return rotate(q, own), rotate(k, own), v
 
     def _finish_layer(self, layer: dict, x_BxLxD: jax.Array, attended_BxNxLxH: jax.Array) -> jax.Array:
-        x_BxLxD = x_BxLxD + jnp.einsum("bnlh,nhd->bld", attended_BxNxLxH, layer["o"])
-        h_BxLxD = rms_norm(x_BxLxD, layer["mlp_norm"], self.cfg.norm_eps)
-        hidden_BxLxF = jax.nn.silu(h_BxLxD @ layer["gate"]) * (h_BxLxD @ layer["up"])
-        return x_BxLxD + hidden_BxLxF @ layer["down"]
+        c = self.cfg
+        added_BxLxD = jnp.einsum("bnlh,nhd->bld", attended_BxNxLxH, layer["o"])
+        if c.o_bias:
+            added_BxLxD += layer["o_bias"]
+        x_BxLxD += self._norm(added_BxLxD, layer["post_attn_norm"]) if c.post_norms else added_BxLxD
+        h_BxLxD = self._norm(x_BxLxD, layer["mlp_norm"])
+        hidden_BxLxF = _ACTIVATIONS[c.activation](h_BxLxD @ layer["gate"]) * (h_BxLxD @ layer["up"])
+        added_BxLxD = hidden_BxLxF @ layer["down"]
+        return x_BxLxD + (self._norm(added_BxLxD, layer["post_mlp_norm"]) if c.post_norms else added_BxLxD)
 
-    def _cast(self) -> tuple[jax.Array, dict]:
+    def _cast(self) -> dict:
+        """The layers' parameters in the compute dtype; scales of norms stay as they are."""
         dtype = jnp.dtype(self.cfg.compute_dtype)
-        keep = ("attn_norm", "mlp_norm")
-        layers = {k: v if k in keep else v.astype(dtype) for k, v in self.layers.items()}
-        return self.embed_VxD.astype(dtype), layers
+        return {name: a if name.endswith("norm") else a.astype(dtype) for name, a in self.layers.items()}
 
-    def _logits(self, x_BxLxD: jax.Array, embed_VxD: jax.Array) -> jax.Array:
-        x_BxLxD = rms_norm(x_BxLxD, self.final_norm_D, self.cfg.norm_eps)
-        return jnp.einsum("bld,vd->blv", x_BxLxD, embed_VxD, preferred_element_type=jnp.float32)
+    def _embed(self, tokens_BxL: jax.Array) -> jax.Array:
+        c = self.cfg
+        x_BxLxD = self.embed_VxD[tokens_BxL].astype(c.compute_dtype)
+        return x_BxLxD * jnp.asarray(c.d_model**0.5, x_BxLxD.dtype) if c.scale_embedding else x_BxLxD
+
+    def _logits(self, x_BxLxD: jax.Array) -> jax.Array:
+        head_VxD = (self.embed_VxD if self.cfg.tied else self.head_VxD).astype(x_BxLxD.dtype)
+        x_BxLxD = self._norm(x_BxLxD, self.final_norm_D)
+        logits = jnp.einsum("bld,vd->blv", x_BxLxD, head_VxD, preferred_element_type=jnp.float32)
+        return capped(logits, self.cfg.logit_cap)
+
+    def _run_layers(self, x_BxLxD: jax.Array, block) -> jax.Array:
+        """Applies `block(x, layer, window)` layer by layer: unrolled, or a period of windows at a time in a scan."""
+        c, layers = self.cfg, self._cast()
+        remat = {
+            "none": lambda f: f, "layer": jax.checkpoint,
+            "all but matmuls": functools.partial(
+                jax.checkpoint, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+            ),
+        }[c.remat]  # fmt: skip
+        period = c.period()
+        n_scanned = c.n_layers // period * period if c.scan_layers else 0
+
+        def several(x_BxLxD: jax.Array, stacked: dict) -> tuple[jax.Array, None]:
+            for i in range(period):
+                one = remat(functools.partial(block, window=c.window(i)))
+                x_BxLxD = one(x_BxLxD, {name: a[i] for name, a in stacked.items()})
+            return x_BxLxD, None
+
+        if n_scanned:
+            grouped = {name: a[:n_scanned].reshape(-1, period, *a.shape[1:]) for name, a in layers.items()}
+            x_BxLxD, _ = jax.lax.scan(several, x_BxLxD, grouped)
+        for i in range(n_scanned, c.n_layers):
+            one = remat(functools.partial(block, window=c.window(i)))
+            x_BxLxD = one(x_BxLxD, {name: a[i] for name, a in layers.items()})
+        return x_BxLxD
 
     def __call__(
         self,
@@ -128,47 +230,44 @@ class Transformer(nn.Module):
         segments_BxL: jax.Array | None = None,
     ) -> jax.Array:
         """Logits BxLxV in float32. Tokens attend to earlier tokens of their own segment only."""
+        c = self.cfg
         if positions_BxL is None:
             positions_BxL = jnp.broadcast_to(jnp.arange(tokens_BxL.shape[1]), tokens_BxL.shape)
         if segments_BxL is None:
             segments_BxL = jnp.ones_like(tokens_BxL)
-        embed_VxD, layers = self._cast()
-        angles = rotary_angles(positions_BxL, self.cfg.head_dim, self.cfg.rope_base)
+        angles = self._angles(positions_BxL)
 
-        def block(x_BxLxD: jax.Array, layer: dict) -> tuple[jax.Array, None]:
-            q, k, v = self._qkv(layer, x_BxLxD, angles)
-            attended = attend_causal(q, k, v, segments_BxL, self.cfg.query_block)
-            return self._finish_layer(layer, x_BxLxD, attended), None
+        def block(x_BxLxD: jax.Array, layer: dict, window: int) -> jax.Array:
+            q, k, v = self._qkv(layer, x_BxLxD, angles, window)
+            attended = attend_causal(q, k, v, segments_BxL, c.query_block, window, self._scale(), c.attention_cap)
+            return self._finish_layer(layer, x_BxLxD, attended)
 
-        x_BxLxD = embed_VxD[tokens_BxL]
-        if self.cfg.scan_layers:
-            x_BxLxD, _ = jax.lax.scan(jax.checkpoint(block), x_BxLxD, layers)
-        else:
-            for i in range(self.cfg.n_layers):
-                x_BxLxD, _ = block(x_BxLxD, jax.tree.map(lambda a: a[i], layers))  # noqa: B023
-        return self._logits(x_BxLxD, embed_VxD)
+        return self._logits(self._run_layers(self._embed(tokens_BxL), block))
 
     def extend(
         self, tokens_BxL: jax.Array, positions_BxL: jax.Array, cache: list[dict], mask_BxLxS: jax.Array
     ) -> tuple[jax.Array, list[dict]]:
         """Runs tokens at `positions_BxL` against a cache and writes their keys and values into it.
 
-        The cache is a list, one entry a layer, of {"k", "v"} BxKxSxH (cache.py); `mask_BxLxS` says which
-        cache entries a token may see, its own included. Layers are unrolled so that a donated cache is
-        updated in place. Returns logits BxLxV and the new cache.
+        The cache is a list, one entry a layer, of {"k", "v"} BxKxSxH (cache.py), a token's at its position;
+        `mask_BxLxS` says which cache entries a token may see, its own included. Layers are unrolled so that a
+        donated cache is updated in place. Returns logits BxLxV and the new cache.
         """
-        embed_VxD, layers = self._cast()
-        angles = rotary_angles(positions_BxL, self.cfg.head_dim, self.cfg.rope_base)
-        x_BxLxD = embed_VxD[tokens_BxL]
+        c, layers = self.cfg, self._cast()
+        angles = self._angles(positions_BxL)
+        x_BxLxD = self._embed(tokens_BxL)
         rows_B = jnp.arange(tokens_BxL.shape[0])
+        distance_BxLxS = positions_BxL[..., None] - jnp.arange(mask_BxLxS.shape[-1])
         new_cache = []
-        for i in range(self.cfg.n_layers):
-            layer = jax.tree.map(lambda a: a[i], layers)  # noqa: B023
-            q, k, v = self._qkv(layer, x_BxLxD, angles)
+        for i in range(c.n_layers):
+            layer, window = {name: a[i] for name, a in layers.items()}, c.window(i)
+            q, k, v = self._qkv(layer, x_BxLxD, angles, window)
             put = lambda old, new: old.at[rows_B[:, None], :, positions_BxL].set(  # noqa: E731
                 new.swapaxes(1, 2).astype(old.dtype)
             )
             entry = {"k": put(cache[i]["k"], k), "v": put(cache[i]["v"], v)}
             new_cache.append(entry)
-            x_BxLxD = self._finish_layer(layer, x_BxLxD, attend(q, entry["k"], entry["v"], mask_BxLxS))
-        return self._logits(x_BxLxD, embed_VxD), new_cache
+            seen = mask_BxLxS & (distance_BxLxS < window) if window else mask_BxLxS
+            attended = attend(q, entry["k"], entry["v"], seen, self._scale(), c.attention_cap)
+            x_BxLxD = self._finish_layer(layer, x_BxLxD, attended)
+        return self._logits(x_BxLxD), new_cache

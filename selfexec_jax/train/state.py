@@ -8,7 +8,7 @@ import optax
 from flax import struct
 from jax.sharding import Mesh
 
-from selfexec_jax.model.config import ModelConfig
+from selfexec_jax.model.config import ModelConfig, Rope
 from selfexec_jax.model.sharding import tree_shardings
 from selfexec_jax.model.transformer import Transformer
 
@@ -25,7 +25,8 @@ class TrainState:
 
 def model_config(config, vocab_size: int) -> ModelConfig:
     """The decoder's shape from the config's `model` section."""
-    return ModelConfig(vocab_size=vocab_size, **config.model)
+    shape = dict(config.model)
+    return ModelConfig(vocab_size=vocab_size, rope=Rope(shape.pop("rope_base")), **shape)
 
 
 def abstract_state(model: Transformer, tx: optax.GradientTransformation, seed: int, mesh: Mesh) -> tuple:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from selfexec_jax.model import ModelConfig, Transformer
+from selfexec_jax.model import Transformer
 from selfexec_jax.model.cache import empty_cache
+from selfexec_jax.model.config import Rope
 from selfexec_jax.model.transformer import attend, attend_causal, rms_norm, rotary_angles, rotate
 
 
@@ -55,7 +56,7 @@ def test_rotation_against_complex_numbers():
     frequency = 10_000.0 ** (-np.arange(4) / 4)
     turned = z * np.exp(1j * positions[:, None, :, None] * frequency)
     expected = np.concatenate([turned.real, turned.imag], -1)
-    angles = rotary_angles(jnp.asarray(positions), 8, 10_000.0)
+    angles = rotary_angles(jnp.asarray(positions), 8, Rope(10_000.0))
     np.testing.assert_allclose(rotate(jnp.float32(x), angles), expected, atol=1e-4)
 
 
@@ -63,17 +64,20 @@ def test_attention_against_loops_with_grouped_queries_and_a_mask():
     q, k, v = random_qkv(L=5, S=9)
     mask = np.random.default_rng(1).random((2, 5, 9)) < 0.5
     mask[:, :, 3] = True  # a query that sees nothing has no defined answer
-    got = attend(*map(jnp.asarray, (q, k, v, mask)))
+    got = attend(*map(jnp.asarray, (q, k, v, mask)), 8**-0.5)
     np.testing.assert_allclose(got, slow_attention(q, k, v, mask), atol=1e-5)
 
 
+@pytest.mark.parametrize("window", [0, 1, 3])
 @pytest.mark.parametrize("block", [3, 64])
-def test_causal_attention_against_loops_in_segments(block):
+def test_causal_attention_against_loops_in_segments_and_windows(block, window):
     q, k, v = random_qkv()
     segments = np.array([[1, 1, 1, 2, 2, 2, 0], [1, 2, 2, 2, 2, 3, 3]])
     order = np.arange(7)
     mask = (order[:, None] >= order) & (segments[:, :, None] == segments[:, None, :])
-    got = attend_causal(*map(jnp.asarray, (q, k, v, segments)), block)
+    if window:
+        mask &= order[:, None] - order < window
+    got = attend_causal(*map(jnp.asarray, (q, k, v, segments)), block, window, 8**-0.5)
     np.testing.assert_allclose(got, slow_attention(q, k, v, mask), atol=1e-5)
 
 
@@ -148,7 +152,9 @@ def test_query_blocks_and_scanned_layers_equal_the_plain_forward_and_backward(ti
     positions = jnp.asarray([[*range(5), *range(8)], [*range(13)]])
     logits, grads = loss_and_grads(model, params, tokens, positions, segments)
     assert min(float(jnp.abs(g).max()) for g in jax.tree.leaves(grads)) > 1e-4
-    for changes in ({"query_block": 5}, {"scan_layers": True}):
+    ways = ({"query_block": 5}, {"scan_layers": True}, {"remat": "layer"},
+            {"scan_layers": True, "remat": "all but matmuls"})  # fmt: skip
+    for changes in ways:
         other_logits, other_grads = loss_and_grads(with_options(model, **changes), params, tokens, positions, segments)
         np.testing.assert_allclose(other_logits, logits, atol=1e-5, err_msg=str(changes))
         for name in grads:
@@ -186,7 +192,13 @@ def test_bfloat16_activations_still_give_float32_logits_near_the_exact_ones(tiny
     assert 1e-4 < float(jnp.abs(exact - rough).max()) < 0.3 * float(jnp.abs(exact).max())
 
 
-@pytest.mark.parametrize(("changes", "named"), [({"n_kv_heads": 3}, "n_kv_heads"), ({"head_dim": 7}, "head_dim")])
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"n_kv_heads": 3}, "n_kv_heads"), ({"head_dim": 7}, "head_dim"), ({"windows": (4,)}, "1 windows for 2"),
+        ({"remat": "some"}, "remat"),
+    ],
+)  # fmt: skip
 def test_impossible_shapes_are_named(tiny_config, changes, named):
     with pytest.raises(ValueError, match=named):
-        ModelConfig(**(dataclasses.asdict(tiny_config) | changes))
+        dataclasses.replace(tiny_config, **changes)
