@@ -175,17 +175,24 @@ def _matched(folder: str, wanted: dict[str, _Place]) -> dict[str, tuple[_Place, 
 
 
 def _put(entry: Entry, place: _Place, shape, sharding, dtype) -> jax.Array:
-    tensor = place.ours(entry.read(), shape)
-    raw = jax.make_array_from_callback(shape, sharding, lambda index: np.ascontiguousarray(tensor[index]))
-    array, is_finite = jax.jit(_cast, static_argnums=1, out_shardings=(sharding, None))(raw, np.dtype(dtype))
-    if not is_finite:
+    array = _on_devices(place.ours(entry.read(), shape), sharding)
+    if not _is_finite(array):
         raise TensorFileError(f"{entry.path}: {entry.name}: holds NaN or infinity")
-    return array
+    return array if array.dtype == dtype else _cast(array, np.dtype(dtype))
 
 
-def _cast(raw: jax.Array, dtype: np.dtype) -> tuple[jax.Array, jax.Array]:
-    array = raw.astype(dtype)
-    return array, jnp.isfinite(array).all()
+def _on_devices(tensor: np.ndarray, sharding) -> jax.Array:
+    return jax.make_array_from_callback(tensor.shape, sharding, lambda index: np.ascontiguousarray(tensor[index]))
+
+
+@jax.jit
+def _is_finite(array: jax.Array) -> jax.Array:
+    return jnp.isfinite(array).all()
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _cast(array: jax.Array, dtype: np.dtype) -> jax.Array:
+    return array.astype(dtype)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
