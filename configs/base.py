@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     c.ablation = ""  # the row of configs/ablations.py that was applied
     c.seed = 0  # decides everything: problems, weights, batches, samples, resampling
     c.stages = "problems,sft,rl,eval,report"  # which stages run, in this order
-    c.init_from = ""  # directory of a run whose parameters and tokenizer to start from (skips sft)
+    c.init_from = ""  # a run, whose parameters and tokenizer are taken (skips sft), or a Hugging Face checkpoint
 
     c.problems = ConfigDict()
     c.problems.families = ("accumulate", "extremum")  # of problems/generator
@@ -64,6 +64,9 @@ def get_config() -> ConfigDict:
     c.model.query_block = 64  # queries a block of training attention
     c.model.scan_layers = False  # compile layers once and scan them (deep models)
     c.model.remat = "none"  # computed again in the backward pass: none | layer | all but matmuls
+    c.model.vocab_chunk = 0  # vocabulary entries whose logits the loss computes at a time (0: all)
+    c.model.lora_rank = 0  # train adapters of this rank on the layers' projections and nothing else (0: train all)
+    c.model.lora_alpha = 16.0  # adapters count lora_alpha / lora_rank
     c.model.compute_dtype = "float32"  # of activations; parameters and optimizer stay float32
 
     c.mesh = ConfigDict()
@@ -80,7 +83,8 @@ def get_config() -> ConfigDict:
     c.sft.narrated_tests = 3  # traced runs of a right program a training problem
     c.sft.narrated_size = 4  # longest input, in numbers, that is narrated; longer ones are left to RL
     c.sft.left_to_rl = ("range(",)  # programs that hold one of these are not narrated: RL has only their outcomes
-    c.sft.optimizer = "adamw"  # adamw | muon (on the layers' matrices, AdamW on the rest)
+    c.sft.micro_batches = 1  # parts that a batch goes through the model in, to save memory
+    c.sft.optimizer = "adamw"  # adamw | adafactor (little memory) | muon (on the layers' matrices, AdamW on the rest)
     c.sft.learning_rate = 2e-3  # peak, of AdamW
     c.sft.matrix_learning_rate = 0.02  # peak, of Muon
     c.sft.warmup_steps = 50
@@ -100,6 +104,7 @@ def get_config() -> ConfigDict:
     c.rl.max_new_tokens = 320  # tokens an answer; also the fixed length that the loss is divided by
     c.rl.temperature = 1.0  # of sampling and of all log-probabilities
     c.rl.updates = 1  # optimizer updates a batch; above 1 the clip has work to do
+    c.rl.optimizer = "adamw"  # adamw | adafactor
     c.rl.learning_rate = 1e-4  # constant after warm-up
     c.rl.warmup_steps = 2
     c.rl.clip_low = 0.2  # ratio below 1 - this gains nothing (paper)

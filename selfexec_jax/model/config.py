@@ -54,6 +54,9 @@ class ModelConfig:
     query_block: int = 64  # queries a block in training attention; a block sees only the keys before its end
     scan_layers: bool = False  # layers are compiled once and scanned: for deep models
     remat: str = "none"  # what is computed again in the backward pass: none | layer | all but matmuls
+    vocab_chunk: int = 0  # entries of the vocabulary whose logits a loss computes at a time; 0: all
+    lora_rank: int = 0  # adapters of this rank beside the layers' projections; 0: none
+    lora_alpha: float = 16.0  # adapters count lora_alpha / lora_rank
     compute_dtype: str = "float32"  # of activations; parameters stay as they are
 
     def __post_init__(self) -> None:

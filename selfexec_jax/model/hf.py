@@ -32,7 +32,7 @@ from selfexec_jax.model.architectures import UnsupportedModel, family_of, read_c
 from selfexec_jax.model.config import ModelConfig
 from selfexec_jax.model.safetensors import Entry, TensorFileError
 from selfexec_jax.model.sharding import tree_shardings
-from selfexec_jax.model.transformer import Transformer
+from selfexec_jax.model.transformer import Transformer, adapted
 
 DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 _SHARD_BYTES = 5 * 10**9  # a file of an export holds at most so many
@@ -121,6 +121,11 @@ def load(
     superfluous, of another shape or not finite.
     """
     model = Transformer(load_config(folder, **runtime))
+    return model, load_params(folder, model, dtype, mesh, progress)
+
+
+def load_params(folder: str, model: Transformer, dtype: str = "float32", mesh=None, progress: Callable = iter) -> dict:
+    """The parameters of a checkpoint folder for a model that `load_config` describes; adapters are fresh."""
     target = target_of(model, dtype, mesh)
     found = _matched(folder, places(model.cfg))
     params: dict[str, jax.Array] = {}
@@ -135,14 +140,20 @@ def load(
             params[place.param] = jax.jit(zeros, out_shardings=whole.sharding)()
         part = _put(entry, place, whole.shape[1:], _of_a_layer(whole.sharding), whole.dtype)
         params[place.param] = _set_layer(params[place.param], part, place.layer)
-    return model, params
+    adapters = {name: whole.sharding for name, whole in target.items() if name not in params}
+    fresh = jax.jit(lambda: {name: a for name, a in _init(model).items() if name in adapters}, out_shardings=adapters)
+    return params | fresh()
+
+
+def _init(model: Transformer) -> dict:
+    return model.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
 
 
 def target_of(model: Transformer, dtype: str = "float32", mesh=None) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and shardings of a model's parameters."""
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r}; choose from {', '.join(DTYPES)}")
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"])
+    shapes = jax.eval_shape(lambda: _init(model))
     alone = SingleDeviceSharding(jax.local_devices()[0])
     shardings = tree_shardings(shapes, mesh) if mesh is not None else {name: alone for name in shapes}
     return {name: jax.ShapeDtypeStruct(shape.shape, DTYPES[dtype], sharding=shardings[name])
@@ -212,8 +223,8 @@ def save(
     """Writes a folder that transformers loads: config.json, safetensors of at most 5 GB, tokenizer files of `like`.
 
     dtype: of the tensors, by default that of the parameters. like: the folder that the model came from; its config is
-    kept as it is. The folder must not hold a checkpoint yet; config.json is written last, so that a folder with one is
-    whole. Of several processes all must call it, and the first writes.
+    kept as it is. Adapters are added to what they adapt. The folder must not hold a checkpoint yet; config.json is
+    written last, so that a folder with one is whole. Of several processes all must call it, and the first writes.
     """
     cfg, dtype = model.cfg, dtype or str(params["embed"].dtype)
     if dtype not in DTYPES:
@@ -228,7 +239,7 @@ def save(
     files = _files(places(cfg), np.dtype(DTYPES[dtype]).itemsize)
     names = iter(progress([name for names in files.values() for name in names]))
     for file, wanted in files.items():
-        tensors = (_theirs(params, wanted[name], DTYPES[dtype]) for name, _ in zip(wanted, names, strict=False))
+        tensors = (_theirs(params, cfg, wanted[name], DTYPES[dtype]) for name, _ in zip(wanted, names, strict=False))
         if is_first:
             shapes = {name: place.shape for name, place in wanted.items()}
             safetensors.write(posixpath.join(folder, file), shapes, np.dtype(DTYPES[dtype]), tensors)
@@ -255,8 +266,10 @@ def _files(found: dict[str, _Place], itemsize: int) -> dict[str, dict[str, _Plac
     return {f"model-{i:05}-of-{len(parts):05}.safetensors": part for i, part in enumerate(parts, 1)}
 
 
-def _theirs(params: dict, place: _Place, dtype) -> np.ndarray:
-    array = params[place.param] if place.layer is None else params[place.param][place.layer]
+def _theirs(params: dict, cfg: ModelConfig, place: _Place, dtype) -> np.ndarray:
+    names = [name for name in params if name == place.param or name.startswith(f"{place.param}_lora_")]
+    part = {name: params[name] if place.layer is None else params[name][place.layer] for name in names}
+    array = adapted(part, place.param, cfg)
     if jax.process_count() > 1:
         array = multihost_utils.process_allgather(array, tiled=True)
     return place.theirs(np.asarray(array)).astype(dtype)

@@ -18,6 +18,7 @@ RULES = (
     (r"(^|/)o$", P(None, "tensor", None, "fsdp")),
     (r"(^|/)(gate|up)$", P(None, "fsdp", "tensor")),
     (r"(^|/)down$", P(None, "tensor", "fsdp")),
+    (r"_lora_(a|b)$", P()),
     (r"(^|/)q_bias$", P(None, "tensor", None)),
     (r"(^|/)((k|v|o)_bias|\w+_norm)$", P()),
     (r"(^|/)(count|step|key|ns_coeffs)$", P()),
@@ -41,11 +42,12 @@ def make_mesh(fsdp: int = 1, tensor: int = 1, devices=None) -> Mesh:
 def tree_shardings(tree, mesh: Mesh):
     """A NamedSharding for every leaf, by the rules. A leaf that no row matches is an error."""
 
-    def one(path, _leaf):
+    def one(path, leaf):
         name = "/".join(str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path)
         for pattern, spec in RULES:
             if re.search(pattern, name):
-                return NamedSharding(mesh, spec)
+                # Adafactor keeps rows and columns of a parameter under its name: small, and of fewer axes.
+                return NamedSharding(mesh, spec if len(spec) <= leaf.ndim else P())
         raise ValueError(f"no row of model/sharding.py RULES matches the parameter {name!r}")
 
     return jax.tree_util.tree_map_with_path(one, tree)

@@ -100,6 +100,26 @@ def attend_causal(
     return jnp.concatenate(outputs, axis=2)
 
 
+PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")  # of a layer, what adapters adapt
+
+
+def adapted(params: dict, name: str, cfg: ModelConfig) -> jax.Array:
+    """A parameter, of one layer or stacked, with the adapter that there is for it added.
+
+    Source: Hu et al. 2021, "LoRA: low-rank adaptation of large language models".
+    """
+    found = params[name]
+    if f"{name}_lora_a" not in params:
+        return found
+    change = params[f"{name}_lora_a"] @ params[f"{name}_lora_b"] * (cfg.lora_alpha / cfg.lora_rank)
+    return found + change.reshape(found.shape).astype(found.dtype)
+
+
+def merged(params: dict, cfg: ModelConfig) -> dict:
+    """Parameters without adapters, which have been added to what they adapt."""
+    return {name: adapted(params, name, cfg) for name in params if "_lora_" not in name}
+
+
 class Transformer(nn.Module):
     """A decoder: grouped-query attention with rotary positions, gated hidden units; see `ModelConfig`."""
 
@@ -141,9 +161,22 @@ class Transformer(nn.Module):
             layers |= {"q_norm": norm("q_norm", E, H), "k_norm": norm("k_norm", E, H)}
         if c.post_norms:
             layers |= {"post_attn_norm": norm("post_attn_norm", E, D), "post_mlp_norm": norm("post_mlp_norm", E, D)}
+        if c.lora_rank:
+            for name in PROJECTIONS:
+                n_in, n_out = self._sizes(name)
+                layers[f"{name}_lora_a"] = weight(f"{name}_lora_a", E, n_in, c.lora_rank, fan_in=n_in)
+                layers[f"{name}_lora_b"] = bias(f"{name}_lora_b", E, c.lora_rank, n_out)
         self.layers = layers
         self.final_norm_D = norm("final_norm", D)
         self.head_VxD = None if c.tied else weight("head", c.vocab_size, D, fan_in=D)
+
+    def _sizes(self, name: str) -> tuple[int, int]:
+        """What a projection maps from and to."""
+        c = self.cfg
+        heads = {"q": c.n_heads, "k": c.n_kv_heads, "v": c.n_kv_heads}
+        if name in heads:
+            return c.d_model, heads[name] * c.head_dim
+        return {"o": (c.n_heads * c.head_dim, c.d_model), "down": (c.d_ff, c.d_model)}.get(name, (c.d_model, c.d_ff))
 
     def _norm(self, x: jax.Array, scale: jax.Array) -> jax.Array:
         return rms_norm(x, scale + 1 if self.cfg.norm_from_one else scale, self.cfg.norm_eps)
@@ -170,6 +203,10 @@ class Transformer(nn.Module):
         own = angles[1 if window else 0]
         return rotate(q, own), rotate(k, own), v
 
+    def _layer(self, layers: dict, i: int) -> dict:
+        """One layer's parameters, adapters added to what they adapt."""
+        return merged({name: a[i] for name, a in layers.items()}, self.cfg)
+
     def _finish_layer(self, layer: dict, x_BxLxD: jax.Array, attended_BxNxLxH: jax.Array) -> jax.Array:
         c = self.cfg
         added_BxLxD = jnp.einsum("bnlh,nhd->bld", attended_BxNxLxH, layer["o"])
@@ -191,9 +228,12 @@ class Transformer(nn.Module):
         x_BxLxD = self.embed_VxD[tokens_BxL].astype(c.compute_dtype)
         return x_BxLxD * jnp.asarray(c.d_model**0.5, x_BxLxD.dtype) if c.scale_embedding else x_BxLxD
 
-    def _logits(self, x_BxLxD: jax.Array) -> jax.Array:
+    def _before_logits(self, x_BxLxD: jax.Array) -> tuple[jax.Array, jax.Array]:
         head_VxD = (self.embed_VxD if self.cfg.tied else self.head_VxD).astype(x_BxLxD.dtype)
-        x_BxLxD = self._norm(x_BxLxD, self.final_norm_D)
+        return self._norm(x_BxLxD, self.final_norm_D), head_VxD
+
+    def _logits(self, x_BxLxD: jax.Array) -> jax.Array:
+        x_BxLxD, head_VxD = self._before_logits(x_BxLxD)
         logits = jnp.einsum("bld,vd->blv", x_BxLxD, head_VxD, preferred_element_type=jnp.float32)
         return capped(logits, self.cfg.logit_cap)
 
@@ -212,7 +252,7 @@ class Transformer(nn.Module):
         def several(x_BxLxD: jax.Array, stacked: dict) -> tuple[jax.Array, None]:
             for i in range(period):
                 one = remat(functools.partial(block, window=c.window(i)))
-                x_BxLxD = one(x_BxLxD, {name: a[i] for name, a in stacked.items()})
+                x_BxLxD = one(x_BxLxD, self._layer(stacked, i))
             return x_BxLxD, None
 
         if n_scanned:
@@ -220,16 +260,22 @@ class Transformer(nn.Module):
             x_BxLxD, _ = jax.lax.scan(several, x_BxLxD, grouped)
         for i in range(n_scanned, c.n_layers):
             one = remat(functools.partial(block, window=c.window(i)))
-            x_BxLxD = one(x_BxLxD, {name: a[i] for name, a in layers.items()})
+            x_BxLxD = one(x_BxLxD, self._layer(layers, i))
         return x_BxLxD
 
     def __call__(
-        self,
-        tokens_BxL: jax.Array,
-        positions_BxL: jax.Array | None = None,
-        segments_BxL: jax.Array | None = None,
+        self, tokens_BxL: jax.Array, positions_BxL: jax.Array | None = None, segments_BxL: jax.Array | None = None
     ) -> jax.Array:
         """Logits BxLxV in float32. Tokens attend to earlier tokens of their own segment only."""
+        return self._logits(self._forward(tokens_BxL, positions_BxL, segments_BxL))
+
+    def hidden(
+        self, tokens_BxL: jax.Array, positions_BxL: jax.Array | None = None, segments_BxL: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """What the logits are made of, BxLxD, and the head VxD: their product, capped, is the logits."""
+        return self._before_logits(self._forward(tokens_BxL, positions_BxL, segments_BxL))
+
+    def _forward(self, tokens_BxL: jax.Array, positions_BxL: jax.Array | None, segments_BxL: jax.Array | None):
         c = self.cfg
         if positions_BxL is None:
             positions_BxL = jnp.broadcast_to(jnp.arange(tokens_BxL.shape[1]), tokens_BxL.shape)
@@ -242,7 +288,7 @@ class Transformer(nn.Module):
             attended = attend_causal(q, k, v, segments_BxL, c.query_block, window, self._scale(), c.attention_cap)
             return self._finish_layer(layer, x_BxLxD, attended)
 
-        return self._logits(self._run_layers(self._embed(tokens_BxL), block))
+        return self._run_layers(self._embed(tokens_BxL), block)
 
     def extend(
         self, tokens_BxL: jax.Array, positions_BxL: jax.Array, cache: list[dict], mask_BxLxS: jax.Array
@@ -260,7 +306,7 @@ class Transformer(nn.Module):
         distance_BxLxS = positions_BxL[..., None] - jnp.arange(mask_BxLxS.shape[-1])
         new_cache = []
         for i in range(c.n_layers):
-            layer, window = {name: a[i] for name, a in layers.items()}, c.window(i)
+            layer, window = self._layer(layers, i), c.window(i)
             q, k, v = self._qkv(layer, x_BxLxD, angles, window)
             put = lambda old, new: old.at[rows_B[:, None], :, positions_BxL].set(  # noqa: E731
                 new.swapaxes(1, 2).astype(old.dtype)

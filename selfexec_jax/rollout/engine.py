@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from selfexec_jax.model.transformer import Transformer
+from selfexec_jax.model.transformer import Transformer, merged
 from selfexec_jax.rollout import decode
 from selfexec_jax.rollout.types import Request, Sample
 
@@ -68,7 +69,10 @@ class Engine:
         devices = jax.local_devices() if devices is None else devices
         if slots % len(devices):
             raise ValueError(f"rollout.slots={slots} does not divide over {len(devices)} devices")
-        self._model, self._tokenizer = model, tokenizer
+        # Adapters are merged when weights are loaded, not at every step.
+        self._model = Transformer(dataclasses.replace(model.cfg, lora_rank=0))
+        self._merge = jax.jit(functools.partial(merged, cfg=model.cfg)) if model.cfg.lora_rank else None
+        self._tokenizer = tokenizer
         self._cache_length, self._prefill_rows = cache_length, prefill_rows
         self._buckets = sorted(b for b in prompt_buckets if b < cache_length) + [cache_length]
         self._steps = steps_per_dispatch
@@ -78,10 +82,11 @@ class Engine:
         self.dispatches = 0  # decode dispatches so far: the clock of a run
         for lane in self._lanes:
             with jax.default_device(lane.device):
-                lane.state = jax.device_put(decode.empty_state(model, len(lane.held), cache_length), lane.device)
+                lane.state = jax.device_put(decode.empty_state(self._model, len(lane.held), cache_length), lane.device)
 
     def load(self, params: dict, version: int) -> Engine:
         """Takes new weights without recompiling; samples carry `version`."""
+        params = self._merge(params) if self._merge else params
         for lane in self._lanes:
             lane.params = jax.device_put(params, lane.device)
         self._version = version

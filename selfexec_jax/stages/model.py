@@ -7,45 +7,62 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
+from selfexec_jax.model import hf
 from selfexec_jax.model.sharding import make_mesh
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.rollout import Engine
+from selfexec_jax.stages.origin import Origin, origin_of, tokenizer_of
 from selfexec_jax.stages.workdir import Workdir
-from selfexec_jax.text import SentencePieceTokenizer
-from selfexec_jax.train import sft
+from selfexec_jax.text import Tokenizer
 from selfexec_jax.train.checkpoint import Checkpoints
-from selfexec_jax.train.state import abstract_state, model_config
+from selfexec_jax.train.state import abstract_params, model_config, runtime_fields
 
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
     """A model ready to be trained or asked."""
 
-    tokenizer: SentencePieceTokenizer
+    tokenizer: Tokenizer
     model: Transformer
     mesh: Mesh
+    origin: Origin
     workdir: Workdir
     config: object
 
     def params(self, stage: str) -> dict:
-        """The final parameters of a training stage, laid out on the mesh."""
-        directory = Path(self.config.init_from or self.workdir.root) / "checkpoints" / stage
-        if not directory.is_dir():
-            raise ValueError(f"{directory}: no such checkpoint; run the {stage} stage or set config.init_from")
-        _, _, target = abstract_state(self.model, sft.make_optimizer(self.config.sft), self.config.seed, self.mesh)
+        """The final parameters of a training stage, laid out on the mesh; before any, those that `init_from` has."""
+        directory = self._directory(stage)
+        if directory is None:
+            if self.origin.pretrained and stage == "sft":
+                return self.pretrained()
+            place = self.workdir.checkpoints / stage
+            raise ValueError(f"{place}: no such checkpoint; run the {stage} stage or set config.init_from")
         with Checkpoints(directory) as checkpoints:
-            return checkpoints.restore_params(target.params)
+            return checkpoints.restore_params(abstract_params(self.model, self.mesh))
 
     def has(self, stage: str) -> bool:
-        return (Path(self.config.init_from or self.workdir.root) / "checkpoints" / stage).is_dir()
+        return self._directory(stage) is not None
+
+    def pretrained(self) -> dict | None:
+        """The parameters of the checkpoint that training starts from; None: random ones."""
+        if not self.origin.pretrained:
+            return None
+        return hf.load_params(self.origin.pretrained, self.model, "float32", self.mesh)
 
     def engine(self) -> Engine:
         return Engine(self.model, self.tokenizer, **self.config.rollout)
 
+    def _directory(self, stage: str) -> Path | None:
+        roots = [self.workdir] + ([Workdir(self.origin.run)] if self.origin.run else [])
+        return next((d for d in (root.checkpoints / stage for root in roots) if d.is_dir()), None)
+
 
 def load(config, workdir: Workdir) -> Loaded:
-    """The run's own tokenizer, or that of `init_from`, with a model of the config's shape."""
-    path = Path(config.init_from) / "data" / "tokenizer.model" if config.init_from else workdir.tokenizer
-    tokenizer = SentencePieceTokenizer(path)
+    """The run's model: of the config's shape, or of the checkpoint's that `init_from` names."""
+    origin, tokenizer = origin_of(config), tokenizer_of(config, workdir)
+    if origin.pretrained:
+        shape = hf.load_config(origin.pretrained, **runtime_fields(config))
+    else:
+        shape = model_config(config, tokenizer.vocab_size)
     mesh = make_mesh(config.mesh.fsdp, config.mesh.tensor)
-    return Loaded(tokenizer, Transformer(model_config(config, tokenizer.vocab_size)), mesh, workdir, config)
+    return Loaded(tokenizer, Transformer(shape), mesh, origin, workdir, config)

@@ -13,6 +13,7 @@ from selfexec_jax.problems.generator import generate, input_size
 from selfexec_jax.problems.judge import judge, run_on
 from selfexec_jax.sandbox import Limits, Run, SandboxPool, TraceBudget
 from selfexec_jax.stages.decontaminate import decontaminate
+from selfexec_jax.stages.origin import origin_of
 from selfexec_jax.stages.progress import progress
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import fix, solve
@@ -41,7 +42,9 @@ def run(config, workdir: Workdir) -> dict:
     for name in SPLITS:
         save_problems(workdir.data / f"{name}.jsonl", splits[name])
     workdir.write_rows(workdir.data / "narrations.jsonl.gz", narrations)
-    train_tokenizer(_tokenizer_texts(config, splits["train"], narrations), config.text.vocab_size, workdir.tokenizer)
+    if not origin_of(config).pretrained:
+        texts = _tokenizer_texts(config, splits["train"], narrations)
+        train_tokenizer(texts, config.text.vocab_size, workdir.tokenizer)
     return {
         "problems": {name: len(splits[name]) for name in SPLITS},
         "open": {name: sum("open" in p.tags for p in splits[name]) for name in SPLITS},

@@ -8,10 +8,11 @@ from selfexec_jax.problems import Problem
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages.decontaminate import removed_rows
+from selfexec_jax.stages.origin import origin_of
 from selfexec_jax.stages.progress import time_left
 from selfexec_jax.stages.workdir import Metrics, Workdir
 from selfexec_jax.tasks import fix, mixture, predict, solve
-from selfexec_jax.text import SentencePieceTokenizer
+from selfexec_jax.text import Tokenizer
 from selfexec_jax.traces import Narration
 from selfexec_jax.train import data, sft
 from selfexec_jax.train.data import Example
@@ -20,8 +21,8 @@ log = logging.getLogger(__name__)
 
 
 def run(config, workdir: Workdir) -> dict:
-    """Trains from random weights; leaves checkpoints/sft. Returns what was trained on."""
-    if config.init_from:
+    """Trains from random or pretrained weights; leaves checkpoints/sft. Returns what was trained on."""
+    if origin_of(config).run:
         return {"skipped": f"init_from={config.init_from}"}
     loaded = models.load(config, workdir)
     tokenizer = loaded.tokenizer
@@ -38,12 +39,13 @@ def run(config, workdir: Workdir) -> dict:
         log.info("sft %d/%d  loss %.4f  %.0f tokens/s  %s", step, config.sft.steps, values["loss"],
                  values["tokens_per_s"], left)  # fmt: skip
 
-    sft.train(config.sft, loaded.model, batches, loaded.mesh, config.seed, workdir.checkpoints / "sft", write)
+    sft.train(config.sft, loaded.model, batches, loaded.mesh, config.seed, workdir.checkpoints / "sft", write,
+              loaded.pretrained)  # fmt: skip
     metrics.close()
     return {"examples": {k: len(v) for k, v in kept.items()}, "too_long": dropped}
 
 
-def build_examples(config, workdir: Workdir, tokenizer: SentencePieceTokenizer) -> dict[str, list[Example]]:
+def build_examples(config, workdir: Workdir, tokenizer: Tokenizer) -> dict[str, list[Example]]:
     """Examples as token ids: `predict`, `solve` and `fix`, and those of each further source by its path."""
     problems = load_problems(workdir.data / "train.jsonl")
     narrations = workdir.read_rows(workdir.data / "narrations.jsonl.gz")

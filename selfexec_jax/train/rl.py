@@ -25,7 +25,7 @@ from selfexec_jax.rollout import Engine, Request, Sample
 from selfexec_jax.train import losses
 from selfexec_jax.train.checkpoint import Checkpoints
 from selfexec_jax.train.data import pack_rows
-from selfexec_jax.train.state import TrainState, abstract_state, adamw
+from selfexec_jax.train.state import TrainState, abstract_state, adafactor, adamw, trainable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,25 +57,26 @@ class Group:
 
 
 def make_optimizer(knobs) -> optax.GradientTransformation:
-    """AdamW without decay, constant rate after a linear warm-up, from the config's `rl` section."""
+    """The optimizer of the config's `rl` section, without decay, constant rate after a linear warm-up."""
     schedule = optax.linear_schedule(
         knobs.learning_rate / max(knobs.warmup_steps, 1), knobs.learning_rate, max(knobs.warmup_steps - 1, 1)
     )
-    return adamw(schedule, knobs.beta2, 0.0, knobs.grad_clip)
+    if knobs.optimizer == "adafactor":
+        return adafactor(schedule, knobs.grad_clip)
+    if knobs.optimizer == "adamw":
+        return adamw(schedule, knobs.beta2, 0.0, knobs.grad_clip)
+    raise ValueError(f"rl.optimizer={knobs.optimizer!r} is neither adamw nor adafactor")
 
 
 def make_update(model: Transformer, tx, knobs, target: TrainState, mesh: Mesh) -> tuple[Callable, Callable, Callable]:
     """Three jitted functions: gradients of a micro-batch added to a sum, their application, log-probabilities."""
     normaliser = float(knobs.prompts * knobs.group_size * knobs.max_new_tokens / knobs.updates)
     shardings = jax.tree.map(lambda t: t.sharding, target)
+    learned_shardings = trainable(shardings.params)
     whole, rows = replicated(mesh), batch_sharding(mesh)
 
-    def logits_of(params: dict, batch: dict) -> jax.Array:
-        return model.apply({"params": params}, batch["tokens"], batch["positions"], batch["segments"])
-
-    def loss(params: dict, batch: dict) -> tuple[jax.Array, dict]:
-        logits = logits_of(params, batch)
-        logprobs = losses.token_logprobs(logits, batch["tokens"], knobs.temperature)
+    def loss(learned: dict, params: dict, batch: dict) -> tuple[jax.Array, dict]:
+        logprobs, entropy = losses.scores(model, params | learned, batch, knobs.temperature)
         # With one update a batch the old log-probabilities are the new ones, held fixed.
         old = batch["old"] if knobs.updates > 1 else jax.lax.stop_gradient(logprobs)
         value, n_clipped = losses.clipped_policy_loss(
@@ -83,31 +84,32 @@ def make_update(model: Transformer, tx, knobs, target: TrainState, mesh: Mesh) -
         )
         mask = batch["is_answer"]
         gap = jnp.abs(logprobs - batch["sampler"]) * mask
-        entropy = losses.entropy(jax.lax.stop_gradient(logits), knobs.temperature)
         sums = {"tokens": mask.sum(), "gap": gap.sum(), "clipped": n_clipped, "entropy": (entropy * mask).sum()}
         return value, {"sum": sums, "max": {"gap": gap.max()}}
 
     def accumulate(params: dict, total: dict, batch: dict) -> tuple[dict, dict]:
-        grads, metrics = jax.grad(loss, has_aux=True)(params, batch)
+        grads, metrics = jax.grad(loss, has_aux=True)(trainable(params), params, batch)
         return jax.tree.map(jnp.add, total, grads), metrics
 
     def apply(state: TrainState, grads: dict) -> tuple[TrainState, jax.Array]:
-        updates, opt = tx.update(grads, state.opt, state.params)
-        new = TrainState(optax.apply_updates(state.params, updates), opt, state.step + 1, state.key)
+        learned = trainable(state.params)
+        updates, opt = tx.update(grads, state.opt, learned)
+        params = state.params | optax.apply_updates(learned, updates)
+        new = TrainState(params, opt, state.step + 1, state.key)
         return new, optax.global_norm(grads)
 
     def score(params: dict, batch: dict) -> jax.Array:
-        return losses.token_logprobs(logits_of(params, batch), batch["tokens"], knobs.temperature)
+        return losses.scores(model, params, batch, knobs.temperature)[0]
 
     return (
         jax.jit(
             accumulate,
-            in_shardings=(shardings.params, shardings.params, rows),
-            out_shardings=(shardings.params, whole),
+            in_shardings=(shardings.params, learned_shardings, rows),
+            out_shardings=(learned_shardings, whole),
             donate_argnums=(1,),
         ),
         jax.jit(
-            apply, in_shardings=(shardings, shardings.params), out_shardings=(shardings, whole), donate_argnums=(0,)
+            apply, in_shardings=(shardings, learned_shardings), out_shardings=(shardings, whole), donate_argnums=(0,)
         ),
         jax.jit(score, in_shardings=(shardings.params, rows), out_shardings=rows),
     )
@@ -186,20 +188,18 @@ def train(
     and groups.
     """
     tx = make_optimizer(knobs)
-    _, key, target = abstract_state(model, tx, seed, mesh)
+    _, start, target = abstract_state(model, tx, seed, mesh)
     with Checkpoints(directory) as checkpoints:
         found = checkpoints.restore(target)
         if found is None:
-            shardings = jax.tree.map(lambda t: t.sharding, target)
-            start = lambda p: TrainState(p, tx.init(p), jnp.zeros((), jnp.int32), jax.random.key_data(key))  # noqa: E731
-            state, step = jax.jit(start, out_shardings=shardings)(params), 0
+            state, step = start(params), 0
         else:
             state, step = found[0], found[1]["step"]
         accumulate, apply, old_logprobs = (
             one_at_a_time(function, mesh) for function in make_update(model, tx, knobs, target, mesh)
         )
-        of_params = jax.tree.map(lambda t: t.sharding, target.params)
-        zeros = jax.jit(lambda p: jax.tree.map(jnp.zeros_like, p), out_shardings=of_params)
+        of_learned = jax.tree.map(lambda t: t.sharding, trainable(target.params))
+        zeros = jax.jit(lambda p: jax.tree.map(jnp.zeros_like, trainable(p)), out_shardings=of_learned)
         place = batch_sharding(mesh)
         while step < knobs.steps:
             engine.load(state.params, step)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
@@ -13,7 +14,7 @@ from selfexec_jax.model.sharding import batch_sharding, one_at_a_time, replicate
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train import losses
 from selfexec_jax.train.checkpoint import Checkpoints
-from selfexec_jax.train.state import TrainState, abstract_state, adamw, muon
+from selfexec_jax.train.state import TrainState, abstract_state, adafactor, adamw, muon, trainable
 
 
 def make_optimizer(knobs) -> optax.GradientTransformation:
@@ -26,28 +27,42 @@ def make_optimizer(knobs) -> optax.GradientTransformation:
     rate, matrix_rate = schedule(knobs.learning_rate), schedule(knobs.matrix_learning_rate)
     if knobs.optimizer == "muon":
         return muon(matrix_rate, rate, knobs.beta2, knobs.weight_decay, knobs.grad_clip)
+    if knobs.optimizer == "adafactor":
+        return adafactor(rate, knobs.grad_clip)
     if knobs.optimizer == "adamw":
         return adamw(rate, knobs.beta2, knobs.weight_decay, knobs.grad_clip)
-    raise ValueError(f"sft.optimizer={knobs.optimizer!r} is neither adamw nor muon")
+    raise ValueError(f"sft.optimizer={knobs.optimizer!r} is none of adamw, muon, adafactor")
 
 
-def answer_loss(model: Transformer, params: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
-    """Mean loss over answer tokens, and the number of them."""
-    logits_BxLxV = model.apply({"params": params}, batch["tokens"], batch["positions"], batch["segments"])
-    logprobs_BxL = losses.token_logprobs(logits_BxLxV, batch["tokens"])
-    return losses.sft_loss(logprobs_BxL, batch["is_answer"]), batch["is_answer"].sum()
+def make_train_step(
+    model: Transformer, tx: optax.GradientTransformation, target: TrainState, mesh: Mesh, micro_batches: int = 1
+) -> Callable:
+    """`step(state, batch) -> (state, metrics)`, jitted with shardings; the old state is donated.
 
-
-def make_train_step(model: Transformer, tx: optax.GradientTransformation, target: TrainState, mesh: Mesh) -> Callable:
-    """`step(state, batch) -> (state, metrics)`, jitted with shardings; the old state is donated."""
+    micro_batches: the rows go through the model in so many parts, whose gradients are added up.
+    """
 
     def step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        (loss, n), grads = jax.value_and_grad(
-            lambda params: answer_loss(model, params, batch), has_aux=True
-        )(state.params)
-        updates, opt = tx.update(grads, state.opt, state.params)
-        metrics = {"loss": loss, "grad_norm": optax.global_norm(grads), "answer_tokens": n}
-        return TrainState(optax.apply_updates(state.params, updates), opt, state.step + 1, state.key), metrics
+        learned, n = trainable(state.params), batch["is_answer"].sum()
+
+        def loss(learned: dict, part: dict) -> jax.Array:
+            logprobs_BxL, _ = losses.scores(model, state.params | learned, part)
+            return losses.sft_loss(logprobs_BxL, part["is_answer"], n)
+
+        def add(total: tuple, part: dict) -> tuple[tuple, None]:
+            return jax.tree.map(jnp.add, total, jax.value_and_grad(loss)(learned, part)), None
+
+        if micro_batches == 1:
+            value, grads = jax.value_and_grad(loss)(learned, batch)
+        else:
+            # Neighbouring rows go to different parts, so that a device's rows stay its own.
+            split = lambda a: a.reshape(-1, micro_batches, *a.shape[1:]).swapaxes(0, 1)  # noqa: E731
+            zeros = jnp.zeros(()), jax.tree.map(jnp.zeros_like, learned)
+            (value, grads), _ = jax.lax.scan(add, zeros, jax.tree.map(split, batch))
+        updates, opt = tx.update(grads, state.opt, learned)
+        metrics = {"loss": value, "grad_norm": optax.global_norm(grads), "answer_tokens": n}
+        params = state.params | optax.apply_updates(learned, updates)
+        return TrainState(params, opt, state.step + 1, state.key), metrics
 
     shardings = jax.tree.map(lambda t: t.sharding, target)
     return jax.jit(
@@ -60,23 +75,27 @@ def make_train_step(model: Transformer, tx: optax.GradientTransformation, target
 
 def train(
     knobs, model: Transformer, batches, mesh: Mesh, seed: int, directory: str, log: Callable[[int, dict], None],
+    pretrained: Callable[[], dict | None] = lambda: None,
 ) -> dict:  # fmt: skip
     """Runs or resumes the loop and returns the final parameters.
 
-    `batches` is a grain IterDataset; `log(step, metrics)` gets a line every `log_every` updates.
-    Checkpoints hold state and data position.
+    `batches` is a grain IterDataset; `log(step, metrics)` gets a line every `log_every` updates. `pretrained` gives
+    the parameters to start from, None for random ones. Checkpoints hold state and data position.
     """
+    if knobs.batch_rows % knobs.micro_batches:
+        raise ValueError(f"sft.micro_batches={knobs.micro_batches} does not divide sft.batch_rows={knobs.batch_rows}")
     tx = make_optimizer(knobs)
-    init, key, target = abstract_state(model, tx, seed, mesh)
+    init, start, target = abstract_state(model, tx, seed, mesh)
     with Checkpoints(directory) as checkpoints:
         iterator = iter(batches)
         found = checkpoints.restore(target)
         if found is None:
-            state = init(key)
+            given = pretrained()
+            state = init() if given is None else start(given)
         else:
             state, extra = found
             iterator.set_state(extra["data"])
-        train_step = one_at_a_time(make_train_step(model, tx, target, mesh), mesh)
+        train_step = one_at_a_time(make_train_step(model, tx, target, mesh, knobs.micro_batches), mesh)
         place = batch_sharding(mesh)
         started, tokens, examples = time.monotonic(), 0, 0
         for step in range(int(state.step), knobs.steps):

@@ -23,24 +23,54 @@ class TrainState:
     key: jax.Array
 
 
+_RUNTIME = ("query_block", "scan_layers", "remat", "vocab_chunk", "lora_rank", "lora_alpha", "compute_dtype")
+
+
+def runtime_fields(config) -> dict:
+    """What the config's `model` section says of how a decoder is run, whatever its shape."""
+    return {name: config.model[name] for name in _RUNTIME}
+
+
 def model_config(config, vocab_size: int) -> ModelConfig:
     """The decoder's shape from the config's `model` section."""
     shape = dict(config.model)
     return ModelConfig(vocab_size=vocab_size, rope=Rope(shape.pop("rope_base")), **shape)
 
 
+def abstract_params(model: Transformer, mesh: Mesh) -> dict:
+    """Shapes of the parameters with their shardings: a target for restoring."""
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"])
+    return _with_shardings(shapes, mesh)
+
+
+def _with_shardings(shapes, mesh: Mesh):
+    place = lambda s, d: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=d)  # noqa: E731
+    return jax.tree.map(place, shapes, tree_shardings(shapes, mesh))
+
+
+def trainable(params: dict) -> dict:
+    """The parameters that are learned: adapters where there are any, else all."""
+    return {name: a for name, a in params.items() if "_lora_" in name} or params
+
+
 def abstract_state(model: Transformer, tx: optax.GradientTransformation, seed: int, mesh: Mesh) -> tuple:
-    """(function that makes the state, its shapes with shardings): a target for restoring."""
+    """(function that makes the state from random weights, one that makes it from given ones, a target).
+
+    The target has the state's shapes with shardings, for restoring. Given weights are donated.
+    """
+
+    def start(params: dict, key: jax.Array) -> TrainState:
+        return TrainState(params, tx.init(trainable(params)), jnp.zeros((), jnp.int32), jax.random.key_data(key))
 
     def init(key: jax.Array) -> TrainState:
-        params = model.init(key, jnp.zeros((1, 8), jnp.int32))["params"]
-        return TrainState(params, tx.init(params), jnp.zeros((), jnp.int32), jax.random.key_data(key))
+        return start(model.init(key, jnp.zeros((1, 8), jnp.int32))["params"], key)
 
     key = jax.random.key(seed)
-    shapes = jax.eval_shape(init, key)
-    shardings = tree_shardings(shapes, mesh)
-    target = jax.tree.map(lambda s, d: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=d), shapes, shardings)
-    return jax.jit(init, out_shardings=shardings), key, target
+    target = _with_shardings(jax.eval_shape(init, key), mesh)
+    shardings = jax.tree.map(lambda t: t.sharding, target)
+    given = jax.jit(start, in_shardings=(shardings.params, None), out_shardings=shardings, donate_argnums=0)
+    fresh = jax.jit(init, out_shardings=shardings)
+    return lambda: fresh(key), lambda params: given(params, key), target
 
 
 # Which axes of a stacked layer parameter a matrix maps from and to, for Muon; the rest is Adam's.
@@ -59,6 +89,17 @@ def adamw(learning_rate, beta2: float, weight_decay: float, grad_clip: float) ->
     return optax.chain(
         optax.clip_by_global_norm(grad_clip),
         optax.adamw(learning_rate, b2=beta2, weight_decay=weight_decay, mask=_is_decayed),
+    )
+
+
+def adafactor(learning_rate, grad_clip: float) -> optax.GradientTransformation:
+    """Adafactor after clipping by global norm: second moments by rows and columns, no first ones; little memory.
+
+    Source: Shazeer and Stern 2018, "Adafactor: adaptive learning rates with sublinear memory cost".
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(grad_clip),
+        optax.adafactor(learning_rate, multiply_by_parameter_scale=False),
     )
 
 

@@ -34,8 +34,8 @@ batch = {
 
 def run(devices, fsdp, tensor):
     mesh = make_mesh(fsdp, tensor, devices)
-    init, key, target = abstract_state(model, tx, 0, mesh)
-    state = init(key)
+    init, _, target = abstract_state(model, tx, 0, mesh)
+    state = init()
     first = jax.device_get(state.params)
     step = make_train_step(model, tx, target, mesh)
     found = []

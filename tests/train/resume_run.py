@@ -26,7 +26,8 @@ class Tokens:
 
 def main(directory, steps):
     knobs = SimpleNamespace(
-        steps=steps, prompts=2, group_size=8, max_new_tokens=4, temperature=1.0, updates=1, learning_rate=1e-2,
+        optimizer="adamw", steps=steps, prompts=2, group_size=8, max_new_tokens=4, temperature=1.0, updates=1,
+        learning_rate=1e-2,
         warmup_steps=1, clip_low=0.2, clip_high=0.25, grad_clip=1.0, beta2=0.95, weight={"toy": 1.0}, row_tokens=16,
         micro_rows=4, checkpoint_every=2, reward_right=1.0,
     )  # fmt: skip

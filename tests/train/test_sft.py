@@ -1,0 +1,104 @@
+"""The ways to save memory change nothing but memory: chunks of the vocabulary, micro-batches, adapters, Adafactor."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from selfexec_jax.configs import base
+from selfexec_jax.model import Transformer
+from selfexec_jax.model.sharding import make_mesh
+from selfexec_jax.model.transformer import merged
+from selfexec_jax.train import losses
+from selfexec_jax.train.sft import make_optimizer, make_train_step
+from selfexec_jax.train.state import abstract_state, trainable
+
+
+def batch(rows=4, seed=0):
+    rng = np.random.default_rng(seed)
+    segments = np.repeat([[1] * 9 + [2] * 6 + [0]], rows, 0).astype(np.int32)
+    is_answer = rng.random((rows, 16)) < rng.random((rows, 1))  # rows with many answers and with few
+    return {
+        "tokens": rng.integers(2, 64, (rows, 16)).astype(np.int32),
+        "positions": np.repeat([[*range(9), *range(6), 0]], rows, 0).astype(np.int32),
+        "segments": segments, "is_answer": is_answer.astype(np.int32) * (segments > 0),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("chunk", "cap", "temperature"), [(16, 0.0, 1.0), (64, 0.0, 0.7), (25, 3.0, 1.3), (100, 0, 1)])
+def test_chunks_of_the_vocabulary_equal_the_whole_with_gradients(tiny, chunk, cap, temperature):
+    model, params = tiny
+    model = Transformer(dataclasses.replace(model.cfg, logit_cap=cap))
+    given, weight = batch(), np.random.default_rng(1).normal(size=(4, 16)).astype(np.float32)
+
+    def found(vocab_chunk):
+        changed = Transformer(dataclasses.replace(model.cfg, vocab_chunk=vocab_chunk))
+
+        def weighted(params):
+            logprobs, entropy = losses.scores(changed, params, given, temperature)
+            return (logprobs * weight).sum(), (logprobs, entropy)
+
+        return jax.jit(jax.grad(weighted, has_aux=True))(params)
+
+    (whole, scores), (parts, chunked) = found(0), found(chunk)
+    for a, b in zip(scores, chunked, strict=True):
+        np.testing.assert_allclose(b, a, atol=2e-5)
+    for name in params:
+        np.testing.assert_allclose(parts[name], whole[name], atol=2e-4, rtol=1e-4, err_msg=name)
+
+
+def updated(model, micro_batches=1, steps=1, start=None, **changes):
+    """(state before, state after, metrics) of a few updates on one batch."""
+    knobs = base.get_config().sft
+    knobs.update(changes)
+    mesh = make_mesh(devices=jax.devices()[:1])
+    tx = make_optimizer(knobs)
+    init, given, target = abstract_state(model, tx, 0, mesh)
+    state = init() if start is None else given(jax.tree.map(jnp.copy, start))
+    before = jax.device_get(state)
+    step = make_train_step(model, tx, target, mesh, micro_batches)
+    for _ in range(steps):
+        state, metrics = step(state, batch())
+    return before, jax.device_get(state), metrics
+
+
+def test_micro_batches_add_up_to_the_batch(tiny):
+    model, params = tiny
+    _, whole, metrics = updated(model, start=params, warmup_steps=0)
+    for n in (2, 4):
+        _, parts, others = updated(model, n, start=params, warmup_steps=0)
+        assert float(others["loss"]) == pytest.approx(float(metrics["loss"]), abs=1e-5)
+        assert float(others["grad_norm"]) == pytest.approx(float(metrics["grad_norm"]), rel=1e-4)
+        for name in params:
+            np.testing.assert_allclose(parts.params[name], whole.params[name], atol=1e-4, err_msg=name)
+
+
+def test_adafactor_learns_with_a_fraction_of_the_memory(tiny):
+    size = lambda tree: sum(a.size for a in jax.tree.leaves(tree))  # noqa: E731
+    wide = Transformer(dataclasses.replace(tiny[0].cfg, d_model=128, d_ff=256))
+    before, after, metrics = updated(wide, steps=1, optimizer="adafactor", warmup_steps=0)
+    _, _, later = updated(wide, steps=12, optimizer="adafactor", warmup_steps=0)
+    assert float(later["loss"]) < float(metrics["loss"]) - 0.3
+    assert size(before.opt) < size(before.params) / 2 and size(updated(wide)[0].opt) > 2 * size(before.params)
+
+
+def test_adapters_alone_are_trained_and_merge_into_what_they_adapt(tiny):
+    model, params = tiny
+    adapted = Transformer(dataclasses.replace(model.cfg, lora_rank=3, lora_alpha=6.0))
+    fresh = jax.jit(adapted.init)(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"] | params
+    given = batch()
+    ask = lambda m, p: jax.jit(m.apply)({"params": p}, given["tokens"])  # noqa: E731
+    np.testing.assert_allclose(ask(adapted, fresh), ask(model, params), atol=1e-5)  # they begin as nothing
+    before, after, first = updated(adapted, steps=1, start=fresh, warmup_steps=0)
+    _, after, last = updated(adapted, steps=8, start=fresh, warmup_steps=0)
+    assert float(last["loss"]) < float(first["loss"]) - 0.05
+    learned = trainable(before.params)
+    assert len(learned) == 14 and all((after.params[n] != before.params[n]).any() for n in learned)
+    assert all((after.params[n] == before.params[n]).all() for n in before.params if n not in learned)
+    assert {a.shape for a in jax.tree.leaves(after.opt)} <= {(), *(a.shape for a in learned.values())}
+    plain = merged(after.params, adapted.cfg)
+    assert plain.keys() == params.keys()
+    np.testing.assert_allclose(ask(adapted, after.params), ask(model, plain), atol=1e-4)
+    assert float(jnp.abs(ask(model, plain) - ask(model, params)).max()) > 0.05
