@@ -192,7 +192,7 @@ def train(
     with Checkpoints(directory) as checkpoints:
         found = checkpoints.restore(target)
         if found is None:
-            state, step = start(params), 0
+            state, step = start(jax.tree.map(jnp.copy, params)), 0  # the caller's stay
         else:
             state, step = found[0], found[1]["step"]
         accumulate, apply, old_logprobs = (

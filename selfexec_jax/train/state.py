@@ -56,21 +56,23 @@ def trainable(params: dict) -> dict:
 def abstract_state(model: Transformer, tx: optax.GradientTransformation, seed: int, mesh: Mesh) -> tuple:
     """(function that makes the state from random weights, one that makes it from given ones, a target).
 
-    The target has the state's shapes with shardings, for restoring. Given weights are donated.
+    The target has the state's shapes with shardings, for restoring. Given weights become the state's own, and its first
+    update ends them.
     """
 
-    def start(params: dict, key: jax.Array) -> TrainState:
-        return TrainState(params, tx.init(trainable(params)), jnp.zeros((), jnp.int32), jax.random.key_data(key))
+    def rest(learned: dict, key: jax.Array) -> tuple:
+        return tx.init(learned), jnp.zeros((), jnp.int32), jax.random.key_data(key)
 
     def init(key: jax.Array) -> TrainState:
-        return start(model.init(key, jnp.zeros((1, 8), jnp.int32))["params"], key)
+        params = model.init(key, jnp.zeros((1, 8), jnp.int32))["params"]
+        return TrainState(params, *rest(trainable(params), key))
 
     key = jax.random.key(seed)
     target = _with_shardings(jax.eval_shape(init, key), mesh)
     shardings = jax.tree.map(lambda t: t.sharding, target)
-    given = jax.jit(start, in_shardings=(shardings.params, None), out_shardings=shardings, donate_argnums=0)
     fresh = jax.jit(init, out_shardings=shardings)
-    return lambda: fresh(key), lambda params: given(params, key), target
+    beside = jax.jit(rest, out_shardings=(shardings.opt, shardings.step, shardings.key))
+    return lambda: fresh(key), lambda params: TrainState(params, *beside(trainable(params), key)), target
 
 
 # Which axes of a stacked layer parameter a matrix maps from and to, for Muon; the rest is Adam's.

@@ -102,7 +102,8 @@ def test_a_step_is_waited_for_on_several_cpu_devices_and_not_on_one(found):
 
 def test_the_optimizer_follows_its_parameter_and_an_unknown_name_is_an_error():
     mesh = make_mesh(devices=jax.devices()[:1])
-    tree = {"params": {"q": jnp.zeros(1)}, "opt": [{"mu": {"q": jnp.zeros(1), "final_norm": jnp.zeros(1)}}]}
+    q = jnp.zeros((1, 1, 1, 1))
+    tree = {"params": {"q": q}, "opt": [{"mu": {"q": q, "final_norm": jnp.zeros(1)}}]}
     found = tree_shardings(tree, mesh)
     assert found["params"]["q"].spec == found["opt"][0]["mu"]["q"].spec == P(None, "fsdp", "tensor", None)
     assert found["opt"][0]["mu"]["final_norm"].spec == P()
