@@ -60,6 +60,7 @@ def get_config() -> ConfigDict:
     c.model.head_dim = 64
     c.model.d_ff = 384
     c.model.rope_base = 10_000.0
+    c.model.rope_scale = 1.0  # positions are divided by it (paper: 2 for Qwen)
     c.model.norm_eps = 1e-6
     c.model.query_block = 64  # queries a block of training attention
     c.model.scan_layers = False  # compile layers once and scan them (deep models)

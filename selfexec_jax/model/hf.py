@@ -223,8 +223,9 @@ def save(
     """Writes a folder that transformers loads: config.json, safetensors of at most 5 GB, tokenizer files of `like`.
 
     dtype: of the tensors, by default that of the parameters. like: the folder that the model came from; its config is
-    kept as it is. Adapters are added to what they adapt. The folder must not hold a checkpoint yet; config.json is
-    written last, so that a folder with one is whole. Of several processes all must call it, and the first writes.
+    kept as far as it holds. Adapters are added to what they adapt. The folder must not hold a checkpoint yet;
+    config.json is written last, so that a folder with one is whole. Of several processes all must call it, and the
+    first writes.
     """
     cfg, dtype = model.cfg, dtype or str(params["embed"].dtype)
     if dtype not in DTYPES:
@@ -285,8 +286,11 @@ def _write_small_files(folder: str, cfg: ModelConfig, dtype: str, like: str, fil
             _write(posixpath.join(folder, name), data)
         theirs = json.loads(_read(posixpath.join(like, "config.json")))
         if theirs["model_type"] == config["model_type"]:
-            config = {name: value for name, value in theirs.items() if name not in ("torch_dtype", "dtype")}
-            config["torch_dtype"] = dtype
+            theirs = {name: value for name, value in theirs.items() if name not in ("torch_dtype", "dtype")}
+            if read_config(theirs, like) == read_config(config, folder):
+                config = theirs | {"torch_dtype": dtype}
+            else:  # other positions than it came with, say
+                config = {name: v for name, v in theirs.items() if name != "rope_parameters"} | config
     _write(posixpath.join(folder, "config.json"), json.dumps(config, indent=1).encode())
 
 

@@ -15,7 +15,7 @@ from selfexec_jax.stages.origin import Origin, origin_of, tokenizer_of
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.text import Tokenizer
 from selfexec_jax.train.checkpoint import Checkpoints
-from selfexec_jax.train.state import abstract_params, model_config, runtime_fields
+from selfexec_jax.train.state import abstract_params, model_config, runtime_fields, with_longer_rope
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +62,7 @@ def load(config, workdir: Workdir) -> Loaded:
     origin, tokenizer = origin_of(config), tokenizer_of(config, workdir)
     if origin.pretrained:
         shape = hf.load_config(origin.pretrained, **runtime_fields(config))
+        shape = with_longer_rope(shape, config.model.rope_scale)
     else:
         shape = model_config(config, tokenizer.vocab_size)
     mesh = make_mesh(config.mesh.fsdp, config.mesh.tensor)

@@ -12,6 +12,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
+from selfexec_jax.configs import base
+
 
 class WorkdirError(ValueError):
     """A run directory that cannot be used; one line with the mend."""
@@ -80,6 +82,19 @@ class Workdir:
     def read_rows(self, path: Path) -> list[dict]:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             return [json.loads(line) for line in lines]
+
+
+def config_of(folder: str) -> ConfigDict:
+    """The config of a run; the base config for a folder that holds none."""
+    config = base.get_config()
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        return config
+    found = json.loads(path.read_text())
+    if "stages" in found:
+        with config.unlocked():
+            config.update(found)
+    return config
 
 
 def _differences(a: dict, b: dict, prefix: str = "") -> list[str]:

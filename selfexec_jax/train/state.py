@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -31,10 +33,21 @@ def runtime_fields(config) -> dict:
     return {name: config.model[name] for name in _RUNTIME}
 
 
+def with_longer_rope(shape: ModelConfig, scale: float) -> ModelConfig:
+    """Positions divided by `scale`, to train on longer rows than a model was made for. Raises ValueError where they
+    are scaled already."""
+    if scale == 1:
+        return shape
+    if shape.rope.scaling != "none":
+        raise ValueError(f"model.rope_scale={scale}: this model has {shape.rope.scaling} positions; set it to 1")
+    return dataclasses.replace(shape, rope=dataclasses.replace(shape.rope, scaling="linear", factor=scale))
+
+
 def model_config(config, vocab_size: int) -> ModelConfig:
     """The decoder's shape from the config's `model` section."""
     shape = dict(config.model)
-    return ModelConfig(vocab_size=vocab_size, rope=Rope(shape.pop("rope_base")), **shape)
+    rope, scale = Rope(shape.pop("rope_base")), shape.pop("rope_scale")
+    return with_longer_rope(ModelConfig(vocab_size=vocab_size, rope=rope, **shape), scale)
 
 
 def abstract_params(model: Transformer, mesh: Mesh) -> dict:

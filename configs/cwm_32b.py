@@ -1,0 +1,22 @@
+"""The paper's CWM 32B: rows of 131,072 tokens, 10,000 updates of RL.
+
+    python -m selfexec_jax.main --config=configs/cwm_32b.py --config.init_from=DIR --workdir=runs/cwm_32b
+
+Not run at full size yet.
+"""
+
+from selfexec_jax.configs import ablations, qwen2p5_7b
+
+
+def get_config(arg: str | None = None):
+    c = qwen2p5_7b.get_config()
+    c.name = "cwm_32b"
+    c.model.rope_scale = 1.0
+    c.mesh.fsdp = 64
+    c.mesh.tensor = 4
+    c.sft.row_tokens = 131_072  # (paper)
+    c.sft.batch_rows = 32  # 4M tokens (paper)
+    c.rl.steps = 10_000  # (paper)
+    c.rl.row_tokens = 131_072  # (paper)
+    c.rl.micro_rows = 8  # 1M tokens (paper)
+    return ablations.apply(c, arg)

@@ -1,0 +1,16 @@
+"""The paper's Qwen2.5-3B: as `qwen2p5_7b.py` on half the chips.
+
+    python -m selfexec_jax.main --config=configs/qwen2p5_3b.py --config.init_from=DIR --workdir=runs/qwen2p5_3b
+
+Not run at full size yet.
+"""
+
+from selfexec_jax.configs import ablations, qwen2p5_7b
+
+
+def get_config(arg: str | None = None):
+    c = qwen2p5_7b.get_config()
+    c.name = "qwen2p5_3b"
+    c.mesh.fsdp = 16
+    c.mesh.tensor = 2
+    return ablations.apply(c, arg)
