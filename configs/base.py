@@ -62,6 +62,7 @@ def get_config() -> ConfigDict:
     c.model.rope_base = 10_000.0
     c.model.rope_scale = 1.0  # positions are divided by it (paper: 2 for Qwen)
     c.model.norm_eps = 1e-6
+    c.model.attention = "xla"  # of training and prefill: xla | splash (the kernel of TPUs; rows of multiples of 128)
     c.model.query_block = 64  # queries a block of training attention
     c.model.scan_layers = False  # compile layers once and scan them (deep models)
     c.model.remat = "none"  # computed again in the backward pass: none | layer | all but matmuls
@@ -73,6 +74,7 @@ def get_config() -> ConfigDict:
     c.mesh = ConfigDict()
     c.mesh.cpu_devices = 2  # on a CPU, make so many devices and shard the batch over them (0: one)
     c.mesh.fsdp = 1  # ways to shard parameters
+    c.mesh.context = 1  # ways to divide the tokens of a row, and parameters as well
     c.mesh.tensor = 1  # ways to shard heads and hidden units; the rest of the devices is data
 
     c.sft = ConfigDict()

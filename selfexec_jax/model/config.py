@@ -51,6 +51,7 @@ class ModelConfig:
     query_scale: float = 0.0  # scores are divided by its square root; 0: head_dim
     attention_cap: float = 0.0  # scores x become cap * tanh(x / cap); 0: as they are (Gemma 2)
     logit_cap: float = 0.0  # the same for logits
+    attention: str = "xla"  # of training and prefill: xla | splash (the kernel of TPUs)
     query_block: int = 64  # queries a block in training attention; a block sees only the keys before its end
     scan_layers: bool = False  # layers are compiled once and scanned: for deep models
     remat: str = "none"  # what is computed again in the backward pass: none | layer | all but matmuls
@@ -66,6 +67,8 @@ class ModelConfig:
             raise ValueError(f"head_dim={self.head_dim} must be even for rotary positions")
         if self.windows and len(self.windows) != self.n_layers:
             raise ValueError(f"{len(self.windows)} windows for {self.n_layers} layers")
+        if self.attention not in ("xla", "splash"):
+            raise ValueError(f"attention={self.attention!r} is neither xla nor splash")
         if self.remat not in ("none", "layer", "all but matmuls"):
             raise ValueError(f"remat={self.remat!r} is none of none, layer, all but matmuls")
 

@@ -11,32 +11,34 @@ from jax.sharding import PartitionSpec as P
 
 # First match wins; the leading axis of a layer's parameter is the layer. Optimizer state has the same
 # paths with a prefix, so the same rows shard it.
+_SPREAD = ("fsdp", "context")  # parameters and their optimizer state are divided over both
 RULES = (
-    (r"(^|/)(embed|head)$", P("tensor", "fsdp")),
-    (r"(^|/)q$", P(None, "fsdp", "tensor", None)),
-    (r"(^|/)(k|v)$", P(None, "fsdp", None, None)),  # few key/value heads: kept whole on the tensor axis
-    (r"(^|/)o$", P(None, "tensor", None, "fsdp")),
-    (r"(^|/)(gate|up)$", P(None, "fsdp", "tensor")),
-    (r"(^|/)down$", P(None, "tensor", "fsdp")),
+    (r"(^|/)(embed|head)$", P("tensor", _SPREAD)),
+    (r"(^|/)q$", P(None, _SPREAD, "tensor", None)),
+    (r"(^|/)(k|v)$", P(None, _SPREAD, None, None)),  # few key/value heads: kept whole on the tensor axis
+    (r"(^|/)o$", P(None, "tensor", None, _SPREAD)),
+    (r"(^|/)(gate|up)$", P(None, _SPREAD, "tensor")),
+    (r"(^|/)down$", P(None, "tensor", _SPREAD)),
     (r"_lora_(a|b)$", P()),
     (r"(^|/)q_bias$", P(None, "tensor", None)),
     (r"(^|/)((k|v|o)_bias|\w+_norm)$", P()),
     (r"(^|/)(count|step|key|ns_coeffs)$", P()),
 )
-BATCH = P(("data", "fsdp"))  # rows of a batch
+BATCH_ROWS = ("data", "fsdp")
+BATCH = P(BATCH_ROWS, "context")  # rows and tokens of a batch
 
 
-def make_mesh(fsdp: int = 1, tensor: int = 1, devices=None) -> Mesh:
-    """A data x fsdp x tensor mesh over the devices. Raises ValueError when they do not divide."""
+def make_mesh(fsdp: int = 1, tensor: int = 1, context: int = 1, devices=None) -> Mesh:
+    """A data x fsdp x context x tensor mesh over the devices. Raises ValueError when they do not divide."""
     devices = jax.devices() if devices is None else devices
-    data, rest = divmod(len(devices), fsdp * tensor)
+    data, rest = divmod(len(devices), fsdp * context * tensor)
     if rest or not data:
         raise ValueError(
-            f"mesh.fsdp={fsdp} x mesh.tensor={tensor} does not divide {len(devices)} devices; change either"
+            f"mesh.fsdp={fsdp} x mesh.context={context} x mesh.tensor={tensor} does not divide {len(devices)} devices;"
+            " change one of them"
         )
-    return jax.make_mesh(
-        (data, fsdp, tensor), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3, devices=devices
-    )
+    names = ("data", "fsdp", "context", "tensor")
+    return jax.make_mesh((data, fsdp, context, tensor), names, axis_types=(AxisType.Auto,) * 4, devices=devices)
 
 
 def tree_shardings(tree, mesh: Mesh):

@@ -10,14 +10,17 @@ models can be scanned while decoding unrolls the same arrays.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 
+from selfexec_jax.model.attention import attend, capped, context_of, self_attention, zigzag
 from selfexec_jax.model.config import ModelConfig, Rope
 
-_MASKED = -1e30
 _ACTIVATIONS = {"silu": jax.nn.silu, "gelu": functools.partial(jax.nn.gelu, approximate=True)}
 
 
@@ -55,51 +58,6 @@ def rotate(x_BxNxLxH: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Arr
     return rotated.astype(x_BxNxLxH.dtype)
 
 
-def capped(x: jax.Array, cap: float) -> jax.Array:
-    """x, kept smoothly between -cap and cap; unchanged for 0."""
-    return cap * jnp.tanh(x / cap) if cap else x
-
-
-def attend(
-    q_BxNxLxH: jax.Array, k_BxKxSxH: jax.Array, v_BxKxSxH: jax.Array, mask_BxLxS: jax.Array, scale: float,
-    cap: float = 0.0,
-) -> jax.Array:  # fmt: skip
-    """Attention with grouped queries; a key/value head's queries are one matrix product. Returns BxNxLxH."""
-    B, N, L, H = q_BxNxLxH.shape
-    K, S = k_BxKxSxH.shape[1:3]
-    G = N // K
-    q_BxKxGLxH = q_BxNxLxH.reshape(B, K, G * L, H) * scale
-    scores_BxKxGLxS = jnp.einsum("bkqh,bksh->bkqs", q_BxKxGLxH, k_BxKxSxH, preferred_element_type=jnp.float32)
-    mask_Bx1xGLxS = jnp.tile(mask_BxLxS, (1, G, 1))[:, None]
-    weights = jax.nn.softmax(jnp.where(mask_Bx1xGLxS, capped(scores_BxKxGLxS, cap), _MASKED), axis=-1)
-    out = jnp.einsum("bkqs,bksh->bkqh", weights.astype(v_BxKxSxH.dtype), v_BxKxSxH)
-    return out.reshape(B, N, L, H)
-
-
-def attend_causal(
-    q_BxNxLxH: jax.Array, k_BxKxLxH: jax.Array, v_BxKxLxH: jax.Array, segments_BxL: jax.Array, block: int, window: int,
-    scale: float, cap: float = 0.0,
-) -> jax.Array:  # fmt: skip
-    """Causal attention inside segments, a block of queries at a time, each over the keys that it may see.
-
-    window: tokens that a query sees, itself included; 0 for all before it.
-    """
-    L = q_BxNxLxH.shape[2]
-    order_L = jnp.arange(L)
-    outputs = []
-    for start in range(0, L, block):
-        end = min(start + block, L)
-        seen = slice(max(0, start + 1 - window) if window else 0, end)
-        distance = order_L[start:end, None] - order_L[None, seen]
-        mask = (distance >= 0) & (segments_BxL[:, start:end, None] == segments_BxL[:, None, seen])
-        if window:
-            mask &= distance < window
-        outputs.append(
-            attend(q_BxNxLxH[:, :, start:end], k_BxKxLxH[:, :, seen], v_BxKxLxH[:, :, seen], mask, scale, cap)
-        )
-    return jnp.concatenate(outputs, axis=2)
-
-
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")  # of a layer, what adapters adapt
 
 
@@ -121,9 +79,13 @@ def merged(params: dict, cfg: ModelConfig) -> dict:
 
 
 class Transformer(nn.Module):
-    """A decoder: grouped-query attention with rotary positions, gated hidden units; see `ModelConfig`."""
+    """A decoder: grouped-query attention with rotary positions, gated hidden units; see `ModelConfig`.
+
+    mesh: the devices that training divides it over; needed where they share a row, or attention is the splash kernel.
+    """
 
     cfg: ModelConfig
+    mesh: Mesh | None = None
 
     def setup(self) -> None:
         c = self.cfg
@@ -275,20 +237,39 @@ class Transformer(nn.Module):
         """What the logits are made of, BxLxD, and the head VxD: their product, capped, is the logits."""
         return self._before_logits(self._forward(tokens_BxL, positions_BxL, segments_BxL))
 
-    def _forward(self, tokens_BxL: jax.Array, positions_BxL: jax.Array | None, segments_BxL: jax.Array | None):
+    def _forward(
+        self, tokens_BxL: jax.Array, positions_BxL: jax.Array | None, segments_BxL: jax.Array | None,
+        keep: Callable = lambda k, v: None,
+    ) -> jax.Array:  # fmt: skip
+        """What the last layer gives, BxLxD; `keep` gets the keys and values BxKxLxH of layers that are not scanned."""
         c = self.cfg
         if positions_BxL is None:
             positions_BxL = jnp.broadcast_to(jnp.arange(tokens_BxL.shape[1]), tokens_BxL.shape)
         if segments_BxL is None:
             segments_BxL = jnp.ones_like(tokens_BxL)
+        order_L = zigzag(tokens_BxL.shape[1], context_of(self.mesh))
+        if context_of(self.mesh) > 1:
+            tokens_BxL, positions_BxL, segments_BxL = (
+                a[:, order_L] for a in (tokens_BxL, positions_BxL, segments_BxL)
+            )
         angles = self._angles(positions_BxL)
 
         def block(x_BxLxD: jax.Array, layer: dict, window: int) -> jax.Array:
             q, k, v = self._qkv(layer, x_BxLxD, angles, window)
-            attended = attend_causal(q, k, v, segments_BxL, c.query_block, window, self._scale(), c.attention_cap)
+            keep(k, v)
+            attended = self_attention(q, k, v, segments_BxL, c, window, self.mesh)
             return self._finish_layer(layer, x_BxLxD, attended)
 
-        return self._run_layers(self._embed(tokens_BxL), block)
+        x_BxLxD = self._run_layers(self._embed(tokens_BxL), block)
+        return x_BxLxD[:, np.argsort(order_L)] if context_of(self.mesh) > 1 else x_BxLxD
+
+    def prefill(self, tokens_BxL: jax.Array) -> list[dict]:
+        """Keys and values of prompts that begin at position 0, one {"k", "v"} BxKxLxH a layer."""
+        cache: list[dict] = []
+        dtype = jnp.dtype(self.cfg.compute_dtype)
+        keep = lambda k, v: cache.append({"k": k.astype(dtype), "v": v.astype(dtype)})  # noqa: E731
+        self._forward(tokens_BxL, None, None, keep)
+        return cache
 
     def extend(
         self, tokens_BxL: jax.Array, positions_BxL: jax.Array, cache: list[dict], mask_BxLxS: jax.Array

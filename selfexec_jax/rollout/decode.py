@@ -33,12 +33,7 @@ def empty_state(model: Transformer, n: int, cache_length: int) -> dict:
 def prefill(model: Transformer, params: dict, tokens_RxL: jax.Array) -> list[dict]:
     """Keys and values of prompts, one {"k", "v"} RxKxLxH a layer. Padding is never read: later
     positions are overwritten before they are attended to."""
-    R, L = tokens_RxL.shape
-    positions_RxL = jnp.broadcast_to(jnp.arange(L), (R, L))
-    mask_RxLxL = jnp.broadcast_to(jnp.tril(jnp.ones((L, L), bool)), (R, L, L))
-    cache = empty_cache(model.cfg, R, L)
-    _, cache = model.apply({"params": params}, tokens_RxL, positions_RxL, cache, mask_RxLxL, method="extend")
-    return cache
+    return model.apply({"params": params}, tokens_RxL, method="prefill")
 
 
 @functools.partial(jax.jit, donate_argnums=(0,))

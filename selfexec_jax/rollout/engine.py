@@ -70,7 +70,7 @@ class Engine:
         if slots % len(devices):
             raise ValueError(f"rollout.slots={slots} does not divide over {len(devices)} devices")
         # Adapters are merged when weights are loaded, not at every step.
-        self._model = Transformer(dataclasses.replace(model.cfg, lora_rank=0))
+        self._model = Transformer(dataclasses.replace(model.cfg, lora_rank=0, scan_layers=False, remat="none"))
         self._merge = jax.jit(functools.partial(merged, cfg=model.cfg)) if model.cfg.lora_rank else None
         self._tokenizer = tokenizer
         self._cache_length, self._prefill_rows = cache_length, prefill_rows

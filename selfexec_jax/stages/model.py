@@ -65,5 +65,5 @@ def load(config, workdir: Workdir) -> Loaded:
         shape = with_longer_rope(shape, config.model.rope_scale)
     else:
         shape = model_config(config, tokenizer.vocab_size)
-    mesh = make_mesh(config.mesh.fsdp, config.mesh.tensor)
-    return Loaded(tokenizer, Transformer(shape), mesh, origin, workdir, config)
+    mesh = make_mesh(config.mesh.fsdp, config.mesh.tensor, config.mesh.context)
+    return Loaded(tokenizer, Transformer(shape, mesh), mesh, origin, workdir, config)

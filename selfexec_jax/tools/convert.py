@@ -49,7 +49,8 @@ def _convert(args) -> dict:
         stage, (model, params) = None, hf.load(args.source, args.dtype, progress=show)
     else:
         with config.unlocked():
-            config.mesh.fsdp = config.mesh.tensor = 1  # the machine that converts need not be the one that trained
+            # The machine that converts need not be the one that trained.
+            config.mesh.fsdp = config.mesh.tensor = config.mesh.context = 1
         loaded = models.load(config, Workdir(origin.run))
         stage = args.stage or ("rl" if loaded.has("rl") else "sft")
         model, params = loaded.model, loaded.params(stage)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from selfexec_jax.model.transformer import Transformer, capped
+from selfexec_jax.model.attention import capped
+from selfexec_jax.model.transformer import Transformer
 
 
 def token_logprobs(logits_BxLxV: jax.Array, tokens_BxL: jax.Array, temperature: float = 1.0) -> jax.Array:

@@ -25,7 +25,9 @@ class TrainState:
     key: jax.Array
 
 
-_RUNTIME = ("query_block", "scan_layers", "remat", "vocab_chunk", "lora_rank", "lora_alpha", "compute_dtype")
+_RUNTIME = (
+    "attention", "query_block", "scan_layers", "remat", "vocab_chunk", "lora_rank", "lora_alpha", "compute_dtype"
+)  # fmt: skip
 
 
 def runtime_fields(config) -> dict:

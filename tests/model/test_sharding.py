@@ -33,7 +33,7 @@ batch = {
 }
 
 def run(devices, fsdp, tensor):
-    mesh = make_mesh(fsdp, tensor, devices)
+    mesh = make_mesh(fsdp, tensor, devices=devices)
     init, _, target = abstract_state(model, tx, 0, mesh)
     state = init()
     first = jax.device_get(state.params)
@@ -105,7 +105,7 @@ def test_the_optimizer_follows_its_parameter_and_an_unknown_name_is_an_error():
     q = jnp.zeros((1, 1, 1, 1))
     tree = {"params": {"q": q}, "opt": [{"mu": {"q": q, "final_norm": jnp.zeros(1)}}]}
     found = tree_shardings(tree, mesh)
-    assert found["params"]["q"].spec == found["opt"][0]["mu"]["q"].spec == P(None, "fsdp", "tensor", None)
+    assert found["params"]["q"].spec == found["opt"][0]["mu"]["q"].spec == P(None, ("fsdp", "context"), "tensor", None)
     assert found["opt"][0]["mu"]["final_norm"].spec == P()
     for name in ("bias", "xq", "embedding"):
         with pytest.raises(ValueError, match=f"layer/{name}"):

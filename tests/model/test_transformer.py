@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from selfexec_jax.model import Transformer
+from selfexec_jax.model.attention import attend, attend_causal
 from selfexec_jax.model.cache import empty_cache
 from selfexec_jax.model.config import Rope
-from selfexec_jax.model.transformer import attend, attend_causal, rms_norm, rotary_angles, rotate
+from selfexec_jax.model.transformer import rms_norm, rotary_angles, rotate
 
 
 def with_options(model, **changes):
@@ -77,7 +78,7 @@ def test_causal_attention_against_loops_in_segments_and_windows(block, window):
     mask = (order[:, None] >= order) & (segments[:, :, None] == segments[:, None, :])
     if window:
         mask &= order[:, None] - order < window
-    got = attend_causal(*map(jnp.asarray, (q, k, v, segments)), block, window, 8**-0.5)
+    got = attend_causal(*map(jnp.asarray, (q, k, v, segments, segments)), block, window, 8**-0.5)
     np.testing.assert_allclose(got, slow_attention(q, k, v, mask), atol=1e-5)
 
 
