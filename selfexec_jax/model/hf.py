@@ -32,7 +32,7 @@ from selfexec_jax.model.architectures import UnsupportedModel, family_of, read_c
 from selfexec_jax.model.config import ModelConfig
 from selfexec_jax.model.safetensors import Entry, TensorFileError
 from selfexec_jax.model.sharding import tree_shardings
-from selfexec_jax.model.transformer import Transformer, adapted
+from selfexec_jax.model.transformer import Transformer, adapted, init_params
 
 DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 _SHARD_BYTES = 5 * 10**9  # a file of an export holds at most so many
@@ -141,19 +141,15 @@ def load_params(folder: str, model: Transformer, dtype: str = "float32", mesh=No
         part = _put(entry, place, whole.shape[1:], _of_a_layer(whole.sharding), whole.dtype)
         params[place.param] = _set_layer(params[place.param], part, place.layer)
     adapters = {name: whole.sharding for name, whole in target.items() if name not in params}
-    fresh = jax.jit(lambda: {name: a for name, a in _init(model).items() if name in adapters}, out_shardings=adapters)
-    return params | fresh()
-
-
-def _init(model: Transformer) -> dict:
-    return model.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
+    every = functools.partial(init_params, model, jax.random.key(0))
+    return params | jax.jit(lambda: {name: every()[name] for name in adapters}, out_shardings=adapters)()
 
 
 def target_of(model: Transformer, dtype: str = "float32", mesh=None) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and shardings of a model's parameters."""
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r}; choose from {', '.join(DTYPES)}")
-    shapes = jax.eval_shape(lambda: _init(model))
+    shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
     alone = SingleDeviceSharding(jax.local_devices()[0])
     shardings = tree_shardings(shapes, mesh) if mesh is not None else {name: alone for name in shapes}
     return {name: jax.ShapeDtypeStruct(shape.shape, DTYPES[dtype], sharding=shardings[name])

@@ -132,6 +132,9 @@ class Transformer(nn.Module):
         self.final_norm_D = norm("final_norm", D)
         self.head_VxD = None if c.tied else weight("head", c.vocab_size, D, fan_in=D)
 
+    def make(self) -> None:
+        """Does nothing but make the parameters, whatever the mesh: see `init_params`."""
+
     def _sizes(self, name: str) -> tuple[int, int]:
         """What a projection maps from and to."""
         c = self.cfg
@@ -298,3 +301,8 @@ class Transformer(nn.Module):
             attended = attend(q, entry["k"], entry["v"], seen, self._scale(), c.attention_cap)
             x_BxLxD = self._finish_layer(layer, x_BxLxD, attended)
         return self._logits(x_BxLxD), new_cache
+
+
+def init_params(model: Transformer, key: jax.Array) -> dict:
+    """Random parameters."""
+    return model.init(key, method="make")["params"]

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from selfexec_jax.model.config import ModelConfig, Rope
 from selfexec_jax.model.sharding import tree_shardings
-from selfexec_jax.model.transformer import Transformer
+from selfexec_jax.model.transformer import Transformer, init_params
 
 
 @struct.dataclass
@@ -54,7 +54,7 @@ def model_config(config, vocab_size: int) -> ModelConfig:
 
 def abstract_params(model: Transformer, mesh: Mesh) -> dict:
     """Shapes of the parameters with their shardings: a target for restoring."""
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"])
+    shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
     return _with_shardings(shapes, mesh)
 
 
@@ -79,7 +79,7 @@ def abstract_state(model: Transformer, tx: optax.GradientTransformation, seed: i
         return tx.init(learned), jnp.zeros((), jnp.int32), jax.random.key_data(key)
 
     def init(key: jax.Array) -> TrainState:
-        params = model.init(key, jnp.zeros((1, 8), jnp.int32))["params"]
+        params = init_params(model, key)
         return TrainState(params, *rest(trainable(params), key))
 
     key = jax.random.key(seed)
