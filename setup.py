@@ -25,13 +25,17 @@ setup(
         "matplotlib>=3.9",  # the report's figures
         "tensorboardX>=2.6",  # event files without TensorFlow
         "tqdm>=4.66",
+        "fsspec>=2024.6",  # checkpoints on disks and in buckets
         "datasketch>=1.6",  # near duplicates of evaluation problems in training data
     ],
     extras_require={
         "tpu": ["jax[tpu]>=0.10,<0.11"],
-        "hf": ["huggingface_hub>=0.30", "pyarrow>=17"],  # benchmarks by name from the hub, and parquet
+        # benchmarks by name from the hub, parquet, and imported models' own tokenizers and chat templates
+        "hf": ["huggingface_hub>=0.30", "pyarrow>=17", "tokenizers>=0.21", "jinja2>=3.1", "protobuf>=5"],
         "endpoint": ["openai>=2"],  # models that somebody serves: evaluated, or asked as teachers
         "dev": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.12", "import-linter>=2", "psutil>=6",
-                "openai>=2", "huggingface_hub>=0.30", "pyarrow>=17"],
+                "openai>=2", "huggingface_hub>=0.30", "pyarrow>=17", "jinja2>=3.1",
+                # what imported models are compared with; torch on the CPU is enough (CONTRIBUTING.md)
+                "transformers>=5,<6", "torch==2.13.0", "safetensors>=0.5"],
     },
 )
