@@ -86,4 +86,10 @@ def test_every_stage_runs_resumes_and_exports(tmp_path, family, adapters):
         (workdir / "done").rename(workdir / "before")
         evaluated = [f"--config.init_from={out}", "--config.stages=problems,eval,report"]
         run(tmp_path / "again", *evaluated, config=SMALL)
-        assert (tmp_path / "again" / "report.json").exists()
+        found = json.loads((tmp_path / "again" / "report.json").read_text())["results"]
+        assert "output_prediction_pretrained" in found
+        # and a run that began with a run that began with the checkpoint
+        evaluated = [f"--config.init_from={workdir}", "--config.stages=problems,rl"]
+        run(tmp_path / "third", *evaluated, config=SMALL)
+        run(tmp_path / "fourth", f"--config.init_from={tmp_path}/third", "--config.stages=problems,eval", config=SMALL)
+        assert json.loads((tmp_path / "fourth" / "done" / "eval.json").read_text())["policy"] == "rl"

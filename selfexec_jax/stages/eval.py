@@ -114,7 +114,10 @@ def _who_answers(config, workdir: Workdir) -> tuple:
         return served, Chat(), "served", None
     loaded = models.load(config, workdir)
     policy = "rl" if config.rl.steps and loaded.has("rl") else "sft"
-    return loaded.engine().load(loaded.params(policy), 0), loaded.tokenizer, policy, loaded
+    params = loaded.params(policy)
+    if not loaded.has(policy):
+        policy = "pretrained"
+    return loaded.engine().load(params, 0), loaded.tokenizer, policy, loaded
 
 
 def _asking(config) -> dict[str, Asking]:

@@ -30,7 +30,7 @@ class Loaded:
     config: object
 
     def params(self, stage: str) -> dict:
-        """The final parameters of a training stage, laid out on the mesh; before any, those that `init_from` has."""
+        """The final parameters of a training stage, on the mesh; without any, those that training began with."""
         directory = self._directory(stage)
         if directory is None:
             if self.origin.pretrained and stage == "sft":
@@ -53,7 +53,7 @@ class Loaded:
         return Engine(self.model, self.tokenizer, **self.config.rollout)
 
     def _directory(self, stage: str) -> Path | None:
-        roots = [self.workdir] + ([Workdir(self.origin.run)] if self.origin.run else [])
+        roots = [self.workdir, *map(Workdir, self.origin.runs)]
         return next((d for d in (root.checkpoints / stage for root in roots) if d.is_dir()), None)
 
 

@@ -15,34 +15,35 @@ from selfexec_jax.text import SentencePieceTokenizer, Tokenizer, load_tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """run: directory of the run whose checkpoints come first, None for none; pretrained: checkpoint folder or ""."""
+    """runs: whose checkpoints come first, newest first; pretrained: the checkpoint folder they began with, or ""."""
 
-    run: Path | None = None
+    runs: tuple[Path, ...] = ()
     pretrained: str = ""
 
 
 def origin_of(config) -> Origin:
-    """What `init_from` names. Raises ValueError where it is neither a run nor a checkpoint."""
-    if not config.init_from:
-        return Origin()
-    found = _config_in(config.init_from)
-    if "model_type" in found:
-        return Origin(pretrained=config.init_from)
-    if "stages" not in found:
-        raise ValueError(
-            f"init_from={config.init_from}: neither a run nor a Hugging Face checkpoint (no config.json of either)"
-        )
-    before = found.get("init_from") or ""
-    is_pretrained = before and "model_type" in _config_in(before)
-    return Origin(Path(config.init_from), before if is_pretrained else "")
+    """What `init_from` names, and what that began with. Raises ValueError for neither a run nor a checkpoint."""
+    runs: list[Path] = []
+    folder = config.init_from
+    while folder:
+        found = _config_in(folder)
+        if "model_type" in found:
+            return Origin(tuple(runs), folder)
+        if "stages" not in found:
+            raise ValueError(
+                f"init_from={folder}: neither a run nor a Hugging Face checkpoint (no config.json of either)"
+            )
+        runs.append(Path(folder))
+        folder = found.get("init_from") or ""
+    return Origin(tuple(runs))
 
 
 def tokenizer_of(config, workdir: Workdir) -> Tokenizer:
-    """The pretrained model's tokenizer, else that of the run named by `init_from`, else the run's own."""
+    """The pretrained model's tokenizer, else that of the run that all began with, the run itself perhaps."""
     origin = origin_of(config)
     if origin.pretrained:
         return load_tokenizer(origin.pretrained)
-    return SentencePieceTokenizer(Workdir(origin.run).tokenizer if origin.run else workdir.tokenizer)
+    return SentencePieceTokenizer(Workdir(origin.runs[-1]).tokenizer if origin.runs else workdir.tokenizer)
 
 
 def _config_in(folder: str) -> dict:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def run(config, workdir: Workdir) -> dict:
     """Trains from random or pretrained weights; leaves checkpoints/sft. Returns what was trained on."""
-    if origin_of(config).run:
+    if origin_of(config).runs:
         return {"skipped": f"init_from={config.init_from}"}
     loaded = models.load(config, workdir)
     tokenizer = loaded.tokenizer

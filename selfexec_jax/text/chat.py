@@ -18,7 +18,7 @@ class ChatTemplate:
             import jinja2
             from jinja2.sandbox import ImmutableSandboxedEnvironment
         except ImportError:
-            raise RuntimeError("chat templates need the extra: pip install 'selfexec_jax[hf]'") from None
+            raise ValueError("chat templates need the extra: pip install 'selfexec_jax[hf]'") from None
         self.names = names
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]

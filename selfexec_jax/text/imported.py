@@ -53,7 +53,7 @@ class _Fast:
         try:
             import tokenizers
         except ImportError:
-            raise RuntimeError("imported tokenizers need the extra: pip install 'selfexec_jax[hf]'") from None
+            raise ValueError("imported tokenizers need the extra: pip install 'selfexec_jax[hf]'") from None
         self._whole = tokenizers.Tokenizer.from_str(text)
         spec = json.loads(text)
         # Runs of white space are added tokens of Gemma; they mean what they say.
@@ -61,7 +61,7 @@ class _Fast:
         spec["added_tokens"] = [t for t in spec["added_tokens"] if not t["content"].strip()]
         spec["post_processor"] = None  # it names special tokens
         self._plain = tokenizers.Tokenizer.from_str(json.dumps(spec))
-        self.size = self._whole.get_vocab_size()
+        self.size = max(self._whole.get_vocab().values()) + 1
 
     def encode(self, text: str) -> list[int]:
         return self._whole.encode(text, add_special_tokens=False).ids

@@ -45,18 +45,18 @@ def _convert(args) -> dict:
         config.init_from = args.source
     origin = origin_of(config)
     show = lambda names: tqdm.tqdm(names, unit="tensor", disable=None)  # noqa: E731
-    if origin.run is None:
+    if not origin.runs:
         stage, (model, params) = None, hf.load(args.source, args.dtype, progress=show)
     else:
         with config.unlocked():
             # The machine that converts need not be the one that trained.
             config.mesh.fsdp = config.mesh.tensor = config.mesh.context = 1
-        loaded = models.load(config, Workdir(origin.run))
+        loaded = models.load(config, Workdir(args.source))
         stage = args.stage or ("rl" if loaded.has("rl") else "sft")
         model, params = loaded.model, loaded.params(stage)
     hf.save(args.to, model, params, args.dtype, origin.pretrained, show)
     if not origin.pretrained:
-        (pathlib.Path(args.to) / "tokenizer.model").write_bytes(Workdir(origin.run).tokenizer.read_bytes())
+        (pathlib.Path(args.to) / "tokenizer.model").write_bytes(Workdir(origin.runs[-1]).tokenizer.read_bytes())
     n = sum(a.size for name, a in params.items() if "_lora_" not in name)
     return {"from": args.source, "stage": stage, "to": args.to, "dtype": args.dtype, "parameters": n}
 
