@@ -46,27 +46,8 @@ def layers_of(family):
     return {"layer_types": kinds[:3]} if kinds else {}
 
 
-@pytest.mark.parametrize(
-    "family", ["qwen3", *(pytest.param(name, marks=pytest.mark.long) for name in TOKENIZERS if name != "qwen3")]
-)
-@pytest.mark.parametrize("adapters", [False, True])
-def test_every_stage_runs_resumes_and_exports(tmp_path, family, adapters):
-    if adapters and family != "qwen3":
-        pytest.skip("adapters are the same for all")
-    start = checkpoint(tmp_path / "start", family)
-    flags = [*SMALL, f"--config.init_from={start}"]
-    if adapters:
-        flags += ["--config.model.lora_rank=2", "--config.sft.optimizer=adafactor", "--config.rl.optimizer=adafactor"]
-    workdir = tmp_path / "run"
-    run(workdir, "--config.stages=problems,sft", config=flags)
-    # A stage that was cut off goes on from its last checkpoint.
-    (workdir / "done" / "sft.json").unlink()
-    shutil.rmtree(workdir / "checkpoints" / "sft" / "3")
-    run(workdir, config=flags)
-    report = json.loads((workdir / "report.json").read_text())
-    assert report["results"]["pass_at_1"]["n"] == 3 and "output_prediction_rl" in report["results"]
-    assert not (workdir / "data" / "tokenizer.model").exists()
-    out = tmp_path / "out"
+def taken_home(start, workdir, out):
+    """The export of a run loads in transformers, differs from where the run began, and speaks as it did."""
     command = [sys.executable, "-m", "selfexec_jax.tools.convert", "--from", workdir, "--to", out, "--json"]
     done = subprocess.run([*command, "--dtype", "float32"], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -82,14 +63,41 @@ def test_every_stage_runs_resumes_and_exports(tmp_path, family, adapters):
     said = [transformers.AutoTokenizer.from_pretrained(folder).apply_chat_template(chat, add_generation_prompt=True)
             for folder in (start, out)]  # fmt: skip
     assert said[0] == said[1]
-    if not adapters:  # an export, or the checkpoint itself, is evaluated without training
-        (workdir / "done").rename(workdir / "before")
-        evaluated = [f"--config.init_from={out}", "--config.stages=problems,eval,report"]
-        run(tmp_path / "again", *evaluated, config=SMALL)
-        found = json.loads((tmp_path / "again" / "report.json").read_text())["results"]
-        assert "output_prediction_pretrained" in found
-        # and a run that began with a run that began with the checkpoint
-        evaluated = [f"--config.init_from={workdir}", "--config.stages=problems,rl"]
-        run(tmp_path / "third", *evaluated, config=SMALL)
-        run(tmp_path / "fourth", f"--config.init_from={tmp_path}/third", "--config.stages=problems,eval", config=SMALL)
-        assert json.loads((tmp_path / "fourth" / "done" / "eval.json").read_text())["policy"] == "rl"
+
+
+@pytest.mark.parametrize(
+    "family", ["qwen3", *(pytest.param(name, marks=pytest.mark.long) for name in TOKENIZERS if name != "qwen3")]
+)
+def test_every_stage_runs_and_exports(tmp_path, family):
+    start = checkpoint(tmp_path / "start", family)
+    workdir = tmp_path / "run"
+    run(workdir, config=[*SMALL, f"--config.init_from={start}"])
+    report = json.loads((workdir / "report.json").read_text())
+    assert report["results"]["pass_at_1"]["n"] == 3 and "output_prediction_rl" in report["results"]
+    assert not (workdir / "data" / "tokenizer.model").exists()
+    taken_home(start, workdir, tmp_path / "out")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_adapters_resuming_and_runs_that_begin_with_runs(tmp_path):
+    start = checkpoint(tmp_path / "start", "qwen3")
+    flags = [*SMALL, f"--config.init_from={start}", "--config.model.lora_rank=2", "--config.sft.optimizer=adafactor",
+             "--config.rl.optimizer=adafactor"]  # fmt: skip
+    workdir, out = tmp_path / "run", tmp_path / "out"
+    run(workdir, "--config.stages=problems,sft", config=flags)
+    # A stage that was cut off goes on from its last checkpoint.
+    (workdir / "done" / "sft.json").unlink()
+    shutil.rmtree(workdir / "checkpoints" / "sft" / "3")
+    run(workdir, config=flags)
+    taken_home(start, workdir, out)
+    # An export is evaluated without training.
+    run(tmp_path / "again", f"--config.init_from={out}", "--config.stages=problems,eval,report", config=SMALL)
+    found = json.loads((tmp_path / "again" / "report.json").read_text())["results"]
+    assert "output_prediction_pretrained" in found
+    # And so is a run that began with a run that began with the checkpoint.
+    adapters = ["--config.model.lora_rank=2", "--config.rl.optimizer=adafactor"]
+    run(tmp_path / "third", f"--config.init_from={workdir}", "--config.stages=problems,rl", *adapters, config=SMALL)
+    run(tmp_path / "fourth", f"--config.init_from={tmp_path}/third", "--config.stages=problems,eval", *adapters,
+        config=SMALL)  # fmt: skip
+    assert json.loads((tmp_path / "fourth" / "done" / "eval.json").read_text())["policy"] == "rl"

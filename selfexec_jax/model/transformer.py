@@ -78,6 +78,12 @@ def merged(params: dict, cfg: ModelConfig) -> dict:
     return {name: adapted(params, name, cfg) for name in params if "_lora_" not in name}
 
 
+def for_sampling(params: dict, cfg: ModelConfig) -> dict:
+    """A copy for decoding: adapters merged, all but the scales of norms in the compute dtype."""
+    plain = merged(params, cfg)
+    return {name: a if name.endswith("norm") else a.astype(cfg.compute_dtype) for name, a in plain.items()}
+
+
 class Transformer(nn.Module):
     """A decoder: grouped-query attention with rotary positions, gated hidden units; see `ModelConfig`.
 

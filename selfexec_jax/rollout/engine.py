@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from selfexec_jax.model.transformer import Transformer, merged
+from selfexec_jax.model.transformer import Transformer, for_sampling
 from selfexec_jax.rollout import decode
 from selfexec_jax.rollout.types import Request, Sample
 
@@ -69,9 +69,10 @@ class Engine:
         devices = jax.local_devices() if devices is None else devices
         if slots % len(devices):
             raise ValueError(f"rollout.slots={slots} does not divide over {len(devices)} devices")
-        # Adapters are merged when weights are loaded, not at every step.
+        # Adapters are merged and weights cast when they are loaded, not at every step.
         self._model = Transformer(dataclasses.replace(model.cfg, lora_rank=0, scan_layers=False, remat="none"))
-        self._merge = jax.jit(functools.partial(merged, cfg=model.cfg)) if model.cfg.lora_rank else None
+        self._prepare = jax.jit(functools.partial(for_sampling, cfg=model.cfg))
+        self._is_ready = not model.cfg.lora_rank and model.cfg.compute_dtype == "float32"
         self._tokenizer = tokenizer
         self._cache_length, self._prefill_rows = cache_length, prefill_rows
         self._buckets = sorted(b for b in prompt_buckets if b < cache_length) + [cache_length]
@@ -86,7 +87,7 @@ class Engine:
 
     def load(self, params: dict, version: int) -> Engine:
         """Takes new weights without recompiling; samples carry `version`."""
-        params = self._merge(params) if self._merge else params
+        params = params if self._is_ready else self._prepare(params)
         for lane in self._lanes:
             lane.params = jax.device_put(params, lane.device)
         self._version = version

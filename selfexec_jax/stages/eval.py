@@ -42,8 +42,8 @@ _IS_RIGHT = {"passed": 1.0, "failed": 0.0, "undecided": np.nan, "infra_error": n
 
 def run(config, workdir: Workdir) -> dict:
     """Writes data/eval.json: results, comparisons, tables and examples; returns the counts."""
-    problems, cases = problems_and_cases(config, workdir)
     engine, tokenizer, policy, loaded = _who_answers(config, workdir)
+    problems, cases = problems_and_cases(config, workdir)
     asks = _asking(config)
     started = time.monotonic()
     done = lambda what: log.info("eval: %s after %.0f s", what, time.monotonic() - started)  # noqa: E731

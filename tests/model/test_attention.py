@@ -19,8 +19,8 @@ from selfexec_jax.model.sharding import batch_sharding, make_mesh, tree_sharding
 from selfexec_jax.train import losses
 
 length, ways = int(sys.argv[1]), json.loads(sys.argv[2])
-cfg = ModelConfig(vocab_size=96, d_model=32, n_layers=3, n_heads=4, n_kv_heads=2, head_dim=16, d_ff=48, qk_norm=True,
-                  windows=(0, 40, 40), attention_cap=4.0, query_block=48)
+cfg = ModelConfig(vocab_size=96, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=16, d_ff=48, qk_norm=True,
+                  windows=(0, 40), attention_cap=4.0, query_block=48)
 plain = Transformer(cfg)
 params = jax.jit(plain.init)(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
 params = {n: p * 3 if n in ("q", "k", "embed") else p for n, p in params.items()}
@@ -69,9 +69,8 @@ def gaps(length, ways):
 
 def test_context_of_four_equals_one_packed_and_windowed_with_gradients():
     ways = {
-        "context 4": (1, 1, 4, {}), "with fsdp": (2, 1, 4, {}), "with tensor": (1, 2, 4, {}),
-        "heads shared by devices": (1, 4, 2, {}), "in a scan, vocabulary in chunks":
-        (1, 1, 4, {"scan_layers": True, "remat": "layer", "vocab_chunk": 40}),
+        "with fsdp": (2, 1, 4, {}), "heads shared by devices": (1, 4, 2, {}),
+        "in a scan, vocabulary in chunks": (1, 2, 4, {"scan_layers": True, "remat": "layer", "vocab_chunk": 40}),
     }  # fmt: skip
     for name, gap in gaps(160, ways).items():
         assert gap["logprobs"] < 1e-5 and gap["grads"] < 1e-4, (name, gap)
@@ -79,7 +78,7 @@ def test_context_of_four_equals_one_packed_and_windowed_with_gradients():
 
 def test_the_splash_kernel_equals_plain_attention_on_one_device_and_on_a_shared_row():
     splash = {"attention": "splash"}
-    ways = {"alone": (1, 1, 0, splash), "context 2": (1, 1, 2, splash), "with tensor": (1, 2, 2, splash)}
+    ways = {"alone": (1, 1, 0, splash), "context 2": (1, 2, 2, splash)}
     for name, gap in gaps(256, ways).items():
         assert gap["logprobs"] < 1e-5 and gap["grads"] < 1e-4, (name, gap)
 

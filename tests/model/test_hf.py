@@ -97,9 +97,10 @@ def test_an_export_is_loaded_by_transformers_and_its_import_is_bit_exact(pair, t
 def test_layers_in_a_scan_and_dtypes(pair, tmp_path):
     _, folder, model, params = pair
     given = jnp.asarray(tokens(3, 1, 32))
-    scanned, same = hf.load(str(folder), scan_layers=True, remat="layer")
-    wanted, found = (jax.jit(m.apply)({"params": p}, given) for m, p in ((model, params), (scanned, same)))
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    if model.cfg.post_norms and model.cfg.qk_norm:  # Gemma 3: a pattern of windows that does not come out even
+        scanned, same = hf.load(str(folder), scan_layers=True, remat="layer")
+        wanted, found = (jax.jit(m.apply)({"params": p}, given) for m, p in ((model, params), (scanned, same)))
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
     hf.save(str(tmp_path / "half"), model, params, dtype="bfloat16")
     _, half = hf.load(str(tmp_path / "half"), dtype="bfloat16")
     assert all(half[name].dtype == ml_dtypes.bfloat16 for name in half)

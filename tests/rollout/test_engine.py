@@ -1,10 +1,14 @@
 """Continuous batching must not show in any answer: not in tokens, not in log-probabilities, not in endings."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from selfexec_jax.model import Transformer
+from selfexec_jax.model.transformer import init_params, merged
 from selfexec_jax.rollout import Engine, Request, decode
 from selfexec_jax.train.losses import token_logprobs
 
@@ -211,3 +215,20 @@ def test_new_weights_change_answers_and_version_without_compiling(new_engine, ti
 def test_slots_must_divide_over_the_devices(new_engine):
     with pytest.raises(ValueError, match="slots=5"):
         new_engine(slots=5, devices=jax.devices()[:1] * 2)
+
+
+def test_weights_are_merged_and_cast_once_when_they_are_loaded(tiny, letters):
+    changes = {"lora_rank": 2, "compute_dtype": "bfloat16", "scan_layers": True, "remat": "layer"}
+    adapted = Transformer(dataclasses.replace(tiny[0].cfg, **changes))
+    fresh = init_params(adapted, jax.random.key(0))
+    given = {n: a + 0.1 if n.endswith("lora_b") else a for n, a in fresh.items()} | tiny[1]
+    options = {"slots": 2, "cache_length": CACHE, "prompt_buckets": (16,), "devices": jax.devices()[:1]}
+    engine = Engine(adapted, letters, **options).load(given, 0)
+    held = engine._lanes[0].params
+    assert {n: a.dtype for n, a in held.items()} == {
+        n: jnp.float32 if n.endswith("norm") else jnp.bfloat16 for n in tiny[1]
+    }
+    plain = Transformer(dataclasses.replace(tiny[0].cfg, compute_dtype="bfloat16"))
+    other = Engine(plain, letters, **options).load(merged(given, adapted.cfg), 0)
+    asked = [Request(prompt(5), max_new_tokens=12, seed=1)]
+    assert engine.generate(asked)[0][0].tokens == other.generate(asked)[0][0].tokens
