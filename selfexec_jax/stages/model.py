@@ -15,7 +15,7 @@ from selfexec_jax.stages.origin import Origin, origin_of, tokenizer_of
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.text import Tokenizer
 from selfexec_jax.train.checkpoint import Checkpoints
-from selfexec_jax.train.state import abstract_params, model_config, runtime_fields, with_longer_rope
+from selfexec_jax.train.state import model_config, runtime_fields, with_longer_rope
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Loaded:
             place = self.workdir.checkpoints / stage
             raise ValueError(f"{place}: no such checkpoint; run the {stage} stage or set config.init_from")
         with Checkpoints(directory) as checkpoints:
-            return checkpoints.restore_params(abstract_params(self.model, self.mesh))
+            return checkpoints.restore_params(hf.target_of(self.model, "float32", self.mesh))
 
     def has(self, stage: str) -> bool:
         return self._directory(stage) is not None

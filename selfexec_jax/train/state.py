@@ -52,17 +52,6 @@ def model_config(config, vocab_size: int) -> ModelConfig:
     return with_longer_rope(ModelConfig(vocab_size=vocab_size, rope=rope, **shape), scale)
 
 
-def abstract_params(model: Transformer, mesh: Mesh) -> dict:
-    """Shapes of the parameters with their shardings: a target for restoring."""
-    shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
-    return _with_shardings(shapes, mesh)
-
-
-def _with_shardings(shapes, mesh: Mesh):
-    place = lambda s, d: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=d)  # noqa: E731
-    return jax.tree.map(place, shapes, tree_shardings(shapes, mesh))
-
-
 def trainable(params: dict) -> dict:
     """The parameters that are learned: adapters where there are any, else all."""
     return {name: a for name, a in params.items() if "_lora_" in name} or params
@@ -83,8 +72,9 @@ def abstract_state(model: Transformer, tx: optax.GradientTransformation, seed: i
         return TrainState(params, *rest(trainable(params), key))
 
     key = jax.random.key(seed)
-    target = _with_shardings(jax.eval_shape(init, key), mesh)
-    shardings = jax.tree.map(lambda t: t.sharding, target)
+    shapes = jax.eval_shape(init, key)
+    shardings = tree_shardings(shapes, mesh)
+    target = jax.tree.map(lambda s, d: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=d), shapes, shardings)
     fresh = jax.jit(init, out_shardings=shardings)
     beside = jax.jit(rest, out_shardings=(shardings.opt, shardings.step, shardings.key))
     return lambda: fresh(key), lambda params: TrainState(params, *beside(trainable(params), key)), target
