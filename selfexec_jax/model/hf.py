@@ -141,8 +141,12 @@ def load_params(folder: str, model: Transformer, dtype: str = "float32", mesh=No
         part = _put(entry, place, whole.shape[1:], _of_a_layer(whole.sharding), whole.dtype)
         params[place.param] = _set_layer(params[place.param], part, place.layer)
     adapters = {name: whole.sharding for name, whole in target.items() if name not in params}
-    every = functools.partial(init_params, model, jax.random.key(0))
-    return params | jax.jit(lambda: {name: every()[name] for name in adapters}, out_shardings=adapters)()
+
+    def fresh() -> dict:
+        made = init_params(model, jax.random.key(0))
+        return {name: made[name] for name in adapters}
+
+    return params | (jax.jit(fresh, out_shardings=adapters)() if adapters else {})
 
 
 def target_of(model: Transformer, dtype: str = "float32", mesh=None) -> dict[str, jax.ShapeDtypeStruct]:
@@ -183,9 +187,10 @@ def _matched(folder: str, wanted: dict[str, _Place]) -> dict[str, tuple[_Place, 
 
 def _put(entry: Entry, place: _Place, shape, sharding, dtype) -> jax.Array:
     array = _on_devices(place.ours(entry.read(), shape), sharding)
-    if not _is_finite(array):
+    array = array if array.dtype == dtype else _cast(array, np.dtype(dtype))
+    if not _is_finite(array):  # after the cast, which float16 may be too narrow for
         raise TensorFileError(f"{entry.path}: {entry.name}: holds NaN or infinity")
-    return array if array.dtype == dtype else _cast(array, np.dtype(dtype))
+    return array
 
 
 def _on_devices(tensor: np.ndarray, sharding) -> jax.Array:
@@ -218,10 +223,10 @@ def save(
 ) -> None:
     """Writes a folder that transformers loads: config.json, safetensors of at most 5 GB, tokenizer files of `like`.
 
-    dtype: of the tensors, by default that of the parameters. like: the folder that the model came from; its config is
-    kept as far as it holds. Adapters are added to what they adapt. The folder must not hold a checkpoint yet;
-    config.json is written last, so that a folder with one is whole. Of several processes all must call it, and the
-    first writes.
+    dtype: of the tensors, by default that of the parameters. like: the folder that the model, or its tokenizer alone,
+    came from; its config is kept as far as it holds. Adapters are added to what they adapt. The folder must not hold a
+    checkpoint yet; config.json is written last, so that a folder with one is whole. Of several processes all must call
+    it, and the first writes.
     """
     cfg, dtype = model.cfg, dtype or str(params["embed"].dtype)
     if dtype not in DTYPES:
@@ -280,8 +285,8 @@ def _write_small_files(folder: str, cfg: ModelConfig, dtype: str, like: str, fil
     if like:
         for name, data in _tokenizer_files(like):
             _write(posixpath.join(folder, name), data)
-        theirs = json.loads(_read(posixpath.join(like, "config.json")))
-        if theirs["model_type"] == config["model_type"]:
+        theirs = _config_in(like)
+        if theirs.get("model_type") == config["model_type"]:
             theirs = {name: value for name, value in theirs.items() if name not in ("torch_dtype", "dtype")}
             if read_config(theirs, like) == read_config(config, folder):
                 config = theirs | {"torch_dtype": dtype}
@@ -296,6 +301,14 @@ def _tokenizer_files(folder: str) -> Iterator[tuple[str, bytes]]:
             yield name, _read(posixpath.join(folder, name))
         except FileNotFoundError:
             continue
+
+
+def _config_in(folder: str) -> dict:
+    """The config of a checkpoint; none for a folder that holds a tokenizer alone."""
+    try:
+        return json.loads(_read(posixpath.join(folder, "config.json")))
+    except FileNotFoundError:
+        return {}
 
 
 def _read(path: str) -> bytes:

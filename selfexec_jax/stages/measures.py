@@ -70,9 +70,9 @@ def _groups(problems: list[Problem]) -> dict[str, np.ndarray]:
     """Which problems each suffix covers: none for all held-out ones, then their kinds, then unseen compositions."""
     is_unseen = np.array([p.id.startswith("unseen") for p in problems])
     is_open = np.array(["open" in p.tags for p in problems])
-    groups = {"": ~is_unseen, "/unseen": is_unseen}
-    if is_open.any():
-        groups |= {"/specified": ~is_unseen & ~is_open, "/open": ~is_unseen & is_open}
+    if not any(p.source.startswith("generator/") for p in problems):
+        return {"": ~is_unseen}
+    groups = {"": ~is_unseen, "/specified": ~is_unseen & ~is_open, "/open": ~is_unseen & is_open, "/unseen": is_unseen}
     return {suffix: mask for suffix, mask in groups.items() if mask.any()}
 
 

@@ -6,7 +6,6 @@
 import argparse
 import json
 import logging
-import pathlib
 import sys
 
 import tqdm
@@ -54,9 +53,8 @@ def _convert(args) -> dict:
         loaded = models.load(config, Workdir(args.source))
         stage = args.stage or ("rl" if loaded.has("rl") else "sft")
         model, params = loaded.model, loaded.params(stage)
-    hf.save(args.to, model, params, args.dtype, origin.pretrained, show)
-    if not origin.pretrained:
-        (pathlib.Path(args.to) / "tokenizer.model").write_bytes(Workdir(origin.runs[-1]).tokenizer.read_bytes())
+    like = origin.pretrained or str(Workdir(origin.runs[-1]).tokenizer.parent)
+    hf.save(args.to, model, params, args.dtype, like, show)
     n = sum(a.size for name, a in params.items() if "_lora_" not in name)
     return {"from": args.source, "stage": stage, "to": args.to, "dtype": args.dtype, "parameters": n}
 
