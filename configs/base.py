@@ -128,9 +128,12 @@ def get_config() -> ConfigDict:
     c.rollout = ConfigDict()
     c.rollout.slots = 64  # sequences decoded at once
     c.rollout.cache_length = 512  # tokens a slot: prompt and answer
-    c.rollout.prompt_buckets = (64, 96, 128, 160, 192, 256, 384)  # prompts and cache views are padded to the next
-    c.rollout.prefill_rows = 8  # prompts a prefill
-    c.rollout.steps_per_dispatch = 16  # decoded tokens a slot between looks from the host
+    c.rollout.short_slots = ()  # (how many, tokens each) of the slots that are shorter; what fills them moves on
+    c.rollout.prompt_buckets = (64, 96, 128, 160, 192, 256, 384)  # lengths that prompts and caches are padded to
+    c.rollout.prefill_tokens = 1024  # prompts x their bucket that are prefilled at once
+    c.rollout.steps_per_dispatch = 16  # decoded tokens a slot between looks from the host, at most
+    c.rollout.tensor = 1  # devices that share a sequence: heads and weights are divided over them
+    c.rollout.int8_cache = False  # keys and values in 8 bits: half the memory, log-probabilities a little off
 
     c.eval = ConfigDict()
     c.eval.candidates = 8  # programs a problem (K)

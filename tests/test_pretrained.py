@@ -25,7 +25,7 @@ SMALL = [
     "--config.rl.group_size=2", "--config.rl.problems=3", "--config.rl.own_programs=1",
     "--config.rl.max_new_tokens=24", "--config.rl.row_tokens=1024", "--config.rl.micro_rows=2",
     "--config.rl.checkpoint_every=1", "--config.rollout.slots=8", "--config.rollout.cache_length=1024",
-    "--config.rollout.prompt_buckets=(512,)", "--config.rollout.prefill_rows=4",
+    "--config.rollout.prompt_buckets=(512,)", "--config.rollout.prefill_tokens=2048",
     "--config.rollout.steps_per_dispatch=8", "--config.eval.candidates=2", "--config.eval.votes=1",
     "--config.eval.max_new_tokens=24", "--config.eval.max_fixes=1", "--config.eval.bootstrap=100",
 ]  # fmt: skip

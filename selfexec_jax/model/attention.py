@@ -30,16 +30,24 @@ def capped(x: jax.Array, cap: float) -> jax.Array:
 
 def attend(
     q_BxNxLxH: jax.Array, k_BxKxSxH: jax.Array, v_BxKxSxH: jax.Array, mask_BxLxS: jax.Array, scale: float,
-    cap: float = 0.0,
+    cap: float = 0.0, k_scale_BxKxS: jax.Array | None = None, v_scale_BxKxS: jax.Array | None = None,
 ) -> jax.Array:  # fmt: skip
-    """Attention with grouped queries; a key/value head's queries are one matrix product. Returns BxNxLxH."""
+    """Attention with grouped queries; a key/value head's queries are one matrix product. Returns BxNxLxH.
+
+    k_scale, v_scale: what keys and values are to be multiplied by, where they are integers (cache.py).
+    """
     B, N, L, H = q_BxNxLxH.shape
     K, S = k_BxKxSxH.shape[1:3]
     G = N // K
     q_BxKxGLxH = q_BxNxLxH.reshape(B, K, G * L, H) * scale
+    k_BxKxSxH, v_BxKxSxH = k_BxKxSxH.astype(q_BxNxLxH.dtype), v_BxKxSxH.astype(q_BxNxLxH.dtype)
     scores_BxKxGLxS = jnp.einsum("bkqh,bksh->bkqs", q_BxKxGLxH, k_BxKxSxH, preferred_element_type=jnp.float32)
+    if k_scale_BxKxS is not None:
+        scores_BxKxGLxS *= k_scale_BxKxS[:, :, None]
     mask_Bx1xGLxS = jnp.tile(mask_BxLxS, (1, G, 1))[:, None]
     weights = jax.nn.softmax(jnp.where(mask_Bx1xGLxS, capped(scores_BxKxGLxS, cap), _MASKED), axis=-1)
+    if v_scale_BxKxS is not None:
+        weights *= v_scale_BxKxS[:, :, None]
     out = jnp.einsum("bkqs,bksh->bkqh", weights.astype(v_BxKxSxH.dtype), v_BxKxSxH)
     return out.reshape(B, N, L, H)
 

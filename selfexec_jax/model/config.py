@@ -54,6 +54,7 @@ class ModelConfig:
     attention: str = "xla"  # of training and prefill: xla | splash (the kernel of TPUs)
     query_block: int = 64  # queries a block in training attention; a block sees only the keys before its end
     scan_layers: bool = False  # layers are compiled once and scanned: for deep models
+    for_decoding: bool = False  # parameters have the form of decoding.py: an array a layer, projections as out x in
     remat: str = "none"  # what is computed again in the backward pass: none | layer | all but matmuls
     vocab_chunk: int = 0  # entries of the vocabulary whose logits a loss computes at a time; 0: all
     lora_rank: int = 0  # adapters of this rank beside the layers' projections; 0: none

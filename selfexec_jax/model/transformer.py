@@ -3,14 +3,14 @@
 Letters in array names: B batch, L length, S cache length, D model, N query heads, K key/value heads,
 G query heads a key/value head, H head size, F hidden, V vocabulary, E layers.
 
-Parameters are a plain dict; every layer's parameter is stacked on a leading axis E, so that deep
-models can be scanned while decoding unrolls the same arrays.
+Parameters are a plain dict; every layer's parameter is stacked on a leading axis E, so that deep models can be
+scanned, or, in the form for decoding (decoding.py), a tuple of E arrays.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from selfexec_jax.model.attention import attend, capped, context_of, self_attention, zigzag
+from selfexec_jax.model import cache
+from selfexec_jax.model.attention import capped, context_of, self_attention, zigzag
 from selfexec_jax.model.config import ModelConfig, Rope
 
 _ACTIVATIONS = {"silu": jax.nn.silu, "gelu": functools.partial(jax.nn.gelu, approximate=True)}
@@ -78,12 +79,6 @@ def merged(params: dict, cfg: ModelConfig) -> dict:
     return {name: adapted(params, name, cfg) for name in params if "_lora_" not in name}
 
 
-def for_sampling(params: dict, cfg: ModelConfig) -> dict:
-    """A copy for decoding: adapters merged, all but the scales of norms in the compute dtype."""
-    plain = merged(params, cfg)
-    return {name: a if name.endswith("norm") else a.astype(cfg.compute_dtype) for name, a in plain.items()}
-
-
 class Transformer(nn.Module):
     """A decoder: grouped-query attention with rotary positions, gated hidden units; see `ModelConfig`.
 
@@ -98,45 +93,55 @@ class Transformer(nn.Module):
         E, D, N, K, H, F = c.n_layers, c.d_model, c.n_heads, c.n_kv_heads, c.head_dim, c.d_ff
         neutral = nn.initializers.zeros if c.norm_from_one else nn.initializers.ones
 
-        def weight(name: str, *shape: int, fan_in: int, scale: float = 1.0) -> jax.Array:
-            return self.param(name, nn.initializers.normal(scale * fan_in**-0.5), shape, jnp.float32)
+        def of_layers(name: str, initializer: Callable, *shape: int) -> jax.Array | tuple[jax.Array, ...]:
+            def one_a_layer(key: jax.Array) -> tuple[jax.Array, ...]:
+                return tuple(initializer(k, shape, jnp.float32) for k in jax.random.split(key, E))
 
-        def norm(name: str, *shape: int) -> jax.Array:
-            return self.param(name, neutral, shape, jnp.float32)
+            if c.for_decoding:
+                return self.param(name, one_a_layer)
+            return self.param(name, initializer, (E, *shape), jnp.float32)
 
-        def bias(name: str, *shape: int) -> jax.Array:
-            return self.param(name, nn.initializers.zeros, shape, jnp.float32)
+        def weight(name: str, *shape: int, fan_in: int, scale: float = 1.0) -> jax.Array | tuple[jax.Array, ...]:
+            shape = self._sizes(name)[::-1] if c.for_decoding else shape
+            return of_layers(name, nn.initializers.normal(scale * fan_in**-0.5), *shape)
+
+        def norm(name: str, *shape: int) -> jax.Array | tuple[jax.Array, ...]:
+            return of_layers(name, neutral, *shape)
+
+        def bias(name: str, *shape: int) -> jax.Array | tuple[jax.Array, ...]:
+            return of_layers(name, nn.initializers.zeros, *shape)
 
         self.embed_VxD = self.param("embed", nn.initializers.normal(0.02), (c.vocab_size, D), jnp.float32)
         out_scale = (2 * E) ** -0.5  # keeps the residual stream's variance flat with depth (GPT-2)
         layers = {
-            "attn_norm": norm("attn_norm", E, D),
-            "q": weight("q", E, D, N, H, fan_in=D),
-            "k": weight("k", E, D, K, H, fan_in=D),
-            "v": weight("v", E, D, K, H, fan_in=D),
-            "o": weight("o", E, N, H, D, fan_in=N * H, scale=out_scale),
-            "mlp_norm": norm("mlp_norm", E, D),
-            "gate": weight("gate", E, D, F, fan_in=D),
-            "up": weight("up", E, D, F, fan_in=D),
-            "down": weight("down", E, F, D, fan_in=F, scale=out_scale),
+            "attn_norm": norm("attn_norm", D),
+            "q": weight("q", D, N, H, fan_in=D),
+            "k": weight("k", D, K, H, fan_in=D),
+            "v": weight("v", D, K, H, fan_in=D),
+            "o": weight("o", N, H, D, fan_in=N * H, scale=out_scale),
+            "mlp_norm": norm("mlp_norm", D),
+            "gate": weight("gate", D, F, fan_in=D),
+            "up": weight("up", D, F, fan_in=D),
+            "down": weight("down", F, D, fan_in=F, scale=out_scale),
         }
         if c.qkv_bias:
-            layers |= {"q_bias": bias("q_bias", E, N, H), "k_bias": bias("k_bias", E, K, H),
-                       "v_bias": bias("v_bias", E, K, H)}  # fmt: skip
+            layers |= {"q_bias": bias("q_bias", N, H), "k_bias": bias("k_bias", K, H),
+                       "v_bias": bias("v_bias", K, H)}  # fmt: skip
         if c.o_bias:
-            layers["o_bias"] = bias("o_bias", E, D)
+            layers["o_bias"] = bias("o_bias", D)
         if c.qk_norm:
-            layers |= {"q_norm": norm("q_norm", E, H), "k_norm": norm("k_norm", E, H)}
+            layers |= {"q_norm": norm("q_norm", H), "k_norm": norm("k_norm", H)}
         if c.post_norms:
-            layers |= {"post_attn_norm": norm("post_attn_norm", E, D), "post_mlp_norm": norm("post_mlp_norm", E, D)}
+            layers |= {"post_attn_norm": norm("post_attn_norm", D), "post_mlp_norm": norm("post_mlp_norm", D)}
         if c.lora_rank:
             for name in PROJECTIONS:
                 n_in, n_out = self._sizes(name)
-                layers[f"{name}_lora_a"] = weight(f"{name}_lora_a", E, n_in, c.lora_rank, fan_in=n_in)
-                layers[f"{name}_lora_b"] = bias(f"{name}_lora_b", E, c.lora_rank, n_out)
+                layers[f"{name}_lora_a"] = weight(f"{name}_lora_a", n_in, c.lora_rank, fan_in=n_in)
+                layers[f"{name}_lora_b"] = bias(f"{name}_lora_b", c.lora_rank, n_out)
         self.layers = layers
-        self.final_norm_D = norm("final_norm", D)
-        self.head_VxD = None if c.tied else weight("head", c.vocab_size, D, fan_in=D)
+        self.final_norm_D = self.param("final_norm", neutral, (D,), jnp.float32)
+        head = nn.initializers.normal(D**-0.5)
+        self.head_VxD = None if c.tied else self.param("head", head, (c.vocab_size, D), jnp.float32)
 
     def make(self) -> None:
         """Does nothing but make the parameters, whatever the mesh: see `init_params`."""
@@ -164,9 +169,7 @@ class Transformer(nn.Module):
     def _qkv(self, layer: dict, x_BxLxD: jax.Array, angles: tuple, window: int) -> tuple:
         c = self.cfg
         h_BxLxD = self._norm(x_BxLxD, layer["attn_norm"])
-        q = jnp.einsum("bld,dnh->bnlh", h_BxLxD, layer["q"])
-        k = jnp.einsum("bld,dkh->bklh", h_BxLxD, layer["k"])
-        v = jnp.einsum("bld,dkh->bklh", h_BxLxD, layer["v"])
+        q, k, v = (self._heads(h_BxLxD, layer[name]) for name in "qkv")
         if c.qkv_bias:
             q, k, v = (a + layer[f"{name}_bias"][:, None] for name, a in (("q", q), ("k", k), ("v", v)))
         if c.qk_norm:
@@ -174,25 +177,43 @@ class Transformer(nn.Module):
         own = angles[1 if window else 0]
         return rotate(q, own), rotate(k, own), v
 
+    def _project(self, x_BxLxI: jax.Array, weight: jax.Array, dtype=None) -> jax.Array:
+        """A product of matrices, BxLxO. dtype: of the result, if not that of x."""
+        B, L, I = x_BxLxI.shape  # noqa: E741
+        if not self.cfg.for_decoding:
+            return jnp.matmul(x_BxLxI, weight.reshape(I, -1), preferred_element_type=dtype)
+        # For a few rows a CPU is twice as fast with the weights on the left; the barrier keeps XLA from swapping them.
+        out_OxBL = jax.lax.dot_general(
+            weight, x_BxLxI.reshape(-1, I), (((1,), (1,)), ((), ())), preferred_element_type=dtype
+        )
+        return jax.lax.optimization_barrier(out_OxBL).T.reshape(B, L, -1)
+
+    def _heads(self, x_BxLxD: jax.Array, weight: jax.Array) -> jax.Array:
+        """A projection to heads, BxNxLxH."""
+        out_BxLxNH = self._project(x_BxLxD, weight)
+        return out_BxLxNH.reshape(*x_BxLxD.shape[:2], -1, self.cfg.head_dim).swapaxes(1, 2)
+
     def _layer(self, layers: dict, i: int) -> dict:
         """One layer's parameters, adapters added to what they adapt."""
         return merged({name: a[i] for name, a in layers.items()}, self.cfg)
 
     def _finish_layer(self, layer: dict, x_BxLxD: jax.Array, attended_BxNxLxH: jax.Array) -> jax.Array:
         c = self.cfg
-        added_BxLxD = jnp.einsum("bnlh,nhd->bld", attended_BxNxLxH, layer["o"])
+        B, _, L, _ = attended_BxNxLxH.shape
+        added_BxLxD = self._project(attended_BxNxLxH.swapaxes(1, 2).reshape(B, L, -1), layer["o"])
         if c.o_bias:
             added_BxLxD += layer["o_bias"]
         x_BxLxD += self._norm(added_BxLxD, layer["post_attn_norm"]) if c.post_norms else added_BxLxD
         h_BxLxD = self._norm(x_BxLxD, layer["mlp_norm"])
-        hidden_BxLxF = _ACTIVATIONS[c.activation](h_BxLxD @ layer["gate"]) * (h_BxLxD @ layer["up"])
-        added_BxLxD = hidden_BxLxF @ layer["down"]
+        gate_BxLxF, up_BxLxF = self._project(h_BxLxD, layer["gate"]), self._project(h_BxLxD, layer["up"])
+        added_BxLxD = self._project(_ACTIVATIONS[c.activation](gate_BxLxF) * up_BxLxF, layer["down"])
         return x_BxLxD + (self._norm(added_BxLxD, layer["post_mlp_norm"]) if c.post_norms else added_BxLxD)
 
     def _cast(self) -> dict:
         """The layers' parameters in the compute dtype; scales of norms stay as they are."""
         dtype = jnp.dtype(self.cfg.compute_dtype)
-        return {name: a if name.endswith("norm") else a.astype(dtype) for name, a in self.layers.items()}
+        cast = functools.partial(jax.tree.map, lambda a: a.astype(dtype))
+        return {name: a if name.endswith("norm") else cast(a) for name, a in self.layers.items()}
 
     def _embed(self, tokens_BxL: jax.Array) -> jax.Array:
         c = self.cfg
@@ -205,8 +226,8 @@ class Transformer(nn.Module):
 
     def _logits(self, x_BxLxD: jax.Array) -> jax.Array:
         x_BxLxD, head_VxD = self._before_logits(x_BxLxD)
-        logits = jnp.einsum("bld,vd->blv", x_BxLxD, head_VxD, preferred_element_type=jnp.float32)
-        return capped(logits, self.cfg.logit_cap)
+        head = head_VxD if self.cfg.for_decoding else head_VxD.T
+        return capped(self._project(x_BxLxD, head, jnp.float32), self.cfg.logit_cap)
 
     def _run_layers(self, x_BxLxD: jax.Array, block) -> jax.Array:
         """Applies `block(x, layer, window)` layer by layer: unrolled, or a period of windows at a time in a scan."""
@@ -272,41 +293,37 @@ class Transformer(nn.Module):
         x_BxLxD = self._run_layers(self._embed(tokens_BxL), block)
         return x_BxLxD[:, np.argsort(order_L)] if context_of(self.mesh) > 1 else x_BxLxD
 
-    def prefill(self, tokens_BxL: jax.Array) -> list[dict]:
-        """Keys and values of prompts that begin at position 0, one {"k", "v"} BxKxLxH a layer."""
-        cache: list[dict] = []
-        dtype = jnp.dtype(self.cfg.compute_dtype)
-        keep = lambda k, v: cache.append({"k": k.astype(dtype), "v": v.astype(dtype)})  # noqa: E731
-        self._forward(tokens_BxL, None, None, keep)
-        return cache
+    def prefill(self, tokens_BxL: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
+        """Keys and values of prompts that begin at position 0, BxKxLxH each, layer by layer."""
+        found: list[tuple[jax.Array, jax.Array]] = []
+        self._forward(tokens_BxL, None, None, lambda k, v: found.append((k, v)))
+        return found
 
-    def extend(
-        self, tokens_BxL: jax.Array, positions_BxL: jax.Array, cache: list[dict], mask_BxLxS: jax.Array
-    ) -> tuple[jax.Array, list[dict]]:
-        """Runs tokens at `positions_BxL` against a cache and writes their keys and values into it.
+    def step(
+        self, tokens_B: jax.Array, positions_B: jax.Array, is_active_B: jax.Array, caches: Sequence[list[dict]]
+    ) -> tuple[jax.Array, list[list[dict]]]:
+        """Runs one token a row against what is cached, and writes its keys and values into the cache.
 
-        The cache is a list, one entry a layer, of {"k", "v"} BxKxSxH (cache.py), a token's at its position;
-        `mask_BxLxS` says which cache entries a token may see, its own included. Layers are unrolled so that a
-        donated cache is updated in place. Returns logits BxLxV and the new cache.
+        caches: of each length class its rows, one entry a layer (cache.py); the classes' rows follow each other in B.
+        Nothing is written for a row that is not active. Layers are unrolled so that donated caches are updated in
+        place. Returns logits BxV and the new caches.
         """
         c, layers = self.cfg, self._cast()
-        angles = self._angles(positions_BxL)
-        x_BxLxD = self._embed(tokens_BxL)
-        rows_B = jnp.arange(tokens_BxL.shape[0])
-        distance_BxLxS = positions_BxL[..., None] - jnp.arange(mask_BxLxS.shape[-1])
-        new_cache = []
+        angles = self._angles(positions_B[:, None])
+        x_Bx1xD = self._embed(tokens_B[:, None])
+        new: list[list[dict]] = [[] for _ in caches]
+        ends = np.cumsum([cache.rows(entries) for entries in caches])[:-1]
+        split = functools.partial(jnp.split, indices_or_sections=ends)
         for i in range(c.n_layers):
-            layer, window = self._layer(layers, i), c.window(i)
-            q, k, v = self._qkv(layer, x_BxLxD, angles, window)
-            put = lambda old, new: old.at[rows_B[:, None], :, positions_BxL].set(  # noqa: E731
-                new.swapaxes(1, 2).astype(old.dtype)
-            )
-            entry = {"k": put(cache[i]["k"], k), "v": put(cache[i]["v"], v)}
-            new_cache.append(entry)
-            seen = mask_BxLxS & (distance_BxLxS < window) if window else mask_BxLxS
-            attended = attend(q, entry["k"], entry["v"], seen, self._scale(), c.attention_cap)
-            x_BxLxD = self._finish_layer(layer, x_BxLxD, attended)
-        return self._logits(x_BxLxD), new_cache
+            layer = self._layer(layers, i)
+            q, k, v = self._qkv(layer, x_Bx1xD, angles, c.window(i))
+            attended = []
+            parts = zip(*map(split, (q, k, v, positions_B, is_active_B)), caches, new, strict=True)
+            for q_part, k_part, v_part, position, is_active, entries, kept in parts:
+                kept.append(cache.write(entries[i], k_part, v_part, position, is_active))
+                attended.append(cache.attend_cached(q_part, kept[i], position, self._scale(), c.attention_cap))
+            x_Bx1xD = self._finish_layer(layer, x_Bx1xD, jnp.concatenate(attended))
+        return self._logits(x_Bx1xD)[:, 0], new
 
 
 def init_params(model: Transformer, key: jax.Array) -> dict:

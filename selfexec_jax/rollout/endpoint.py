@@ -32,7 +32,7 @@ class Endpoint:
 
     file: jsonl of the answers so far; what is in it is not asked again, so an interrupted evaluation goes on. A rate
     limit, a time-out or an error of the server is tried again `retries` times, later each time. A prompt that the
-    server finds too long is answered by nothing, with finish_reason "length". The key comes from the environment
+    server finds too long is answered by nothing, with finish_reason "too_long". The key comes from the environment
     (OPENAI_API_KEY). The endpoint says how many tokens an answer has, not which: `Sample.tokens` holds so many zeros.
     """
 
@@ -47,10 +47,6 @@ class Endpoint:
         if not all({"key", "text", "finish_reason", "n_tokens"} <= row.keys() for row in rows):
             raise ValueError(f"{file}: not a file of answers; remove it or name another one")
         self._known = {row["key"]: row for row in rows}
-
-    def fits(self, n_prompt: int, max_new_tokens: int) -> bool:
-        """Whether there is room for an answer: only the server knows."""
-        return True
 
     def generate(self, requests: Sequence[Request]) -> list[list[Sample]]:
         """The samples of every request, in order. Raises RuntimeError where the server does not answer."""
@@ -77,7 +73,7 @@ class Endpoint:
                     with open(self._file, "a", encoding="utf-8") as out:
                         out.write(json.dumps(row) + "\n")
         row = self._known[key]
-        return Sample(request.prompt_tokens, (0,) * row["n_tokens"], (), row["text"], row["finish_reason"], 0)
+        return Sample(request.prompt_tokens, (0,) * row["n_tokens"], (), row["text"], row["finish_reason"], 0, j)
 
     def _ask(self, asked: dict, top_k: int) -> dict:
         import openai
@@ -87,7 +83,7 @@ class Endpoint:
         except openai.BadRequestError as error:
             if "context" not in str(error).lower() and "too long" not in str(error).lower():
                 raise RuntimeError(f"{self._url}: the server refuses a request: {error}") from None
-            return {"text": "", "finish_reason": "length", "n_tokens": 0}
+            return {"text": "", "finish_reason": "too_long", "n_tokens": 0}
         except openai.OpenAIError as error:
             raise RuntimeError(f"{self._url}: no answer of {self._model}: {error}") from None
         choice, usage = answer.choices[0], answer.usage

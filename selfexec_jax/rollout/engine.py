@@ -1,58 +1,38 @@
 """Continuous batching: finished sequences are replaced while the others decode.
 
-An engine drives the local devices of one host, each with slots and parameters of its own (a lane), so
-that no device waits for another inside a step. A prompt is prefilled once and its cache copied into the
-slots of all its samples. Many tokens are decoded a dispatch, on the device, in one compiled loop.
+An engine drives the local devices of one host in lanes: one device each, or a few that share heads and weights. Lanes
+have slots and parameters of their own and never wait for each other. A prompt is prefilled once a lane and its cache
+copied into the slots of all its samples. Many tokens are decoded a dispatch, on the device, in one compiled loop, which
+ends early when slots are to be refilled.
 """
 
 from __future__ import annotations
 
-import collections
-import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+import heapq
+import time
+from collections.abc import Iterator
+from collections.abc import Sequence as Several
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from selfexec_jax.model.transformer import Transformer, for_sampling
-from selfexec_jax.rollout import decode
-from selfexec_jax.rollout.types import Request, Sample
+from selfexec_jax.model.decoding import decoding_config, decoding_params, decoding_shardings
+from selfexec_jax.model.sharding import make_mesh
+from selfexec_jax.model.transformer import Transformer
+from selfexec_jax.rollout.lane import Lane
+from selfexec_jax.rollout.types import Counts, Request, Sample
+from selfexec_jax.rollout.waiting import Sequence, Waiting
 
-
-@dataclasses.dataclass
-class _Sequence:
-    """One sample in the making, on the host."""
-
-    request: int
-    index: int  # of the sample within its request
-    tokens: list[int] = dataclasses.field(default_factory=list)
-    logprobs: list[float] = dataclasses.field(default_factory=list)
-
-
-def _is_restricted(request: Request) -> bool:
-    """Whether top_p or top_k matter; a greedy choice is the same without them."""
-    return request.temperature > 0 and (request.top_p < 1 or request.top_k > 0)
-
-
-class _Lane:
-    """One device with its slots: the device state, and which sequence each slot holds."""
-
-    def __init__(self, device, n_slots: int):
-        self.device = device
-        self.params = None
-        self.state: dict = {}
-        self.held: list[_Sequence | None] = [None] * n_slots
-
-    def free(self) -> list[int]:
-        return [slot for slot, held in enumerate(self.held) if held is None]
+_POLL_S = 1e-4  # between looks at lanes of which none is ready
 
 
 class Engine:
-    """Answers requests with one model. `slots` are divided over the local devices.
+    """Answers requests with one model.
 
-    Raises ValueError for a prompt that leaves no room in `cache_length`, before anything is decoded.
+    slots: sequences decoded at once, over all local devices. cache_length: tokens of a slot, prompt and answer.
+    short_slots: (how many, tokens each) of slots that are shorter; sequences that fill them move into longer ones.
+    prompt_buckets: lengths that prompts are padded to, and that caches grow by. prefill_tokens: prompts times their
+    bucket that are prefilled at once. tensor: devices that share a sequence. int8_cache: keys and values in 8 bits.
     """
 
     def __init__(
@@ -61,176 +41,225 @@ class Engine:
         tokenizer,
         slots: int = 64,
         cache_length: int = 512,
-        prompt_buckets: Sequence[int] = (64, 128, 256),
-        prefill_rows: int = 16,
+        short_slots: Several[tuple[int, int]] = (),
+        prompt_buckets: Several[int] = (64, 128, 256),
+        prefill_tokens: int = 1024,
         steps_per_dispatch: int = 16,
-        devices: Sequence | None = None,
+        tensor: int = 1,
+        int8_cache: bool = False,
+        devices: Several | None = None,
     ):
-        devices = jax.local_devices() if devices is None else devices
-        if slots % len(devices):
-            raise ValueError(f"rollout.slots={slots} does not divide over {len(devices)} devices")
-        # Adapters are merged and weights cast when they are loaded, not at every step.
-        self._model = Transformer(dataclasses.replace(model.cfg, lora_rank=0, scan_layers=False, remat="none"))
-        self._prepare = jax.jit(functools.partial(for_sampling, cfg=model.cfg))
-        self._is_ready = not model.cfg.lora_rank and model.cfg.compute_dtype == "float32"
-        self._tokenizer = tokenizer
-        self._cache_length, self._prefill_rows = cache_length, prefill_rows
-        self._buckets = sorted(b for b in prompt_buckets if b < cache_length) + [cache_length]
+        devices = list(jax.local_devices() if devices is None else devices)
+        n_lanes, rest = divmod(len(devices), tensor)
+        if rest or not n_lanes:
+            raise ValueError(f"rollout.tensor={tensor} does not divide {len(devices)} devices")
+        classes = sorted(short_slots, key=lambda c: c[1])
+        classes.append((slots - sum(n for n, _ in classes), cache_length))
+        counts, longest = zip(*classes, strict=True)
+        if min(counts) < 1 or len(set(longest)) < len(longest) or max(longest) > cache_length:
+            raise ValueError(
+                f"rollout.short_slots={tuple(short_slots)}: slots of different lengths below"
+                f" rollout.cache_length={cache_length}, fewer in all than rollout.slots={slots}"
+            )
+        if any(n % n_lanes for n in counts):
+            raise ValueError(f"rollout.slots={slots} does not divide over {n_lanes} lanes (short_slots {short_slots})")
+        self._cfg, self._tensor = model.cfg, tensor
+        self._tokenizer, self._cache_length, self._prefill_tokens = tokenizer, cache_length, prefill_tokens
+        self._buckets = sorted({b for b in prompt_buckets if b < cache_length} | set(longest))
         self._steps = steps_per_dispatch
-        self._lanes = [_Lane(device, slots // len(devices)) for device in devices]
+        cfg = decoding_config(model.cfg, tensor)
+        self._prepare = jax.jit(functools.partial(decoding_params, cfg=model.cfg, tensor=tensor))
+        self._lanes = []
+        for i in range(n_lanes):
+            mesh = make_mesh(tensor=tensor, devices=devices[i * tensor : (i + 1) * tensor])
+            own = [n // n_lanes for n in counts]
+            rows = [self._rows(bucket) for bucket in self._buckets]
+            self._lanes.append(Lane(Transformer(cfg, mesh), mesh, own, longest, self._buckets, rows, int8_cache))
         self._version = -1
-        self._cancelled: set[int] = set()
-        self.dispatches = 0  # decode dispatches so far: the clock of a run
-        for lane in self._lanes:
-            with jax.default_device(lane.device):
-                lane.state = jax.device_put(decode.empty_state(self._model, len(lane.held), cache_length), lane.device)
+        self.counts = Counts()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._waiting, self._is_running = Waiting(), False
+        self._requests: list[Request] = []
+        self._ended: dict[int, str] = {}  # requests that are to end before their time, and why
+        self._deadlines: list[tuple[float, int]] = []
+        self._refused: list[int] = []
 
     def load(self, params: dict, version: int) -> Engine:
         """Takes new weights without recompiling; samples carry `version`."""
-        params = params if self._is_ready else self._prepare(params)
+        params = self._prepare(params)
         for lane in self._lanes:
-            lane.params = jax.device_put(params, lane.device)
+            lane.load(jax.device_put(params, decoding_shardings(params, lane.mesh)))
         self._version = version
         return self
 
-    def generate(self, requests: Sequence[Request]) -> list[list[Sample]]:
+    def generate(self, requests: Several[Request]) -> list[list[Sample]]:
         """All samples of all requests, in order."""
-        answers: list[dict[int, Sample]] = [{} for _ in requests]
-        for i, j, done in self._run(requests):
-            answers[i][j] = done
-        return [[found[j] for j in sorted(found)] for found in answers]
+        answers: list[list[Sample]] = [[] for _ in requests]
+        for i, sample in self.stream(requests):
+            answers[i].append(sample)
+        return [sorted(found, key=lambda sample: sample.index) for found in answers]
 
-    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Sample]]:
-        """Samples as they are finished, each with the index of its request."""
-        for i, _, done in self._run(requests):
-            yield i, done
+    def stream(self, requests: Several[Request]) -> Iterator[tuple[int, Sample]]:
+        """Samples as they are finished, each with the number of its request.
+
+        Requests handed in by `submit` while it runs are answered too, numbered on. A prompt that leaves no room for
+        its answer comes back as `too_long`. Raises ValueError for what is no request, before anything is decoded.
+        """
+        if self._version < 0:
+            raise ValueError("the engine has no weights: call load(params, version) first")
+        if self._is_running:
+            raise RuntimeError("the engine answers a stream already: end it, or hand requests to it with submit")
+        for i, request in enumerate(requests):
+            _check(i, request)
+        return self._run(requests)
+
+    def submit(self, request: Request) -> int:
+        """Adds a request to the running stream and returns its number there."""
+        if not self._is_running:
+            raise RuntimeError("no stream is running: begin one with stream(requests)")
+        _check(len(self._requests), request)
+        return self._add(request)
 
     def cancel(self, i: int) -> None:
         """Ends request i of the running stream; what was decoded of it comes back as `cancelled`."""
-        self._cancelled.add(i)
+        self._ended.setdefault(i, "cancelled")
 
-    def fits(self, n_prompt: int, max_new_tokens: int) -> bool:
-        """Whether a prompt of so many tokens leaves room for its answer."""
-        return n_prompt + max_new_tokens <= self._cache_length
+    def warm_up(self) -> Engine:
+        """Compiles all that any request may need. Takes long for many buckets; without it, each is compiled when met."""
+        for lane in self._lanes:
+            lane.warm_up(self._steps)
+        return self
 
-    def _check(self, requests: Sequence[Request]) -> None:
-        for i, request in enumerate(requests):
-            n = len(request.prompt_tokens)
-            if not n or request.max_new_tokens < 1 or request.n < 1:
-                raise ValueError(f"request {i}: needs a prompt, max_new_tokens and n of at least 1")
-            if not self.fits(n, request.max_new_tokens):
-                raise ValueError(
-                    f"request {i}: a prompt of {n} and {request.max_new_tokens} new tokens do not fit"
-                    f" rollout.cache_length={self._cache_length}"
-                )
-
-    def _run(self, requests: Sequence[Request]) -> Iterator[tuple[int, int, Sample]]:
-        self._check(requests)
-        if self._version < 0:
-            raise ValueError("the engine has no weights: call load(params, version) first")
-        self._cancelled.clear()
-        waiting = collections.deque((i, j) for i, r in enumerate(requests) for j in range(r.n))
-        try:
-            while waiting or any(held for lane in self._lanes for held in lane.held):
-                for lane in self._lanes:
-                    self._fill(lane, waiting, requests)
-                started = [(lane, *self._dispatch(lane, requests)) for lane in self._lanes if any(lane.held)]
-                for lane, tokens, logprobs in started:
-                    yield from self._collect(lane, np.asarray(tokens), np.asarray(logprobs), requests)
-        finally:  # an abandoned stream leaves no sequence behind
-            for lane in self._lanes:
-                lane.held = [None] * len(lane.held)
-                lane.state["left"] = jnp.zeros_like(lane.state["left"])
-
-    def _fill(self, lane: _Lane, waiting: collections.deque, requests: Sequence[Request]) -> None:
-        """Puts waiting sequences into free slots, a prefill of a few distinct prompts at a time.
-
-        A busy lane waits until enough slots are free: a prefill costs the same for one prompt as for many.
-        """
-        free = lane.free()
-        if len(free) < min(self._prefill_rows, len(lane.held)) and any(lane.held) and len(free) < len(waiting):
-            return
-        while free and waiting:
-            bucket = self._bucket(len(requests[waiting[0][0]].prompt_tokens))
-            rows: dict[tuple[int, ...], int] = {}
-            taken: list[tuple[int, int, int]] = []  # (row, request, sample)
-            while waiting and len(taken) < len(free):
-                i, j = waiting[0]
-                prompt = requests[i].prompt_tokens
-                if prompt not in rows:
-                    if len(rows) == self._prefill_rows or self._bucket(len(prompt)) != bucket:
-                        break
-                    rows[prompt] = len(rows)
-                taken.append((rows[prompt], i, j))
-                waiting.popleft()
-            slots, free = free[: len(taken)], free[len(taken) :]
-            self._place(lane, bucket, list(rows), taken, slots, requests)
+    def _add(self, request: Request) -> int:
+        i, n = len(self._requests), len(request.prompt_tokens)
+        self._requests.append(request)
+        if n + request.max_new_tokens > self._cache_length:
+            self._refused.append(i)
+            return i
+        if request.deadline_s:
+            heapq.heappush(self._deadlines, (time.monotonic() + request.deadline_s, i))
+        for j in range(request.n):
+            self._waiting.add(self._bucket(n), Sequence(request, i, j))
+        return i
 
     def _bucket(self, n: int) -> int:
         return next(b for b in self._buckets if b >= n)
 
-    def _place(self, lane: _Lane, bucket: int, prompts: list, taken: list, slots: list, requests) -> None:
-        tokens = np.full((self._prefill_rows, bucket), self._tokenizer.pad_id, np.int32)
-        for row, prompt in enumerate(prompts):
-            tokens[row, : len(prompt)] = prompt
-        n = len(lane.held)
-        row_M, slot_M = np.zeros(n, np.int32), np.full(n, n, np.int32)
-        fields = {"token": np.int32, "position": np.int32, "left": np.int32, "top_k": np.int32,
-                  "temperature": np.float32, "top_p": np.float32}  # fmt: skip
-        new = {name: np.zeros(n, dtype) for name, dtype in fields.items()} | {"key": np.zeros((n, 2), np.uint32)}
-        for m, ((row, i, j), slot) in enumerate(zip(taken, slots, strict=True)):
-            request = requests[i]
-            row_M[m], slot_M[m] = row, slot
-            # The last prompt token is decoded again, so that a prefill needs no logits.
-            new["token"][m], new["position"][m] = request.prompt_tokens[-1], len(request.prompt_tokens) - 1
-            new["left"][m], new["temperature"][m] = request.max_new_tokens, request.temperature
-            new["top_p"][m], new["top_k"][m] = request.top_p, request.top_k
-            new["key"][m] = (request.seed & 0xFFFFFFFF, (request.seed >> 32 & 0xFFFFF) << 12 | j)
-            lane.held[slot] = _Sequence(i, j)
-        prefilled = decode.prefill(self._model, lane.params, jax.device_put(tokens, lane.device))
-        lane.state = decode.insert(lane.state, prefilled, row_M, slot_M, new)
+    def _rows(self, bucket: int) -> int:
+        """Prompts of a bucket that are prefilled at once."""
+        return max(1, self._prefill_tokens // bucket)
 
-    def _dispatch(self, lane: _Lane, requests: Sequence[Request]) -> tuple[jax.Array, jax.Array]:
-        held = [s for s in lane.held if s is not None]
-        longest = max(len(requests[s.request].prompt_tokens) + len(s.tokens) for s in held)
-        view = self._bucket(min(longest + self._steps, self._cache_length))
-        is_restricted = any(_is_restricted(requests[s.request]) for s in held)
-        end = self._tokenizer.end_id
-        lane.state, tokens, logprobs = decode.decode(
-            self._model, lane.params, lane.state, end, self._steps, view, is_restricted
-        )
-        self.dispatches += 1
-        return tokens, logprobs
+    def _run(self, requests: Several[Request]) -> Iterator[tuple[int, Sample]]:
+        self._is_running = True
+        try:
+            for request in requests:
+                self._add(request)
+            while True:
+                yield from self._without_decoding()
+                for lane in self._lanes:
+                    if not lane.is_decoding():
+                        self._start(lane)
+                if not any(lane.is_decoding() for lane in self._lanes):
+                    if self._waiting or self._refused:  # handed in meanwhile
+                        continue
+                    return
+                yield from self._collect(self._first_ready())
+        finally:  # an abandoned stream leaves no sequence behind
+            for lane in self._lanes:
+                lane.clear()
+            self._reset()
 
-    def _collect(self, lane: _Lane, tokens_SxB, logprobs_SxB, requests) -> Iterator[tuple[int, int, Sample]]:
-        for slot, held in enumerate(lane.held):
-            if held is None:
-                continue
-            request = requests[held.request]
-            n = int((tokens_SxB[:, slot] >= 0).sum())  # idle steps only follow active ones
-            held.tokens += tokens_SxB[:n, slot].tolist()
-            held.logprobs += logprobs_SxB[:n, slot].tolist()
-            reason = self._finish_reason(held, request)
-            if reason is not None:
-                lane.held[slot] = None
-                if reason in ("cancelled", "stop_string"):
-                    lane.state["left"] = lane.state["left"].at[slot].set(0)
-                yield held.request, held.index, self._sample(held, request, reason)
+    def _without_decoding(self) -> Iterator[tuple[int, Sample]]:
+        """What ends before it has a slot: prompts that do not fit, what was cancelled or came too late."""
+        while self._refused:
+            i = self._refused.pop()
+            request = self._requests[i]
+            error = (
+                f"request {i}: a prompt of {len(request.prompt_tokens)} and {request.max_new_tokens} new tokens do not"
+                f" fit rollout.cache_length={self._cache_length}"
+            )
+            for j in range(request.n):
+                yield i, Sample(request.prompt_tokens, (), (), "", "too_long", self._version, j, error)
+        while self._deadlines and self._deadlines[0][0] <= time.monotonic():
+            self._ended.setdefault(heapq.heappop(self._deadlines)[1], "deadline")
+        if self._ended and self._waiting:
+            for sequence in self._waiting.drop(self._ended):
+                yield sequence.number, self._sample(sequence, self._ended[sequence.number])
 
-    def _finish_reason(self, held: _Sequence, request: Request) -> str | None:
-        if request.stop and any(s in self._tokenizer.decode(held.tokens) for s in request.stop):
+    def _start(self, lane: Lane) -> None:
+        """Refills a lane's slots, if enough are free for a prefill to be worth its while, and lets it decode."""
+        self.counts.promoted += lane.promote()
+        wanted = self._wanted(lane)
+        if self._waiting and (lane.n_idle() >= wanted or not lane.sequences()):
+            for bucket in self._waiting.buckets():
+                while room := lane.room(bucket):
+                    sequences = self._waiting.take(bucket, room, self._rows(bucket), lane.known)
+                    if not sequences:
+                        break
+                    self.counts.prefilled += lane.place(sequences, bucket, self._tokenizer.pad_id)
+        if lane.sequences():
+            until_idle = lane.n_slots()
+            if self._waiting:
+                until_idle = min(max(self._wanted(lane), lane.n_idle() + 1), until_idle)
+            lane.start(self._steps, until_idle, self._tokenizer.end_id)
+
+    def _wanted(self, lane: Lane) -> int:
+        """Idle slots at which a lane is refilled: a prefill costs the same for one prompt as for a few."""
+        bucket = next(iter(self._waiting.buckets()), self._buckets[0])
+        return max(1, min(self._rows(bucket), lane.n_slots() // 8, len(self._waiting)))
+
+    def _first_ready(self) -> Lane:
+        decoding = [lane for lane in self._lanes if lane.is_decoding()]
+        while len(decoding) > 1:
+            for lane in decoding:
+                if lane.is_ready():
+                    return lane
+            time.sleep(_POLL_S)
+        return decoding[0]
+
+    def _collect(self, lane: Lane) -> Iterator[tuple[int, Sample]]:
+        steps, decoded = lane.finish()
+        self.counts.dispatches += 1
+        self.counts.decoded += decoded
+        if self._waiting:
+            self.counts.offered += steps * lane.n_slots()
+            self.counts.used += decoded
+        ended = [(s, reason) for s in lane.sequences() if (reason := self._finish_reason(s)) is not None]
+        are_stopped = any(reason not in ("stop", "length") for _, reason in ended)
+        lane.release([s for s, _ in ended], are_stopped)
+        for sequence, reason in ended:
+            yield sequence.number, self._sample(sequence, reason)
+
+    def _finish_reason(self, s: Sequence) -> str | None:
+        if self._stops(s):
             return "stop_string"  # before the end mark, which may have come in the same dispatch
-        if held.tokens and held.tokens[-1] == self._tokenizer.end_id:
+        if s.tokens and s.tokens[-1] == self._tokenizer.end_id:
             return "stop"
-        if len(held.tokens) >= request.max_new_tokens:
+        if len(s.tokens) >= s.request.max_new_tokens:
             return "length"
-        return "cancelled" if held.request in self._cancelled else None
+        return self._ended.get(s.number)
 
-    def _sample(self, held: _Sequence, request: Request, reason: str) -> Sample:
-        tokens, logprobs = held.tokens, held.logprobs
+    def _stops(self, s: Sequence) -> bool:
+        """Whether a stop string is in what was decoded last; a token that shows adds at least a byte."""
+        if not s.request.stop:
+            return False
+        decode, stop = self._tokenizer.decode, s.request.stop
+        tail = self._steps + max(len(x.encode()) for x in stop) + 8
+        return all(any(x in decode(tokens) for x in stop) for tokens in (s.tokens[-tail:], s.tokens))
+
+    def _sample(self, s: Sequence, reason: str) -> Sample:
+        tokens, logprobs = s.tokens, s.logprobs
         if reason == "stop_string":  # keep the shortest prefix that holds a stop string
-            decode = self._tokenizer.decode
-            n = next(n for n in range(1, len(tokens) + 1) if any(s in decode(tokens[:n]) for s in request.stop))
+            decode, stop = self._tokenizer.decode, s.request.stop
+            n = next(n for n in range(1, len(tokens) + 1) if any(x in decode(tokens[:n]) for x in stop))
             tokens, logprobs, reason = tokens[:n], logprobs[:n], "stop"
         text = self._tokenizer.decode(t for t in tokens if t != self._tokenizer.end_id)
-        return Sample(request.prompt_tokens, tuple(tokens), tuple(logprobs), text, reason, self._version)
+        prompt = s.request.prompt_tokens
+        return Sample(prompt, tuple(tokens), tuple(logprobs), text, reason, self._version, s.index)
+
+
+def _check(i: int, request: Request) -> None:
+    if not request.prompt_tokens or request.max_new_tokens < 1 or request.n < 1:
+        raise ValueError(f"request {i}: needs a prompt, max_new_tokens and n of at least 1")

@@ -33,6 +33,31 @@ def restrict(p_BxV: jax.Array, top_p_B: jax.Array, top_k_B: jax.Array) -> jax.Ar
     return jnp.where(p_BxV >= jnp.where(top_k_B[:, None] > 0, count, 0), kept, 0)
 
 
+def draw(p_BxV: jax.Array, uniform_B: jax.Array) -> jax.Array:
+    """The token at which the running sum of each row's weights passes the share `uniform` of the whole.
+
+    First among blocks of the vocabulary, then inside one: short sums, and little to exchange between devices that
+    share a vocabulary.
+    """
+    B, V = p_BxV.shape
+    width = 1 << (V - 1).bit_length() // 2
+    p_BxCxW = jnp.pad(p_BxV, ((0, 0), (0, -V % width))).reshape(B, -1, width)
+    weight_BxC = jnp.sum(p_BxCxW, axis=-1)
+    sum_BxC = jnp.cumsum(weight_BxC, axis=-1)
+    wanted_Bx1 = uniform_B[:, None] * sum_BxC[:, -1:]
+    block_Bx1 = _passed(sum_BxC, weight_BxC, wanted_Bx1)
+    before_Bx1 = jnp.where(block_Bx1 > 0, jnp.take_along_axis(sum_BxC, jnp.maximum(block_Bx1 - 1, 0), axis=1), 0)
+    p_BxW = jnp.take_along_axis(p_BxCxW, block_Bx1[..., None], axis=1)[:, 0]
+    inside_Bx1 = _passed(before_Bx1 + jnp.cumsum(p_BxW, axis=-1), p_BxW, wanted_Bx1)
+    return (block_Bx1 * width + inside_Bx1)[:, 0]
+
+
+def _passed(sum_BxN: jax.Array, weight_BxN: jax.Array, wanted_Bx1: jax.Array) -> jax.Array:
+    """Where a running sum passes what is wanted, Bx1; rounding must not carry it beyond the last that has weight."""
+    last_Bx1 = weight_BxN.shape[1] - 1 - jnp.argmax(weight_BxN[:, ::-1] > 0, axis=-1, keepdims=True)
+    return jnp.minimum(jnp.sum(sum_BxN <= wanted_Bx1, axis=-1, keepdims=True), last_Bx1)
+
+
 def sample(
     logits_BxV: jax.Array,
     key_Bx2: jax.Array,
@@ -55,9 +80,5 @@ def sample(
         p_BxV = restrict(p_BxV, top_p_B, top_k_B)
     keys = jax.vmap(jax.random.fold_in)(jax.random.wrap_key_data(key_Bx2), position_B)
     uniform_B = jax.vmap(lambda k: jax.random.uniform(k))(keys)
-    cumulative_BxV = jnp.cumsum(p_BxV, axis=-1)
-    drawn_B = jnp.sum(cumulative_BxV <= uniform_B[:, None] * cumulative_BxV[:, -1:], axis=-1)
-    # Rounding may carry the draw past the last token that has any probability.
-    last_B = p_BxV.shape[-1] - 1 - jnp.argmax(p_BxV[:, ::-1] > 0, axis=-1)
-    token_B = jnp.where(is_greedy_B, jnp.argmax(scaled, axis=-1), jnp.minimum(drawn_B, last_B))
+    token_B = jnp.where(is_greedy_B, jnp.argmax(scaled, axis=-1), draw(p_BxV, uniform_B))
     return token_B, jnp.take_along_axis(logprobs_BxV, token_B[:, None], axis=-1)[:, 0]

@@ -27,4 +27,4 @@ def candidates(
 
 def program_of(sample: Sample, template: str) -> str | None:
     """The program of an answer; None where it was cut off or holds none."""
-    return None if sample.finish_reason == "length" else solve.extract(sample.text, template)
+    return None if sample.finish_reason != "stop" else solve.extract(sample.text, template)

@@ -86,26 +86,23 @@ def fix(
             task.render(items[i][0], standing[i], given_back, asking.template)
             for i, (given_back, _) in zip(live, told, strict=True)
         ]
-        tokens_of = [tuple(tokenizer.encode_prompt(prompt)) for prompt in prompts]
-        fitting = [engine.fits(len(tokens), asking.max_new_tokens) for tokens in tokens_of]
-        live, told, prompts, tokens_of = (
-            [x for x, fits in zip(xs, fitting, strict=True) if fits] for xs in (live, told, prompts, tokens_of)
-        )
         requests = [
             Request(
-                prompt_tokens=tokens,
+                prompt_tokens=tuple(tokenizer.encode_prompt(prompt)),
                 max_new_tokens=asking.max_new_tokens,
                 temperature=asking.temperature,
                 top_p=asking.top_p,
                 seed=request_seed(seed, "fix", items[i][0].id, str(turn)),
             )
-            for i, tokens in zip(live, tokens_of, strict=True)
+            for i, prompt in zip(live, prompts, strict=True)
         ]
         still = []
         for i, prompt, (given_back, tokens), (sample,) in zip(
             live, prompts, told, engine.generate(requests), strict=True
         ):
-            answer = None if sample.finish_reason == "length" else task.parse(sample.text, asking.template)
+            if sample.finish_reason == "too_long":
+                continue
+            answer = task.parse(sample.text, asking.template) if sample.finish_reason == "stop" else None
             is_submit = isinstance(answer, Submit)
             if isinstance(answer, str):
                 standing[i] = answer

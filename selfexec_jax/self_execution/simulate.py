@@ -47,17 +47,12 @@ def simulate(
 ) -> list[list[Prediction]]:
     """`votes` simulated runs of each case (source, stdin or call), in order; equal cases are simulated once.
 
-    A program too long for the engine's cache gets no prediction, with finish_reason "too_long".
+    An answer that was cut off predicts nothing, nor does one to a program too long for the engine ("too_long").
     """
     distinct = list(dict.fromkeys(cases))
-    prompts = {
-        case: tuple(tokenizer.encode_prompt(predict.render(*case, asking.template, kind))) for case in distinct
-    }
-    found = {case: [Prediction(None, "", "too_long", 0)] * votes for case in distinct}
-    distinct = [case for case in distinct if engine.fits(len(prompts[case]), asking.max_new_tokens)]
     requests = [
         Request(
-            prompt_tokens=prompts[source, given],
+            prompt_tokens=tuple(tokenizer.encode_prompt(predict.render(source, given, asking.template, kind))),
             n=votes,
             max_new_tokens=asking.max_new_tokens,
             temperature=asking.temperature,
@@ -66,14 +61,16 @@ def simulate(
         )
         for source, given in distinct
     ]
-    for case, samples in zip(distinct, engine.generate(requests), strict=True):
-        found[case] = [
+    found = {
+        case: [
             Prediction(
-                None if s.finish_reason == "length" else predict.extract(s.text, kind),
+                predict.extract(s.text, kind) if s.finish_reason == "stop" else None,
                 s.text,
                 s.finish_reason,
                 len(s.tokens),
             )
             for s in samples
         ]
+        for case, samples in zip(distinct, engine.generate(requests), strict=True)
+    }
     return [found[case] for case in cases]

@@ -152,6 +152,9 @@ def score(config, pool: SandboxPool, prompt: Prompt, sample: Sample) -> Future[O
         reward = None if is_right is None else config.rl.reward_right if is_right else config.rl.reward_wrong
         done.set_result(Outcome(reward, label))
 
+    if sample.finish_reason == "too_long":  # the prompt's fault: no reward and no punishment
+        give("too_long", None)
+        return done
     if prompt.task == "predict":
         label = predict.grade(sample.text, prompt.subject, "stdio", sample.finish_reason).label
         give(label, label == "ok")

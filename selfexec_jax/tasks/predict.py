@@ -85,10 +85,10 @@ def extract(answer: str, kind: str = "stdio") -> str | None:
 def grade(answer: str, expected: str, kind: str = "call", finish_reason: str = "stop") -> Grade:
     """Grades an answer by the output it claims; nothing of it is ever executed.
 
-    An answer that ran into its token limit is `truncated`, whatever it says. Raises ValueError when the
+    An answer that had no room, or not enough, is `truncated`, whatever it says. Raises ValueError when the
     expected value of a call is not a literal.
     """
-    if finish_reason == "length":
+    if finish_reason in ("length", "too_long"):
         return Grade("truncated")
     prediction = extract(answer, kind)
     return Grade(label_output(prediction, expected, kind), prediction)

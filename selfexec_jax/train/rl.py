@@ -170,6 +170,8 @@ def sample_groups(
     for i, sample in engine.stream(requests):
         found[i].append((sample, score(prompts[i], sample)))
     sampled = time.monotonic()
+    for pairs in found:  # which sample ends first depends on how lanes share the machine, what it says does not
+        pairs.sort(key=lambda pair: pair[0].index)
     groups = [
         Group(p, [s for s, _ in pairs], [f.result() for _, f in pairs], np.zeros(len(pairs), np.float32))
         for p, pairs in zip(prompts, found, strict=True)

@@ -20,6 +20,7 @@ import numpy as np
 from selfexec_jax.model import ModelConfig, Transformer, hf
 from selfexec_jax.model.transformer import init_params
 from selfexec_jax.rollout import Engine, Request
+from selfexec_jax.rollout.types import Counts
 from tests.benchmarks.ending import conclude, parser_of
 
 SIZES = {
@@ -57,10 +58,11 @@ def speed(size: str, rounds: int) -> list[dict]:
         theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     rows = []
     for n in AT_ONCE:
-        devices = jax.local_devices()[: min(n, os.cpu_count())]
+        # Small weights: a device has slots of its own. Large ones are shared, so that each is read once a step.
+        devices = jax.local_devices()[:n] if size == "1M" else jax.local_devices()
         engine = Engine(
             model, NoEnd(), slots=n, cache_length=PROMPT + NEW, prompt_buckets=(PROMPT, 64, 96),
-            prefill_rows=max(n // 2, 1), devices=devices,
+            prefill_tokens=PROMPT * n, tensor=1 if size == "1M" else len(devices), devices=devices,
         ).load(params, 0)  # fmt: skip
         given = prompts(n, PROMPT, model.cfg.vocab_size)
         asked = [Request(prompt, max_new_tokens=NEW, seed=i) for i, prompt in enumerate(given)]
@@ -90,21 +92,23 @@ def mixed(rounds: int) -> dict:
     model = Transformer(SIZES["1M"])
     params = jax.jit(lambda: init_params(model, jax.random.key(0)))()
     engine = Engine(
-        model, NoEnd(), slots=64, cache_length=560, prompt_buckets=(32, 64, 128, 256, 384), prefill_rows=8
+        model, NoEnd(), slots=64, cache_length=560, prompt_buckets=(32, 64, 128, 256, 384), prefill_tokens=128
     ).load(params, 0)
     lengths = np.clip(np.random.default_rng(0).geometric(1 / 128, 512), 16, 512)
     asked = [Request(prompt, max_new_tokens=int(length), seed=i)
              for i, (prompt, length) in enumerate(zip(prompts(512, 32, 768), lengths, strict=True))]  # fmt: skip
     batches = [asked[i : i + 64] for i in range(0, 512, 64)]
     ways = {"refilled": lambda: engine.generate(asked), "in batches": lambda: [engine.generate(b) for b in batches]}
-    seconds = {name: [] for name in ways}
+    seconds, occupancy = {name: [] for name in ways}, {}
     for i, (name, way) in itertools.product(range(rounds + 1), ways.items()):
+        engine.counts = Counts()
         began = time.perf_counter()
         way()
         if i:  # the first compiles
             seconds[name].append(time.perf_counter() - began)
+        occupancy[name] = engine.counts.occupancy
     each = {name: float(lengths.sum()) / statistics.median(found) for name, found in seconds.items()}
-    return {**each, "ratio": each["refilled"] / each["in batches"]}
+    return {**each, "ratio": each["refilled"] / each["in batches"], "occupancy": occupancy["refilled"]}
 
 
 def shared_prompt(rounds: int) -> dict:
@@ -112,14 +116,14 @@ def shared_prompt(rounds: int) -> dict:
     model = Transformer(SIZES["1M"])
     params = jax.jit(lambda: init_params(model, jax.random.key(0)))()
     engine = Engine(
-        model, NoEnd(), slots=8, cache_length=640, prompt_buckets=(512,), prefill_rows=1, steps_per_dispatch=1,
+        model, NoEnd(), slots=8, cache_length=640, prompt_buckets=(512,), prefill_tokens=512, steps_per_dispatch=1,
         devices=jax.local_devices()[:1],
     ).load(params, 0)  # fmt: skip
-    (given,) = prompts(1, 512, 768)
+    given = iter(prompts(2 * (rounds + 1), 512, 768))  # a prompt is not prefilled twice
     seconds: dict[int, list[float]] = {1: [], 8: []}
     for i, n in itertools.product(range(rounds + 1), seconds):
         began = time.perf_counter()
-        engine.generate([Request(given, n=n, max_new_tokens=1)])
+        engine.generate([Request(next(given), n=n, max_new_tokens=1)])
         jax.block_until_ready(jnp.zeros(1))
         if i:
             seconds[n].append(time.perf_counter() - began)

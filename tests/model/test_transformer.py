@@ -1,6 +1,7 @@
 """The decoder against references written out by hand, and the ways of running it against each other."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,9 @@ import pytest
 
 from selfexec_jax.model import Transformer
 from selfexec_jax.model.attention import attend, attend_causal
-from selfexec_jax.model.cache import empty_cache
+from selfexec_jax.model.cache import entry_of, resized
 from selfexec_jax.model.config import Rope
+from selfexec_jax.model.decoding import decoding_config, decoding_params
 from selfexec_jax.model.transformer import rms_norm, rotary_angles, rotate
 
 
@@ -167,20 +169,17 @@ def test_cached_decoding_equals_the_full_forward_whatever_pads_the_prefill(tiny,
     length, prompts = 20, (4, 7)  # tokens in all; prompts of two rows, prefilled to 8 with padding
     tokens = jnp.asarray(np.random.default_rng(0).integers(2, 64, (2, length)))
     full = forward(params, tokens)
-    extend = jax.jit(lambda *a: model.apply({"params": params}, *a, method="extend"))
+    decoder = Transformer(decoding_config(model.cfg, 1))
+    given = {"params": decoding_params(params, model.cfg, 1)}
+    prefill, step = (jax.jit(functools.partial(decoder.apply, given, method=name)) for name in ("prefill", "step"))
     for pad in (0, 37):
-        cache = empty_cache(model.cfg, 2, length)
         rows = jnp.stack([jnp.where(jnp.arange(8) < n, row[:8], pad) for n, row in zip(prompts, tokens, strict=True)])
-        mask = jnp.tile((jnp.arange(length)[None, :] <= jnp.arange(8)[:, None])[None], (2, 1, 1))
-        logits, cache = extend(rows, jnp.tile(jnp.arange(8), (2, 1)), cache, mask)
-        for b, n in enumerate(prompts):
-            np.testing.assert_allclose(logits[b, :n], full[b, :n], atol=1e-5)
-        position = np.array(prompts)
+        caches = [[resized(entry_of(k, v, False), length) for k, v in prefill(rows)]]
+        position = np.array(prompts) - 1
         for _ in range(length - max(prompts)):
-            now = jnp.asarray(position)[:, None]
-            mask = jnp.arange(length)[None, None, :] <= now[:, :, None]
-            logits, cache = extend(jnp.take_along_axis(tokens, now, 1), now, cache, mask)
-            np.testing.assert_allclose(logits[:, 0], full[np.arange(2), position], atol=1e-5)
+            now = jnp.take_along_axis(tokens, jnp.asarray(position)[:, None], 1)[:, 0]
+            logits, caches = step(now, jnp.asarray(position), jnp.ones(2, bool), caches)
+            np.testing.assert_allclose(logits, full[np.arange(2), position], atol=1e-5)
             position += 1
 
 

@@ -63,7 +63,7 @@ def test_trouble_is_tried_again_and_then_told(server):
     assert endpoint.generate([request("a", seed=3)])[0][0].text == "a/3"
     server.trouble = [(400, "This model's maximum context length is 10 tokens")]
     sample = endpoint.generate([request("a")])[0][0]
-    assert (sample.text, sample.finish_reason, sample.tokens) == ("", "length", ())
+    assert (sample.text, sample.finish_reason, sample.tokens) == ("", "too_long", ())
     server.trouble = [(400, "no such parameter")]
     with pytest.raises(RuntimeError, match="the server refuses a request: .*no such parameter"):
         endpoint.generate([request("b")])

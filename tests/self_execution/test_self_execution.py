@@ -34,14 +34,13 @@ class CannedEngine:
     def __init__(self, answers):
         self.answers, self.batches = answers, []
 
-    def fits(self, n_prompt, max_new_tokens):
-        return n_prompt + max_new_tokens <= 10_000
-
     def generate(self, requests):
         self.batches.append(list(requests))
         return [[self._sample(r, j) for j in range(r.n)] for r in requests]
 
     def _sample(self, request, j):
+        if len(request.prompt_tokens) + request.max_new_tokens > 10_000:
+            return Sample(request.prompt_tokens, (), (), "", "too_long", 0, j)
         found = self.answers("".join(map(chr, request.prompt_tokens)), j)
         text, reason = found if isinstance(found, tuple) else (found, "stop")
         return Sample(request.prompt_tokens, (2,) * len(text), (0.0,) * len(text), text, reason, 0)

@@ -165,7 +165,7 @@ def test_a_two_token_bandit_is_learned(letters, mesh, tmp_path):
     )
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
     engine = Engine(
-        model, letters, slots=32, cache_length=8, prompt_buckets=(4,), prefill_rows=2, steps_per_dispatch=1,
+        model, letters, slots=32, cache_length=8, prompt_buckets=(4,), prefill_tokens=8, steps_per_dispatch=1,
         devices=jax.devices()[:1],
     )  # fmt: skip
     options = knobs(
