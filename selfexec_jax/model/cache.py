@@ -53,10 +53,11 @@ def write(
     entry: Entry, k_BxKx1xH: jax.Array, v_BxKx1xH: jax.Array, position_B: jax.Array, is_active_B: jax.Array
 ) -> Entry:
     """Puts one token a row at its place; nothing for rows that are not active."""
-    B, _, S, _ = entry["k"].shape
+    B, K, S, _ = entry["k"].shape
     place_B = jnp.where(is_active_B, position_B % S, S)  # out of range: dropped
+    at = jnp.arange(B)[:, None], jnp.arange(K)[None], place_B[:, None]
     new = entry_of(k_BxKx1xH, v_BxKx1xH, "k_scale" in entry)
-    put = lambda old, now: old.at[jnp.arange(B), :, place_B].set(now[:, :, 0].astype(old.dtype), mode="drop")  # noqa: E731
+    put = lambda old, now: old.at[at].set(now[:, :, 0].astype(old.dtype), mode="drop")  # noqa: E731
     return {name: put(entry[name], new[name]) for name in entry}
 
 

@@ -127,7 +127,7 @@ class Engine:
         self._ended.setdefault(i, "cancelled")
 
     def warm_up(self) -> Engine:
-        """Compiles all that any request may need. Takes long for many buckets; without it, each is compiled when met."""
+        """Compiles all that any request may need, which takes long for many buckets; else each is compiled when met."""
         for lane in self._lanes:
             lane.warm_up(self._steps)
         return self

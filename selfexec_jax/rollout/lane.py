@@ -103,7 +103,8 @@ class Lane:
         """Moves sequences that have filled their slots into longer ones where there are free ones; how many."""
         n = 0
         for c, to in itertools.combinations(range(len(self.held)), 2):
-            moves = [(slot, free, self.held[c][slot]) for slot, free in zip(self._full(c), self._free(to), strict=False)]
+            pairs = zip(self._full(c), self._free(to), strict=False)
+            moves = [(slot, free, self.held[c][slot]) for slot, free in pairs]
             if moves:
                 self._grow(to, self.longest[c] + 1)
                 self._insert(to, self._caches[c], moves)

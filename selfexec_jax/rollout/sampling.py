@@ -40,7 +40,7 @@ def draw(p_BxV: jax.Array, uniform_B: jax.Array) -> jax.Array:
     share a vocabulary.
     """
     B, V = p_BxV.shape
-    width = 1 << (V - 1).bit_length() // 2
+    width = min(1 << (V - 1).bit_length() // 2, 128)
     p_BxCxW = jnp.pad(p_BxV, ((0, 0), (0, -V % width))).reshape(B, -1, width)
     weight_BxC = jnp.sum(p_BxCxW, axis=-1)
     sum_BxC = jnp.cumsum(weight_BxC, axis=-1)
