@@ -296,7 +296,8 @@ def test_short_slots_change_nothing(new_engine, tiny, together):
 def test_a_prompt_is_prefilled_once_for_all_its_samples(new_engine, tiny):
     engine = new_engine(slots=4).load(tiny[1], 0)
     asked = [Request(prompt(6), n=30, max_new_tokens=9, seed=1), Request(prompt(7), n=2, max_new_tokens=9),
-             Request(prompt(6), n=5, max_new_tokens=20, seed=2), Request(prompt(6), max_new_tokens=9, top_p=0.5)]  # fmt: skip
+             Request(prompt(6), n=5, max_new_tokens=20, seed=2),
+             Request(prompt(6), max_new_tokens=9, top_p=0.5)]  # fmt: skip
     engine.generate(asked)
     assert engine.counts.prefilled == 2
     engine.load(tiny[1], 1).generate(asked[:1])

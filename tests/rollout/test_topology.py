@@ -127,7 +127,7 @@ def test_a_step_reads_weights_and_cache_once_and_moves_no_cache(asked, tmp_path)
             if re.match("all-|collective|reduce-scatter", kind)]  # fmt: skip
     print(
         asked, {name: f"{n / 2**30:.2f} GiB a chip" for name, n in found.items()},
-        f"moved {moved:.2f} x weights and cache; largest of {len(sent)} collectives {max(sent, default=0) / 2**20:.2f} MiB",
+        f"moved {moved:.2f} x both; largest of {len(sent)} collectives {max(sent, default=0) / 2**20:.2f} MiB",
     )  # fmt: skip
     assert found["temporary"] < 0.2 * found["cache"]
     assert 0.8 < moved < 1.2  # less than 1: of an embedding that is not the head only rows are read
