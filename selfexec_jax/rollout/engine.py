@@ -63,18 +63,17 @@ class Engine:
             )
         if any(n % n_lanes for n in counts):
             raise ValueError(f"rollout.slots={slots} does not divide over {n_lanes} lanes (short_slots {short_slots})")
-        self._cfg, self._tensor = model.cfg, tensor
         self._tokenizer, self._cache_length, self._prefill_tokens = tokenizer, cache_length, prefill_tokens
         self._buckets = sorted({b for b in prompt_buckets if b < cache_length} | set(longest))
         self._steps = steps_per_dispatch
         cfg = decoding_config(model.cfg, tensor)
         self._prepare = jax.jit(functools.partial(decoding_params, cfg=model.cfg, tensor=tensor))
-        self._lanes = []
+        self.lanes = []
         for i in range(n_lanes):
             mesh = make_mesh(tensor=tensor, devices=devices[i * tensor : (i + 1) * tensor])
             own = [n // n_lanes for n in counts]
             rows = [self._rows(bucket) for bucket in self._buckets]
-            self._lanes.append(Lane(Transformer(cfg, mesh), mesh, own, longest, self._buckets, rows, int8_cache))
+            self.lanes.append(Lane(Transformer(cfg, mesh), mesh, own, longest, self._buckets, rows, int8_cache))
         self._version = -1
         self.counts = Counts()
         self._reset()
@@ -89,7 +88,7 @@ class Engine:
     def load(self, params: dict, version: int) -> Engine:
         """Takes new weights without recompiling; samples carry `version`."""
         params = self._prepare(params)
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.load(jax.device_put(params, decoding_shardings(params, lane.mesh)))
         self._version = version
         return self
@@ -128,7 +127,7 @@ class Engine:
 
     def warm_up(self) -> Engine:
         """Compiles all that any request may need, which takes long for many buckets; else each is compiled when met."""
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.warm_up(self._steps)
         return self
 
@@ -158,16 +157,16 @@ class Engine:
                 self._add(request)
             while True:
                 yield from self._without_decoding()
-                for lane in self._lanes:
+                for lane in self.lanes:
                     if not lane.is_decoding():
                         self._start(lane)
-                if not any(lane.is_decoding() for lane in self._lanes):
+                if not any(lane.is_decoding() for lane in self.lanes):
                     if self._waiting or self._refused:  # handed in meanwhile
                         continue
                     return
                 yield from self._collect(self._first_ready())
         finally:  # an abandoned stream leaves no sequence behind
-            for lane in self._lanes:
+            for lane in self.lanes:
                 lane.clear()
             self._reset()
 
@@ -211,7 +210,7 @@ class Engine:
         return max(1, min(self._rows(bucket), lane.n_slots() // 8, len(self._waiting)))
 
     def _first_ready(self) -> Lane:
-        decoding = [lane for lane in self._lanes if lane.is_decoding()]
+        decoding = [lane for lane in self.lanes if lane.is_decoding()]
         while len(decoding) > 1:
             for lane in decoding:
                 if lane.is_ready():

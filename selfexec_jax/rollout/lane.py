@@ -33,21 +33,21 @@ class Lane:
     ):  # fmt: skip
         self.mesh, self.longest = mesh, tuple(longest)
         self.held: list[list[Sequence | None]] = [[None] * n for n in slots]
-        self._model, self._is_int8, self._buckets, self._params = model, is_int8, tuple(buckets), {}
+        self._model, self._is_int8, self._buckets, self.params = model, is_int8, tuple(buckets), {}
         self._rows = dict(zip(buckets, rows, strict=True))
         self._lengths = [min(buckets[0], n) for n in longest]  # that the cache of each class has now
         self._prefilled: tuple[dict[Prompt, int], list] = ({}, [])  # the last prompts and their cache
         self._flight: list[jax.Array] = []
         self._prefill, self._decode = one_at_a_time(decode.prefill, mesh), one_at_a_time(decode.decode, mesh)
         with jax.set_mesh(mesh):
-            self._slots = decode.empty_slots(sum(slots))
-            self._caches = [
+            self.slots = decode.empty_slots(sum(slots))
+            self.caches = [
                 decode.empty(model.cfg, n, length, is_int8) for n, length in zip(slots, self._lengths, strict=True)
             ]
 
     def load(self, params: dict) -> None:
         """New weights, already on this lane's devices; prompts prefilled with the old ones are forgotten."""
-        self._params, self._prefilled = params, ({}, [])
+        self.params, self._prefilled = params, ({}, [])
 
     @property
     def known(self) -> dict[Prompt, int]:
@@ -90,7 +90,7 @@ class Lane:
             for row, prompt in enumerate(prompts):
                 tokens_RxL[row, : len(prompt)] = prompt
             with jax.set_mesh(self.mesh):
-                cache = self._prefill(self._model, self._params, tokens_RxL, self._is_int8)
+                cache = self._prefill(self._model, self.params, tokens_RxL, self._is_int8)
             self._prefilled = {prompt: row for row, prompt in enumerate(prompts)}, cache
         placed = zip(self._open(bucket), sequences, strict=False)
         for c, given in itertools.groupby(placed, key=lambda pair: pair[0][0]):
@@ -107,7 +107,7 @@ class Lane:
             moves = [(slot, free, self.held[c][slot]) for slot, free in pairs]
             if moves:
                 self._grow(to, self.longest[c] + 1)
-                self._insert(to, self._caches[c], moves)
+                self._insert(to, self.caches[c], moves)
                 for slot, _, _ in moves:
                     self.held[c][slot] = None
                 n += len(moves)
@@ -130,8 +130,8 @@ class Lane:
             self.held[c][slot] = s
         place_M = slot_M + sum(map(len, self.held[:c]))
         with jax.set_mesh(self.mesh):
-            self._caches[c], self._slots = decode.insert(
-                self._caches[c], self._slots, source, row_M, slot_M, place_M, np.int32(len(moves)), new
+            self.caches[c], self.slots = decode.insert(
+                self.caches[c], self.slots, source, row_M, slot_M, place_M, np.int32(len(moves)), new
             )
 
     def _bucket(self, c: int, n: int) -> int:
@@ -143,8 +143,8 @@ class Lane:
 
     def _resize(self, c: int, length: int) -> None:
         with jax.set_mesh(self.mesh):
-            for layer, entry in enumerate(self._caches[c]):
-                self._caches[c][layer] = decode.resize(entry, kept(self._model.cfg, layer, length))
+            for layer, entry in enumerate(self.caches[c]):
+                self.caches[c][layer] = decode.resize(entry, kept(self._model.cfg, layer, length))
         self._lengths[c] = length
 
     def start(self, steps: int, until_idle: int, end: int) -> None:
@@ -159,8 +159,8 @@ class Lane:
 
     def _dispatch(self, steps: int, until_idle: int, is_restricted: bool, end: int) -> None:
         with jax.set_mesh(self.mesh):
-            self._caches, self._slots, *self._flight = self._decode(
-                self._model, self._params, self._caches, self._slots, tuple(self._lengths), steps,
+            self.caches, self.slots, *self._flight = self._decode(
+                self._model, self.params, self.caches, self.slots, tuple(self._lengths), steps,
                 np.int32(until_idle), is_restricted, np.int32(end),
             )  # fmt: skip
 
@@ -188,7 +188,7 @@ class Lane:
         if are_stopped:
             is_held_B = np.array([s is not None for s in itertools.chain(*self.held)])
             with jax.set_mesh(self.mesh):
-                self._slots["left"] = decode.release(self._slots["left"], is_held_B)
+                self.slots["left"] = decode.release(self.slots["left"], is_held_B)
 
     def clear(self) -> None:
         """Forgets everything that is held or under way."""
@@ -202,7 +202,7 @@ class Lane:
         for bucket, rows in self._rows.items():
             with jax.set_mesh(self.mesh):
                 tokens_RxL = np.zeros((rows, bucket), np.int32)
-                prompts[bucket] = self._prefill(self._model, self._params, tokens_RxL, self._is_int8)
+                prompts[bucket] = self._prefill(self._model, self.params, tokens_RxL, self._is_int8)
         for c, own in enumerate(lengths):
             for now, then in itertools.product(own, own):
                 self._resize(c, now)
@@ -214,7 +214,7 @@ class Lane:
                 for below in range(c):
                     if now > self.longest[below]:
                         self._resize(below, self.longest[below])
-                        self._insert(c, self._caches[below], [])
+                        self._insert(c, self.caches[below], [])
         for each in itertools.product(*lengths):
             for c, now in enumerate(each):
                 self._resize(c, now)

@@ -175,7 +175,7 @@ def test_stream_gives_samples_as_they_finish_and_can_be_abandoned(engine, togeth
     stream = engine.stream([slow, fast])
     assert next(stream)[0] == 1
     stream.close()
-    assert not any(int(lane._slots["left"].sum()) for lane in engine._lanes)  # no slot decodes on
+    assert not any(int(lane.slots["left"].sum()) for lane in engine.lanes)  # no slot decodes on
     for a, b in zip(engine.generate(MIXED), together, strict=True):
         same(a, b)
 
@@ -225,7 +225,7 @@ def test_weights_are_merged_and_cast_once_when_they_are_loaded(tiny, letters):
     given = {n: a + 0.1 if n.endswith("lora_b") else a for n, a in fresh.items()} | tiny[1]
     options = {"slots": 2, "cache_length": CACHE, "prompt_buckets": (16,), "devices": jax.devices()[:1]}
     engine = Engine(adapted, letters, **options).load(given, 0)
-    held = engine._lanes[0]._params
+    held = engine.lanes[0].params
     assert {n: {a.dtype for a in jax.tree.leaves(each)} for n, each in held.items()} == {
         n: {jnp.dtype(jnp.float32 if n.endswith("norm") else jnp.bfloat16)} for n in tiny[1]
     }
