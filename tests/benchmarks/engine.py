@@ -232,8 +232,12 @@ def draw(found: dict, names: list[str], file: str) -> None:
         for name, mark in zip(("ours", *names), "osD", strict=False):
             rows = found[size]
             panel.plot([r["sequences"] for r in rows], [r[name] for r in rows], marker=mark, label=name)
-        panel.set(xscale="log", yscale="log", xticks=AT_ONCE, xticklabels=AT_ONCE, title=f"{size} parameters",
-                  xlabel="sequences at once", ylabel="tokens a second")  # fmt: skip
+        panel.set(xscale="log", yscale="log", title=f"{size} parameters", xlabel="sequences at once",
+                  ylabel="tokens a second")  # fmt: skip
+        panel.set_xticks(AT_ONCE, AT_ONCE)
+        low, high = panel.get_ylim()
+        ticks = [m * 10**e for e in range(6) for m in (1, 2, 5) if low <= m * 10**e <= high]
+        panel.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
         panel.minorticks_off()
         panel.grid(alpha=0.3)
         panel.legend(frameon=False)
