@@ -26,7 +26,8 @@ SMALL = [
     "--config.rl.max_new_tokens=24", "--config.rl.row_tokens=1024", "--config.rl.micro_rows=2",
     "--config.rl.checkpoint_every=1", "--config.rollout.slots=8", "--config.rollout.cache_length=1024",
     "--config.rollout.prompt_buckets=(512,)", "--config.rollout.prefill_tokens=2048",
-    "--config.rollout.steps_per_dispatch=8", "--config.eval.candidates=2", "--config.eval.votes=1",
+    "--config.rollout.steps_per_dispatch=8", "--config.rollout.tensor=2", "--config.rollout.short_slots=((4,768),)",
+    "--config.eval.candidates=2", "--config.eval.votes=1",
     "--config.eval.max_new_tokens=24", "--config.eval.max_fixes=1", "--config.eval.bootstrap=100",
 ]  # fmt: skip
 TOKENIZERS = {"qwen2": "qwen", "qwen3": "qwen", "llama": "llama", "cwm": "llama", "gemma2": "gemma",
