@@ -69,10 +69,9 @@ class Engine:
         cfg = decoding_config(model.cfg, tensor)
         self._prepare = jax.jit(functools.partial(decoding_params, cfg=model.cfg, tensor=tensor))
         self.lanes = []
+        own, rows = [n // n_lanes for n in counts], [self._rows(bucket) for bucket in self._buckets]
         for i in range(n_lanes):
             mesh = make_mesh(tensor=tensor, devices=devices[i * tensor : (i + 1) * tensor])
-            own = [n // n_lanes for n in counts]
-            rows = [self._rows(bucket) for bucket in self._buckets]
             self.lanes.append(Lane(Transformer(cfg, mesh), mesh, own, longest, self._buckets, rows, int8_cache))
         self._version = -1
         self.counts = Counts()

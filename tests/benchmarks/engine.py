@@ -53,16 +53,19 @@ def prompts(n: int, length: int, vocab: int, seed: int = 0) -> list[tuple[int, .
     return [tuple(row) for row in np.random.default_rng(seed).integers(2, vocab, (n, length)).tolist()]
 
 
-def engine_of(size: str, n: int, buckets: tuple[int, ...]) -> tuple[Engine, dict]:
-    """Small weights: each device has slots of its own. Large ones are shared, so that each is read once a step."""
+def random_model(size: str) -> tuple[Transformer, dict]:
     model = Transformer(SIZES[size])
-    params = jax.jit(lambda: init_params(model, jax.random.key(0)))()
+    return model, jax.jit(lambda: init_params(model, jax.random.key(0)))()
+
+
+def engine_of(size: str, model: Transformer, params: dict, n: int, buckets: tuple[int, ...]) -> Engine:
+    """Small weights: each device has slots of its own. Large ones are shared, so that each is read once a step."""
     devices = jax.local_devices()[:n] if size == "1M" else jax.local_devices()
     engine = Engine(
         model, NoEnd(), slots=n, cache_length=PROMPT + NEW, prompt_buckets=buckets, prefill_tokens=PROMPT * n,
         steps_per_dispatch=32, tensor=1 if size == "1M" else len(devices), devices=devices,
     )  # fmt: skip
-    return engine.load(params, 0), params
+    return engine.load(params, 0)
 
 
 def timed(way) -> float:
@@ -100,12 +103,12 @@ def speed(size: str, rounds: int, python: str | None) -> list[dict]:
     torch.set_num_threads(os.cpu_count())
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        model = Transformer(SIZES[size])
-        hf.save(folder, model, engine_of(size, 1 if size == "1M" else 2, (PROMPT,))[1])
+        model, params = random_model(size)
+        hf.save(folder, model, params)
         theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         with tunix(python, folder) as sampler:
             for n in AT_ONCE:
-                engine, params = engine_of(size, n, (PROMPT, 64, 96))
+                engine = engine_of(size, model, params, n, (PROMPT, 64, 96))
                 given = [(2, *row[1:]) for row in prompts(n, PROMPT, model.cfg.vocab_size)]  # tunix begins with 2
                 asked = [Request(prompt, max_new_tokens=NEW, seed=i) for i, prompt in enumerate(given)]
                 tokens = torch.tensor(given)
@@ -136,8 +139,7 @@ def speed(size: str, rounds: int, python: str | None) -> list[dict]:
 def floor(rounds: int) -> dict:
     """Milliseconds of a decoding step of 64 sequences at 100M, and of its matrix products and cache reads alone."""
     n, steps = 64, 16
-    engine, _ = engine_of("100M", n, (PROMPT,))
-    (lane,), cfg = engine.lanes, SIZES["100M"]
+    (lane,), cfg = engine_of("100M", *random_model("100M"), n, (PROMPT,)).lanes, SIZES["100M"]
     K, H = cfg.n_kv_heads, cfg.head_dim
     product = lambda w, x_BxI: jax.lax.optimization_barrier(  # noqa: E731
         jax.lax.dot_general(w, x_BxI, (((1,), (1,)), ((), ())))
@@ -177,8 +179,7 @@ def floor(rounds: int) -> dict:
 
 def mixed(rounds: int) -> dict:
     """512 requests of geometric lengths over 64 slots: refilled, and in batches that wait for their longest."""
-    model = Transformer(SIZES["1M"])
-    params = jax.jit(lambda: init_params(model, jax.random.key(0)))()
+    model, params = random_model("1M")
     engine = Engine(
         model, NoEnd(), slots=64, cache_length=560, prompt_buckets=(32, 64, 128, 256, 384), prefill_tokens=128
     ).load(params, 0)
@@ -190,10 +191,9 @@ def mixed(rounds: int) -> dict:
     seconds, occupancy = {name: [] for name in ways}, {}
     for i, (name, way) in itertools.product(range(rounds + 1), ways.items()):
         engine.counts = Counts()
-        began = time.perf_counter()
-        way()
+        taken = timed(way)
         if i:  # the first compiles
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(taken)
         occupancy[name] = engine.counts.occupancy
     each = {name: float(lengths.sum()) / statistics.median(found) for name, found in seconds.items()}
     return {**each, "ratio": each["refilled"] / each["in batches"], "occupancy": occupancy["refilled"]}
@@ -201,8 +201,7 @@ def mixed(rounds: int) -> dict:
 
 def shared_prompt(rounds: int) -> dict:
     """Seconds to the first token of 1 and of 8 samples of a prompt of 512 tokens."""
-    model = Transformer(SIZES["1M"])
-    params = jax.jit(lambda: init_params(model, jax.random.key(0)))()
+    model, params = random_model("1M")
     engine = Engine(
         model, NoEnd(), slots=8, cache_length=640, prompt_buckets=(512,), prefill_tokens=512, steps_per_dispatch=1,
         devices=jax.local_devices()[:1],
@@ -210,11 +209,10 @@ def shared_prompt(rounds: int) -> dict:
     given = iter(prompts(2 * (rounds + 1), 512, 768))  # a prompt is not prefilled twice
     seconds: dict[int, list[float]] = {1: [], 8: []}
     for i, n in itertools.product(range(rounds + 1), seconds):
-        began = time.perf_counter()
-        engine.generate([Request(next(given), n=n, max_new_tokens=1)])
-        jax.block_until_ready(jnp.zeros(1))
+        asked = [Request(next(given), n=n, max_new_tokens=1)]
+        taken = timed(lambda asked=asked: engine.generate(asked))
         if i:
-            seconds[n].append(time.perf_counter() - began)
+            seconds[n].append(taken)
     one, eight = (statistics.median(found) for found in seconds.values())
     return {"one_s": one, "eight_s": eight, "ratio": eight / one}
 

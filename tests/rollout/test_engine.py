@@ -335,8 +335,10 @@ def test_nothing_is_compiled_after_warm_up(tiny, letters):
     assert engine.counts.promoted > 0
 
 
-def _soak(engine, n, letters):
+@pytest.mark.parametrize("n", [2000, pytest.param(20_000, marks=pytest.mark.long)])
+def test_soak(new_engine, tiny, n):
     """Requests of random shape in streams of hundreds; every one is answered, and nothing grows."""
+    engine = new_engine(slots=16, steps_per_dispatch=8, short_slots=((4, 16),)).load(tiny[1], 0)
     rng, asked_for, live = np.random.default_rng(0), 0, []
     while asked_for < n:
         asked = [
@@ -357,8 +359,3 @@ def _soak(engine, n, letters):
         del found, asked, sample
         live.append((len(jax.live_arrays()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
     assert live[-1][0] <= live[0][0] + 5 and live[-1][1] < 1.1 * live[len(live) // 2][1]
-
-
-@pytest.mark.parametrize("n", [2000, pytest.param(20_000, marks=pytest.mark.long)])
-def test_soak(new_engine, tiny, letters, n):
-    _soak(new_engine(slots=16, steps_per_dispatch=8, short_slots=((4, 16),)).load(tiny[1], 0), n, letters)
