@@ -15,14 +15,14 @@ ABLATIONS = {
         "Simulation has to be taught: without it there is nothing to verify or repair with.",
         {
             "sft.mix": {"predict": 0.0, "solve": 0.6, "fix": 0.4},
-            "rl.share": {"predict": 0.0, "solve": 0.5, "fix": 0.5},
+            "rl.share": {"predict": 0.0, "solve": 0.5, "rlef": 0.5},
         },
     ),
     "solving_only": (
         "Standard reasoning: the same tokens spent on solving alone.",
         {
             "sft.mix": {"predict": 0.0, "solve": 1.0, "fix": 0.0},
-            "rl.share": {"predict": 0.0, "solve": 1.0, "fix": 0.0},
+            "rl.share": {"predict": 0.0, "solve": 1.0, "rlef": 0.0},
         },
     ),
     "no_fix_demonstrations": (

@@ -17,6 +17,6 @@ def get_config(arg: str | None = None):
     c.sft.row_tokens = 131_072  # (paper)
     c.sft.batch_rows = 32  # 4M tokens (paper)
     c.rl.steps = 10_000  # (paper)
+    c.rl.keep = "last"  # (paper)
     c.rl.row_tokens = 131_072  # (paper)
-    c.rl.micro_rows = 8  # 1M tokens (paper)
     return ablations.apply(c, arg)

@@ -43,9 +43,11 @@ def get_config(arg: str | None = None):
     c.rl.prompts = 64
     c.rl.max_new_tokens = 16_384
     c.rl.row_tokens = 65_536
-    c.rl.micro_rows = 16  # 1M tokens (paper)
-    c.rl.share.update({"predict": 0.25, "solve": 0.375, "fix": 0.375})  # (paper: 25 % with Self-RLEF)
+    c.rl.micro_tokens = 1_048_576  # (paper)
+    c.rl.share.update({"predict": 0.25, "solve": 0.375, "rlef": 0.375})  # (paper: 25 % with Self-RLEF)
     c.rl.checkpoint_every = 200
+    c.rl.validate_every = 200  # (paper)
+    c.rl.keep = "best"  # (paper)
     c.rollout.slots = 64
     c.rollout.cache_length = 20_480
     c.rollout.short_slots = ((48, 4096),)

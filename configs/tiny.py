@@ -38,11 +38,12 @@ def get_config(arg: str | None = None):
     c.rl.steps = 16
     c.rl.max_new_tokens = 224
     c.rl.row_tokens = 352
+    c.rl.micro_tokens = 5632
     c.rl.long_inputs = 0  # in a few minutes RL can teach one thing: the form that SFT left to it
     c.rl.prompts = 48
     c.rl.problems = 400
     c.rl.learning_rate = 3e-4
-    c.rl.share.update({"predict": 0.75, "solve": 0.125, "fix": 0.125})
+    c.rl.share.update({"predict": 0.75, "solve": 0.125, "rlef": 0.125})
     c.eval.simulate_temperature = 0.0  # greedy: a small model's slips are noise that a draw only adds to
     c.eval.max_fixes = 6
     c.eval.prediction_samples = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -61,6 +62,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, BATCH)
+
+
+def batch_rows(mesh: Mesh) -> int:
+    """What the rows of a batch must be a multiple of."""
+    return math.prod(mesh.shape[axis] for axis in BATCH_ROWS)
 
 
 def one_at_a_time(step: Callable, mesh: Mesh) -> Callable:

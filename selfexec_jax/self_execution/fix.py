@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Callable, Sequence
 
 from selfexec_jax.problems.types import Problem
@@ -51,6 +52,23 @@ def simulated_feedback(engine, tokenizer, seed: int, asking: Asking, votes: int 
             cells = [(test, found[source, problem.given(test.input)]) for test in problem.public_tests]
             feedback = [Feedback(test, _commonest([p.output for p in cell]), problem.kind) for test, cell in cells]
             answers.append((feedback, sum(p.n_tokens for _, cell in cells for p in cell)))
+        return answers
+
+    return ask
+
+
+def random_feedback(seed: int, problems: Sequence[Problem]) -> FeedbackSource:
+    """Feedback that knows nothing of the program, a control: each test is passed or failed by the toss of a coin, and
+    a failing output is one that some other test expects. Source: Gehring et al. 2024, "RLEF", its random feedback."""
+    outputs = sorted({test.output for p in problems for test in p.public_tests})
+
+    def ask(pairs: Sequence[tuple[Problem, str]]) -> list[tuple[list[Feedback], int]]:
+        answers = []
+        for problem, source in pairs:
+            rng = random.Random(request_seed(seed, "random feedback", problem.id, source))
+            given = [t.output if rng.random() < 0.5 else rng.choice(outputs) for t in problem.public_tests]
+            tests = zip(problem.public_tests, given, strict=True)
+            answers.append(([Feedback(test, output, problem.kind) for test, output in tests], 0))
         return answers
 
     return ask

@@ -1,6 +1,6 @@
 """What happened in a run, in words, and whether words about it are right."""
 
-from selfexec_jax.traces.claims import Check, FirstError, check_claims, parse_claims
+from selfexec_jax.traces.claims import Check, FirstError, check_claims, parse_claims, right_lines
 from selfexec_jax.traces.narrate import STYLES, Narration, narrate, recorded_for
 from selfexec_jax.traces.steps import Step, steps
 
@@ -14,5 +14,6 @@ __all__ = [
     "narrate",
     "parse_claims",
     "recorded_for",
+    "right_lines",
     "steps",
 ]

@@ -78,6 +78,21 @@ def check_claims(claims: list[Step], trace: Trace, style: str = "full") -> Check
     return Check(ok, len(claims), len(pairs), len(required), error)
 
 
+def right_lines(text: str, trace: Trace, style: str = "full") -> int:
+    """How many lines of a narration hold, from the first on, before something that did not happen is said."""
+    lines = text.split("\n")
+
+    def hold(n: int) -> bool:
+        check = check_claims(parse_claims("\n".join(lines[:n]), style), trace, style)
+        return check.first_error is None or check.first_error.step >= check.n_claims  # it only stops short
+
+    low, high = 0, len(lines)  # the first `low` lines hold
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if hold(middle) else (low, middle - 1)
+    return low
+
+
 def _reread(told: Style, claims: list[Step], required: list[Step]) -> list[Step]:
     """Claims in which sentences in other words are replaced by the steps that they tell, up to the first mistake."""
     if not any(isinstance(claim, Unreadable) for claim in claims):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import orbax.checkpoint as ocp
 
 from selfexec_jax.train.state import TrainState
@@ -18,10 +19,22 @@ class Checkpoints:
             self._directory, options=ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
         )
 
-    def save(self, step: int, state: TrainState, extra: dict) -> None:
-        """Writes state and extra (JSON) for a step; returns when they are whole on disk."""
-        args = ocp.args.Composite(state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(extra))
-        self._manager.save(step, args=args)
+    def save(self, step: int, state: TrainState, extra: dict, arrays: dict[str, np.ndarray] | None = None) -> None:
+        """Writes state, extra (JSON) and arrays of any shape for a step; returns when they are whole on disk.
+
+        A checkpoint of that step that is there already, from before a kill, is replaced.
+        """
+        if step in self._manager.all_steps():
+            self._manager.delete(step)
+        items = {"state": ocp.args.StandardSave(state), "extra": ocp.args.JsonSave(extra)}
+        if arrays is not None:
+            items["arrays"] = ocp.args.PyTreeSave(arrays)
+        self._manager.save(step, args=ocp.args.Composite(**items))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of the newest checkpoint."""
+        args = ocp.args.Composite(arrays=ocp.args.PyTreeRestore())
+        return self._manager.restore(self._manager.latest_step(), args=args)["arrays"]
 
     def restore(self, target: TrainState) -> tuple[TrainState, dict] | None:
         """The newest checkpoint laid out as `target` (shapes and shardings), or None when there is none.

@@ -1,73 +1,15 @@
-"""Log-probabilities, losses and advantages: pure functions of arrays."""
+"""What is learned from: the loss of imitation, and the pieces that policy gradients are put together from.
+
+The policy loss is - sum over tokens of scale * weight * gain, where the scale comes from a normaliser, the weight from
+importance sampling, and the gain from an objective and the advantage. Every piece is a pure function of arrays, and a
+config names one of each kind.
+"""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-
-from selfexec_jax.model.attention import capped
-from selfexec_jax.model.transformer import Transformer
-
-
-def token_logprobs(logits_BxLxV: jax.Array, tokens_BxL: jax.Array, temperature: float = 1.0) -> jax.Array:
-    """Log-probability of each token given those before it, over the full vocabulary; BxL, zero at position 0."""
-    logits = logits_BxLxV[:, :-1].astype(jnp.float32) / temperature
-    picked = jnp.take_along_axis(logits, tokens_BxL[:, 1:, None], axis=-1)[..., 0]
-    return jnp.pad(picked - jax.nn.logsumexp(logits, axis=-1), ((0, 0), (1, 0)))
-
-
-def entropy(logits_BxLxV: jax.Array, temperature: float = 1.0) -> jax.Array:
-    """Entropy in nats of the distribution that each token was drawn from; BxL, zero at position 0."""
-    log_p = jax.nn.log_softmax(logits_BxLxV[:, :-1].astype(jnp.float32) / temperature)
-    return jnp.pad(-jnp.sum(jnp.exp(log_p) * log_p, axis=-1), ((0, 0), (1, 0)))
-
-
-def chunked_scores(
-    hidden_BxLxD: jax.Array, head_VxD: jax.Array, tokens_BxL: jax.Array, chunk: int, cap: float = 0.0,
-    temperature: float = 1.0,
-) -> tuple[jax.Array, jax.Array]:  # fmt: skip
-    """`token_logprobs` and `entropy` without all logits at once: `chunk` entries of the vocabulary at a time.
-
-    The backward pass computes a chunk's logits again. cap: see `ModelConfig.logit_cap`.
-    """
-    V, D = head_VxD.shape
-    n = -(-V // chunk)
-    heads_CxVxD = jnp.pad(head_VxD, ((0, n * chunk - V), (0, 0))).reshape(n, chunk, D)
-    hidden_BxLxD, wanted_BxL = hidden_BxLxD[:, :-1], tokens_BxL[:, 1:]
-
-    @jax.checkpoint
-    def step(carry: tuple, part: tuple) -> tuple:
-        top, total, weighted, picked = carry  # the largest so far; sums of exp(x - top) and of x exp(x - top)
-        i, head = part
-        x = jnp.einsum("bld,vd->blv", hidden_BxLxD, head, preferred_element_type=jnp.float32)
-        x = capped(x, cap) / temperature
-        is_real = i * chunk + jnp.arange(chunk) < V
-        new = jnp.maximum(top, jax.lax.stop_gradient(jnp.where(is_real, x, -jnp.inf).max(-1)))
-        e = jnp.where(is_real, jnp.exp(x - new[..., None]), 0.0)
-        shrunk = jnp.exp(top - new)
-        here = wanted_BxL - i * chunk
-        found = jnp.take_along_axis(x, jnp.clip(here, 0, chunk - 1)[..., None], -1)[..., 0]
-        picked = jnp.where((here >= 0) & (here < chunk), found, picked)
-        return (new, total * shrunk + e.sum(-1), weighted * shrunk + (e * x).sum(-1), picked), None
-
-    zeros = jnp.zeros(wanted_BxL.shape, jnp.float32)
-    start = (jnp.full_like(zeros, -1e30), zeros, zeros, zeros)
-    (top, total, weighted, picked), _ = jax.lax.scan(step, start, (jnp.arange(n), heads_CxVxD))
-    normaliser = top + jnp.log(total)
-    pad = lambda x: jnp.pad(x, ((0, 0), (1, 0)))  # noqa: E731
-    return pad(picked - normaliser), pad(normaliser - weighted / total)
-
-
-def scores(model: Transformer, params: dict, batch: dict, temperature: float = 1.0) -> tuple[jax.Array, jax.Array]:
-    """Log-probability and entropy of every token of a packed batch, each BxL; no gradient flows through entropy."""
-    given = {"params": params}, batch["tokens"], batch["positions"], batch["segments"]
-    if model.cfg.vocab_chunk:
-        hidden, head = model.apply(*given, method="hidden")
-        c = model.cfg
-        logprobs, spread = chunked_scores(hidden, head, batch["tokens"], c.vocab_chunk, c.logit_cap, temperature)
-        return logprobs, jax.lax.stop_gradient(spread)
-    logits = model.apply(*given)
-    return token_logprobs(logits, batch["tokens"], temperature), entropy(jax.lax.stop_gradient(logits), temperature)
+import numpy as np
 
 
 def sft_loss(logprobs_BxL: jax.Array, is_answer_BxL: jax.Array, n: jax.Array | None = None) -> jax.Array:
@@ -76,35 +18,101 @@ def sft_loss(logprobs_BxL: jax.Array, is_answer_BxL: jax.Array, n: jax.Array | N
     return -jnp.sum(logprobs_BxL * mask) / jnp.maximum(jnp.sum(mask) if n is None else n, 1.0)
 
 
-def group_advantages(rewards_PxG: jax.Array, is_valid_PxG: jax.Array) -> jax.Array:
-    """Reward minus the group's mean, not divided by its standard deviation (paper section 2).
+# ---- advantages: (rewards_PxG, is_valid_PxG) -> advantage_PxG, on the host ---------------------------------------
+# Members without a valid reward leave every mean and get zero; of a group, so does one that is left alone.
+def _off_the_mean(rewards_PxG: np.ndarray, is_valid_PxG: np.ndarray) -> np.ndarray:
+    """Reward minus the group's mean, not divided by its standard deviation. Source: the paper, after CWM."""
+    n_Px1 = is_valid_PxG.sum(1, keepdims=True)
+    rewards_PxG = np.where(is_valid_PxG, rewards_PxG, 0.0)
+    mean_Px1 = rewards_PxG.sum(1, keepdims=True) / np.maximum(n_Px1, 1)
+    return np.where(is_valid_PxG & (n_Px1 >= 2), rewards_PxG - mean_Px1, 0.0)
 
-    Members that the infrastructure failed leave the mean and get zero; a group with fewer than two
-    valid members gets zeros.
+
+def _standardised(rewards_PxG: np.ndarray, is_valid_PxG: np.ndarray) -> np.ndarray:
+    """The same, divided by the group's standard deviation. Source: Shao et al. 2024, "DeepSeekMath" (GRPO)."""
+    advantage_PxG = _off_the_mean(rewards_PxG, is_valid_PxG)
+    n_Px1 = np.maximum(is_valid_PxG.sum(1, keepdims=True), 1)
+    deviation_Px1 = np.sqrt((advantage_PxG**2).sum(1, keepdims=True) / n_Px1)
+    return advantage_PxG / (deviation_Px1 + 1e-6)
+
+
+def _leave_one_out(rewards_PxG: np.ndarray, is_valid_PxG: np.ndarray) -> np.ndarray:
+    """Reward minus the mean of the others. Source: Ahmadian et al. 2024, "Back to Basics" (RLOO)."""
+    n_Px1 = is_valid_PxG.sum(1, keepdims=True)
+    return _off_the_mean(rewards_PxG, is_valid_PxG) * n_Px1 / np.maximum(n_Px1 - 1, 1)
+
+
+def _off_the_batch(rewards_PxG: np.ndarray, is_valid_PxG: np.ndarray) -> np.ndarray:
+    """Reward minus the batch's mean, over the batch's standard deviation. Source: Hu et al. 2025, "REINFORCE++"."""
+    if not is_valid_PxG.any():
+        return np.zeros(rewards_PxG.shape)
+    found = rewards_PxG[is_valid_PxG]
+    return np.where(is_valid_PxG, (np.where(is_valid_PxG, rewards_PxG, 0.0) - found.mean()) / (found.std() + 1e-6), 0.0)
+
+
+ADVANTAGES = {
+    "mean": _off_the_mean,
+    "mean_std": _standardised,
+    "leave_one_out": _leave_one_out,
+    "batch": _off_the_batch,
+}
+
+
+# ---- normalisers: (tokens of each answer, answers of a full batch, fixed length) -> scale of each answer's tokens ----
+NORMALISERS = {
+    # A long answer is not favoured, and one batch weighs as the next. Source: the paper, after CWM.
+    "fixed": lambda lengths_N, n, length: np.full(len(lengths_N), 1.0 / (n * length)),
+    # Every token of the batch counts the same. Source: Yu et al. 2025, "DAPO".
+    "token": lambda lengths_N, n, length: np.full(len(lengths_N), 1.0 / max(lengths_N.sum(), 1)),
+    # Every answer counts the same, its tokens the less the longer it is. Source: Shao et al. 2024, GRPO.
+    "sequence": lambda lengths_N, n, length: 1.0 / (n * np.maximum(lengths_N, 1)),
+}
+
+
+# ---- objectives: what a token gains, BxL, and how many tokens the clip holds back -------------------------------
+def _clipped(ratio_BxL, advantage_BxL, mask_BxL, low: float, high: float) -> tuple[jax.Array, jax.Array]:
+    bounded_BxL = jnp.clip(ratio_BxL, 1.0 - low, 1.0 + high) * advantage_BxL
+    free_BxL = ratio_BxL * advantage_BxL
+    return jnp.minimum(free_BxL, bounded_BxL), jnp.sum(mask_BxL * (bounded_BxL < free_BxL))
+
+
+def clipped(batch: dict, logprobs_BxL, old_BxL, low: float, high: float) -> tuple[jax.Array, jax.Array]:
+    """The clipped surrogate with separate bounds (Schulman et al. 2017; the paper's bounds)."""
+    mask_BxL = batch["is_answer"].astype(jnp.float32)
+    ratio_BxL = jnp.exp((logprobs_BxL - old_BxL) * mask_BxL)
+    return _clipped(ratio_BxL, batch["advantage"], mask_BxL, low, high)
+
+
+def sequence_clipped(batch: dict, logprobs_BxL, old_BxL, low: float, high: float) -> tuple[jax.Array, jax.Array]:
+    """The same with one ratio an answer, the geometric mean of its tokens'. Source: Zheng et al. 2025, "GSPO"."""
+    mask_BxL, segments_BxL = batch["is_answer"].astype(jnp.float32), batch["segments"]
+    n = segments_BxL.shape[1] + 1
+
+    def mean_of_segment(x_L: jax.Array, mask_L: jax.Array, segments_L: jax.Array) -> jax.Array:
+        total, count = (jax.ops.segment_sum(a, segments_L, n) for a in (x_L * mask_L, mask_L))
+        return (total / jnp.maximum(count, 1.0))[segments_L]
+
+    ratio_BxL = jnp.exp(jax.vmap(mean_of_segment)(logprobs_BxL - old_BxL, mask_BxL, segments_BxL))
+    return _clipped(ratio_BxL, batch["advantage"], mask_BxL, low, high)
+
+
+def policy_gradient(batch: dict, logprobs_BxL, old_BxL, low: float, high: float) -> tuple[jax.Array, jax.Array]:
+    """Log-probability times advantage, whatever the policy was when it sampled (Williams 1992)."""
+    return logprobs_BxL * batch["advantage"], jnp.zeros(())
+
+
+OBJECTIVES = {"clipped": clipped, "sequence_clipped": sequence_clipped, "policy_gradient": policy_gradient}
+
+
+def importance_weight(old_BxL: jax.Array, sampler_BxL: jax.Array, cap: float) -> jax.Array:
+    """How much likelier a token is to the trainer than it was to the sampler, at most `cap`; BxL, no gradient.
+
+    Source: Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy training" (truncated).
     """
-    valid = is_valid_PxG.astype(jnp.float32)
-    n_Px1 = jnp.sum(valid, axis=1, keepdims=True)
-    mean_Px1 = jnp.sum(rewards_PxG * valid, axis=1, keepdims=True) / jnp.maximum(n_Px1, 1.0)
-    return (rewards_PxG - mean_Px1) * valid * (n_Px1 >= 2)
+    return jax.lax.stop_gradient(jnp.minimum(jnp.exp(old_BxL - sampler_BxL), cap))
 
 
-def clipped_policy_loss(
-    logprobs_BxL: jax.Array,
-    old_logprobs_BxL: jax.Array,
-    advantage_BxL: jax.Array,
-    is_answer_BxL: jax.Array,
-    clip_low: float,
-    clip_high: float,
-    normaliser: float,
-) -> tuple[jax.Array, jax.Array]:
-    """The clipped surrogate with separate bounds, summed over tokens and divided by a fixed number.
-
-    `normaliser` is samples x fixed length, so that long answers are not favoured (paper section 2).
-    Returns the loss and the number of clipped tokens.
-    """
-    mask = is_answer_BxL.astype(jnp.float32)
-    ratio = jnp.exp((logprobs_BxL - old_logprobs_BxL) * mask)
-    clipped = jnp.clip(ratio, 1.0 - clip_low, 1.0 + clip_high)
-    gain = jnp.minimum(ratio * advantage_BxL, clipped * advantage_BxL)
-    n_clipped = jnp.sum(mask * (clipped * advantage_BxL < ratio * advantage_BxL))
-    return -jnp.sum(gain * mask) / normaliser, n_clipped
+def kl_to_reference(logprobs_BxL: jax.Array, reference_BxL: jax.Array) -> jax.Array:
+    """The estimate k3 of the divergence from a reference, token by token. Source: Schulman 2020, "Approximating KL"."""
+    difference_BxL = reference_BxL - logprobs_BxL
+    return jnp.exp(difference_BxL) - difference_BxL - 1.0

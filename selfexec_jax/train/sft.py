@@ -14,6 +14,7 @@ from selfexec_jax.model.sharding import batch_sharding, one_at_a_time, replicate
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train import losses
 from selfexec_jax.train.checkpoint import Checkpoints
+from selfexec_jax.train.scores import scores
 from selfexec_jax.train.state import TrainState, abstract_state, adafactor, adamw, muon, trainable
 
 
@@ -46,7 +47,7 @@ def make_train_step(
         learned, n = trainable(state.params), batch["is_answer"].sum()
 
         def loss(learned: dict, part: dict) -> jax.Array:
-            logprobs_BxL, _ = losses.scores(model, state.params | learned, part)
+            logprobs_BxL, _ = scores(model, state.params | learned, part)
             return losses.sft_loss(logprobs_BxL, part["is_answer"], n)
 
         def add(total: tuple, part: dict) -> tuple[tuple, None]:

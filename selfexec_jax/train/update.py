@@ -1,0 +1,233 @@
+"""From rollouts to an update of the policy: packed micro-batches, their gradients, the optimizer's step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from selfexec_jax.model.sharding import batch_rows, batch_sharding, one_at_a_time, replicated
+from selfexec_jax.model.transformer import Transformer
+from selfexec_jax.train import losses
+from selfexec_jax.train.data import pack_rows
+from selfexec_jax.train.rollouts import Group, Turn
+from selfexec_jax.train.scores import scores
+from selfexec_jax.train.state import TrainState, adafactor, adamw, trainable
+
+_INTS, _FLOATS = ("tokens", "positions", "segments", "is_answer"), ("advantage", "scale", "sampler", "old")
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """A turn to learn from, with its advantage and the scale of its tokens; before `first` the advantage is zero."""
+
+    turn: Turn
+    advantage: float = 0.0
+    scale: float = 0.0
+    first: int = 0
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.turn.sample.prompt_tokens) + len(self.turn.sample.tokens)
+
+
+def make_optimizer(knobs) -> optax.GradientTransformation:
+    """The optimizer of the config's `rl` section, without decay, constant rate after a linear warm-up."""
+    schedule = optax.linear_schedule(
+        knobs.learning_rate / max(knobs.warmup_steps, 1), knobs.learning_rate, max(knobs.warmup_steps - 1, 1)
+    )
+    if knobs.optimizer == "adafactor":
+        return adafactor(schedule, knobs.grad_clip)
+    if knobs.optimizer == "adamw":
+        return adamw(schedule, knobs.beta2, 0.0, knobs.grad_clip)
+    raise ValueError(f"rl.optimizer={knobs.optimizer!r} is neither adamw nor adafactor")
+
+
+def needs_old_logprobs(knobs) -> bool:
+    """Whether the policy that is updated can be another than the one that sampled; else its ratio is one."""
+    return knobs.staleness > 0 or knobs.updates > 1
+
+
+def items_of(groups: list[Group], knobs) -> list[Item]:
+    """The turns to learn from, scaled by the config's normaliser for one of `updates` parts of a batch."""
+    found = []
+    for group in groups:
+        for rollout, advantage in zip(group.rollouts, group.advantages, strict=True):
+            if knobs.zero_advantage_filter and abs(advantage) <= 1e-8:
+                continue
+            learned = [turn for turn in rollout.turns if turn.is_learned and turn.sample.tokens]
+            first = rollout.outcome.first_wrong if advantage < 0 else 0
+            found += [Item(turn, float(advantage)) for turn in learned[:-1]]
+            found += [Item(turn, float(advantage), first=first) for turn in learned[-1:]]
+    lengths = np.array([len(item.turn.sample.tokens) for item in found], np.int64)
+    n = knobs.prompts * knobs.group_size / knobs.updates
+    scales = losses.NORMALISERS[knobs.normaliser](lengths, n, knobs.max_new_tokens)
+    return [dataclasses.replace(item, scale=float(s)) for item, s in zip(found, scales, strict=True)]
+
+
+def row_counts(knobs, mesh: Mesh) -> list[int]:
+    """Rows of a micro-batch by its token budget, and of a small one for what is left over: the only two shapes."""
+    of_mesh = batch_rows(mesh)
+    rows = max(knobs.micro_tokens // knobs.row_tokens // of_mesh, 1) * of_mesh
+    return sorted({rows, max(rows // 4 // of_mesh, 1) * of_mesh}, reverse=True)
+
+
+def pack(items: list[Item], row_tokens: int, counts: list[int]) -> list[dict[str, np.ndarray]]:
+    """Micro-batches of packed rows; each array rows x row_tokens, `item` the number of the item of each token."""
+    order = sorted(range(len(items)), key=lambda i: -items[i].n_tokens)
+    rows = [[order[i] for i in row] for row in pack_rows([items[i].n_tokens for i in order], row_tokens)]
+    batches = []
+    while rows:
+        n = next((n for n in counts if n <= len(rows)), counts[-1])
+        if len(rows) > counts[-1] and n == counts[-1] and counts[0] - len(rows) < n:
+            n = counts[0]  # one large batch that is nearly full beats several small ones
+        batches.append(_filled(items, rows[:n], n, row_tokens))
+        rows = rows[n:]
+    return batches
+
+
+def _filled(items: list[Item], rows: list[list[int]], n_rows: int, row_tokens: int) -> dict[str, np.ndarray]:
+    batch = {k: np.zeros((n_rows, row_tokens), np.int32) for k in (*_INTS, "item")}
+    batch |= {k: np.zeros((n_rows, row_tokens), np.float32) for k in _FLOATS}
+    for r, row in enumerate(rows):
+        at = 0
+        for segment, i in enumerate(row, 1):
+            item, sample = items[i], items[i].turn.sample
+            n, m = len(sample.prompt_tokens), len(sample.tokens)
+            here, answer = slice(at, at + n + m), slice(at + n, at + n + m)
+            batch["tokens"][r, here] = sample.prompt_tokens + sample.tokens
+            batch["positions"][r, here] = np.arange(n + m)
+            batch["segments"][r, here] = segment
+            batch["is_answer"][r, answer] = 1
+            batch["advantage"][r, at + n + item.first : at + n + m] = item.advantage
+            batch["scale"][r, answer] = item.scale
+            batch["sampler"][r, answer] = sample.logprobs
+            if item.turn.old is not None:
+                batch["old"][r, answer] = item.turn.old
+            batch["item"][r, here] = i
+            at += n + m
+    return batch
+
+
+def make_loss(model: Transformer, knobs) -> Callable:
+    """`loss(learned, params, batch) -> (value, metrics)`, put together from the pieces that the config names."""
+    objective = losses.OBJECTIVES[knobs.objective]
+
+    def loss(learned: dict, params: dict, batch: dict) -> tuple[jax.Array, dict]:
+        mask, scale = batch["is_answer"], batch["scale"]
+        logprobs, entropy = scores(model, params | learned, batch, knobs.temperature, knobs.entropy_bonus > 0)
+        old = batch["old"] if needs_old_logprobs(knobs) else jax.lax.stop_gradient(logprobs)
+        gain, n_clipped = objective(batch, logprobs, old, knobs.clip_low, knobs.clip_high)
+        if knobs.importance_cap:
+            gain *= losses.importance_weight(old, batch["sampler"], knobs.importance_cap)
+        sums = {"tokens": mask.sum(), "clipped": n_clipped, "entropy": (entropy * mask).sum()}
+        if knobs.entropy_bonus:
+            gain += knobs.entropy_bonus * entropy
+        if knobs.kl:
+            kl = losses.kl_to_reference(logprobs, batch["reference"])
+            gain -= knobs.kl * kl
+            sums["kl"] = (kl * mask).sum()
+        # Against the policy that sampled: at staleness 0, how far trainer and sampler are apart.
+        gap = jnp.abs(old - batch["sampler"]) * mask
+        sums["gap"] = gap.sum()
+        return -jnp.sum(gain * scale), {"sum": sums, "max": {"gap": gap.max()}}
+
+    return loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """The jitted functions of an update, for one config and one mesh."""
+
+    accumulate: Callable  # (params, sum of gradients, batch) -> (sum, metrics)
+    apply: Callable  # (state, gradients) -> (state, global norm of the gradients)
+    logprobs: Callable  # (params, batch) -> BxL
+    zeros: Callable  # params -> gradients of zero
+    mesh: Mesh
+    knobs: object
+
+    def score(self, params: dict, turns: list[Turn]) -> list[np.ndarray]:
+        """Log-probabilities of every token of the turns' answers, as the trainer sees them."""
+        found: list[np.ndarray | None] = [None] * len(turns)
+        for batch in pack([Item(turn) for turn in turns], self.knobs.row_tokens, row_counts(self.knobs, self.mesh)):
+            logprobs = np.asarray(self.logprobs(params, self.place(batch)))
+            is_answer = batch["is_answer"] > 0
+            for i in np.unique(batch["item"][is_answer]):
+                found[i] = logprobs[is_answer & (batch["item"] == i)]
+        return found
+
+    def place(self, batch: dict) -> dict:
+        return jax.device_put({k: v for k, v in batch.items() if k != "item"}, batch_sharding(self.mesh))
+
+    def update(
+        self, state: TrainState, items: list[Item], reference: dict | None
+    ) -> tuple[TrainState, float, list[dict]]:
+        """One step of the optimizer; (state, norm of the gradients, metrics of each micro-batch).
+
+        Nothing to learn from leaves the state as it is. Raises FloatingPointError, and the state is lost, when the
+        gradients are not finite.
+        """
+        grads, metrics = self.zeros(state.params), []
+        for batch in pack(items, self.knobs.row_tokens, row_counts(self.knobs, self.mesh)):
+            placed = self.place(batch)
+            if reference is not None:
+                placed["reference"] = self.logprobs(reference, placed)
+            grads, found = self.accumulate(state.params, grads, placed)
+            metrics.append(found | {"shape": batch["tokens"].size, "used": int((batch["segments"] > 0).sum())})
+        if not metrics:
+            return state, 0.0, []
+        state, norm = self.apply(state, grads)
+        if not np.isfinite(float(norm)):
+            raise FloatingPointError(f"the gradients are not finite (norm {float(norm)})")
+        return state, float(norm), jax.device_get(metrics)
+
+    def warm_up(self, params: dict) -> None:
+        """Compiles every shape of micro-batch, on batches that hold nothing."""
+        grads = self.zeros(params)
+        for n in row_counts(self.knobs, self.mesh):
+            placed = self.place(_filled([], [], n, self.knobs.row_tokens))
+            if needs_old_logprobs(self.knobs) or self.knobs.kl:
+                found = self.logprobs(params, placed)
+                placed |= {"reference": found} if self.knobs.kl else {}
+            grads, _ = self.accumulate(params, grads, placed)
+
+
+def make_learner(model: Transformer, tx, knobs, target: TrainState, mesh: Mesh) -> Learner:
+    """The functions of an update, compiled when first called. Raises ValueError for a piece that there is not."""
+    for field, table in (("advantage", losses.ADVANTAGES), ("normaliser", losses.NORMALISERS),
+                         ("objective", losses.OBJECTIVES)):  # fmt: skip
+        if knobs[field] not in table:
+            raise ValueError(f"rl.{field}={knobs[field]!r} is none of {', '.join(table)}")
+    loss = make_loss(model, knobs)
+    shardings = jax.tree.map(lambda t: t.sharding, target)
+    of_learned = trainable(shardings.params)
+    whole, rows = replicated(mesh), batch_sharding(mesh)
+
+    def accumulate(params: dict, total: dict, batch: dict) -> tuple[dict, dict]:
+        grads, metrics = jax.grad(loss, has_aux=True)(trainable(params), params, batch)
+        return jax.tree.map(jnp.add, total, grads), metrics
+
+    def apply(state: TrainState, grads: dict) -> tuple[TrainState, jax.Array]:
+        learned = trainable(state.params)
+        updates, opt = tx.update(grads, state.opt, learned)
+        params = state.params | optax.apply_updates(learned, updates)
+        return TrainState(params, opt, state.step + 1, state.key), optax.global_norm(grads)
+
+    def jitted(function: Callable, inputs: Iterable, outputs, donated: tuple = ()) -> Callable:
+        return one_at_a_time(
+            jax.jit(function, in_shardings=tuple(inputs), out_shardings=outputs, donate_argnums=donated), mesh
+        )
+
+    return Learner(
+        jitted(accumulate, (shardings.params, of_learned, rows), (of_learned, whole), (1,)),
+        jitted(apply, (shardings, of_learned), (shardings, whole), (0,)),
+        jitted(lambda p, b: scores(model, p, b, knobs.temperature)[0], (shardings.params, rows), rows),
+        jitted(lambda p: jax.tree.map(jnp.zeros_like, trainable(p)), (shardings.params,), of_learned),
+        mesh,
+        knobs,
+    )
