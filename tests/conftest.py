@@ -1,10 +1,18 @@
 """A decoder small enough to check by hand, shared by the tests of the device half."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# What one test compiled, another one, or the process that it starts, need not compile again.
+_compiled = tempfile.mkdtemp(prefix="selfexec-compiled-")
+atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 
 @pytest.fixture(scope="session")

@@ -128,13 +128,14 @@ class Drawn:
         rows = []
         for group in groups:
             rows.append([_Open(list(rollout.turns), outcome=Future()) for rollout in group.rollouts])
-            for open_, rollout in zip(rows[-1], group.rollouts, strict=True):
-                open_.outcome.set_result(rollout.outcome)
+            for one, rollout in zip(rows[-1], group.rollouts, strict=True):
+                one.outcome.set_result(rollout.outcome)
         return cls([group.prompt for group in groups], rows, 0.0)
 
     def score(self, logprobs: Callable[[list[Turn]], list[np.ndarray]]) -> None:
         """Fills in `old` of every turn that is learned from."""
-        places = [(r, k) for row in self.rollouts for r in row for k, turn in enumerate(r.turns) if turn.is_learned]
+        open_ = [r for row in self.rollouts for r in row]
+        places = [(r, k) for r in open_ for k, t in enumerate(r.turns) if t.is_learned and t.sample.tokens]
         found = logprobs([r.turns[k] for r, k in places])
         for (r, k), old in zip(places, found, strict=True):
             r.turns[k] = dataclasses.replace(r.turns[k], old=old)

@@ -16,7 +16,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 import jax.numpy as jnp, numpy as np
 from selfexec_jax.model import ModelConfig, Transformer
 from selfexec_jax.model.sharding import batch_sharding, make_mesh, tree_shardings
-from selfexec_jax.train import losses
+from selfexec_jax.train.scores import scores
 
 length, ways = int(sys.argv[1]), json.loads(sys.argv[2])
 cfg = ModelConfig(vocab_size=96, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=16, d_ff=48, qk_norm=True,
@@ -41,7 +41,7 @@ def found(mesh, **changes):
         given = jax.device_put(batch, batch_sharding(mesh))
         placed = jax.device_put(params, tree_shardings(params, mesh))
     def loss(params, batch):
-        logprobs, _ = losses.scores(model, params, batch)
+        logprobs, _ = scores(model, params, batch)
         return (logprobs * weight).sum() / length, logprobs
     grads, logprobs = jax.jit(jax.grad(loss, has_aux=True))(placed, given)
     return jax.device_get((logprobs * weight, grads))

@@ -11,7 +11,7 @@ import pytest
 from selfexec_jax.model import Transformer
 from selfexec_jax.model.transformer import init_params, merged
 from selfexec_jax.rollout import Engine, Request, decode
-from selfexec_jax.train.losses import token_logprobs
+from selfexec_jax.train.scores import token_logprobs
 
 CACHE = 64
 

@@ -16,7 +16,7 @@ from selfexec_jax.model.config import Rope
 from selfexec_jax.model.decoding import decoding_config
 from selfexec_jax.model.transformer import init_params
 from selfexec_jax.rollout import Engine, Request
-from selfexec_jax.train.losses import token_logprobs
+from selfexec_jax.train.scores import token_logprobs
 
 PLAIN = ModelConfig(vocab_size=64, d_model=32, n_layers=2, n_heads=4, n_kv_heads=4, head_dim=8, d_ff=48)
 FEATURES = {

@@ -1,53 +1,49 @@
-"""The RL loop: what is packed, what the gradient is, and that a choice worth taking is learned."""
-
-from concurrent.futures import Future
+"""The RL loop: what is packed, what the gradient is, how stale it may be, and that a choice worth taking is learned."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from selfexec_jax.configs import base
-from selfexec_jax.model import ModelConfig, Transformer
 from selfexec_jax.model.sharding import make_mesh
-from selfexec_jax.rollout import Engine, Sample
 from selfexec_jax.train import rl
-from selfexec_jax.train.losses import token_logprobs
-from selfexec_jax.train.rl import Group, Outcome, Prompt
+from selfexec_jax.train.checkpoint import Checkpoints
+from selfexec_jax.train.health import Unhealthy
+from selfexec_jax.train.rollouts import Drawn, Group, Outcome, Prompt, Rollout, Turn, with_advantages
+from selfexec_jax.train.scores import token_logprobs
 from selfexec_jax.train.state import abstract_state
-
-
-def knobs(**changes):
-    rl_knobs = base.get_config().rl.copy_and_resolve_references()
-    with rl_knobs.unlocked():
-        rl_knobs.update(changes)
-    return rl_knobs
-
-
-def group(task, rewards, seed, n_prompt=4):
-    rng = np.random.default_rng(seed)
-    prompt = tuple(rng.integers(2, 64, n_prompt).tolist())
-    samples = []
-    for _ in rewards:
-        tokens = tuple(rng.integers(2, 64, int(rng.integers(1, 7))).tolist())
-        samples.append(Sample(prompt, tokens, tuple(-rng.random(len(tokens))), "", "stop", 0))
-    return Group(
-        Prompt(task, str(seed), prompt, None), samples, [Outcome(r, "") for r in rewards], np.zeros(len(rewards))
-    )
-
+from selfexec_jax.train.update import items_of, make_learner, make_optimizer, pack, row_counts
+from tests.train.knobs import group, knobs
+from tests.train.toy import Toy, prompts, right, small_engine, small_model
 
 GROUPS = [
     group("predict", [1.0, -1.0, -1.0, -1.0], 1),
     group("solve", [1.0, 1.0, 1.0, 1.0], 2),  # no advantage
-    group("fix", [1.0, None, -1.0, -1.0], 3),  # a member that the infrastructure failed
-    group("solve", [None, None, None, 1.0], 4),  # fewer than two are left
-    group("solve", [1.0, -1.0, 1.0, -1.0], 5),
+    group("rlef", [1.0, None, -1.0, -1.0], 3, n_turns=2),  # a member that the infrastructure failed
+    group("solve", [None, None, float("nan"), 1.0], 4),  # fewer than two are left
+    group("solve", [1.0, -1.0, 1.0, -1.0], 5, first_wrong=1),
 ]
-WEIGHT = {"predict": 0.8, "solve": 1.0, "fix": 2.0}
+WEIGHT = {"predict": 0.8, "solve": 1.0, "rlef": 2.0, "toy": 1.0}
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return make_mesh(devices=jax.devices()[:1])
+
+
+def turns_of(groups):
+    """(turn, advantage, where the advantage begins) of all that is to be learned from."""
+    return [
+        (turn, a, r.outcome.first_wrong if a < 0 else 0)
+        for g in groups
+        for r, a in zip(g.rollouts, g.advantages, strict=True)
+        for turn in r.turns
+        if a
+    ]
 
 
 def test_advantages_are_weighted_after_the_baseline_and_failures_masked():
-    found = rl.with_advantages(GROUPS, WEIGHT)
+    found = with_advantages(GROUPS, "mean", WEIGHT)
     expected = [
         0.8 * np.array([1.5, -0.5, -0.5, -0.5]),
         np.zeros(4),
@@ -57,17 +53,24 @@ def test_advantages_are_weighted_after_the_baseline_and_failures_masked():
     ]
     for g, e in zip(found, expected, strict=True):
         np.testing.assert_allclose(g.advantages, e, atol=1e-6)
-    assert rl.with_advantages([], WEIGHT) == []
+    assert with_advantages([], "mean", WEIGHT) == []
 
 
-def test_packing_keeps_every_answer_once_and_drops_what_has_no_advantage():
-    groups = rl.with_advantages(GROUPS, WEIGHT)
-    batches = rl.pack(groups, knobs(row_tokens=24, micro_rows=2))
-    assert len(batches) > 1
+def test_a_batch_baseline_is_that_of_the_task():
+    found = with_advantages([group("solve", [1.0, -1.0], 1), group("predict", [1.0, 1.0], 2)], "batch", WEIGHT)
+    np.testing.assert_allclose(found[0].advantages, [1, -1], atol=1e-5)
+    assert not found[1].advantages.any()
+
+
+@pytest.mark.parametrize("counts", [[2], [4, 2]])
+def test_packing_keeps_every_answer_once_and_drops_what_has_no_advantage(counts):
+    groups = with_advantages(GROUPS, "mean", WEIGHT)
+    batches = pack(items_of(groups, knobs()), 24, counts)
+    assert {b["tokens"].shape[0] for b in batches} <= set(counts)
     found = []
     for batch in batches:
-        assert {v.shape for v in batch.values()} == {(2, 24)}
-        for row in range(2):
+        assert len({v.shape for v in batch.values()}) == 1
+        for row in range(len(batch["tokens"])):
             b = {k: v[row] for k, v in batch.items()}
             for segment in range(1, b["segments"].max() + 1):
                 at = np.flatnonzero(b["segments"] == segment)
@@ -75,127 +78,350 @@ def test_packing_keeps_every_answer_once_and_drops_what_has_no_advantage():
                 answer = at[b["is_answer"][at] == 1]
                 assert answer.tolist() == at[-len(answer) :].tolist()
                 assert (b["advantage"][at[: -len(answer)]] == 0).all()
-                assert len(set(b["advantage"][answer])) == 1
                 found.append(
                     (tuple(b["tokens"][at[: -len(answer)]]), tuple(b["tokens"][answer]),
-                     tuple(b["sampler"][answer]), b["advantage"][answer[0]])
+                     tuple(b["sampler"][answer]), tuple(b["advantage"][answer]))
                 )  # fmt: skip
             outside = b["segments"] == 0
-            assert not any(b[k][outside].any() for k in ("tokens", "is_answer", "advantage", "sampler"))
-    expected = [
-        (s.prompt_tokens, s.tokens, tuple(np.float32(s.logprobs)), np.float32(a))
-        for g in groups
-        for s, a in zip(g.samples, g.advantages, strict=True)
-        if a != 0
-    ]
-    assert len(expected) == 11
+            assert not any(b[k][outside].any() for k in ("tokens", "is_answer", "advantage", "sampler", "scale"))
+    expected = []
+    for turn, a, first in turns_of(groups):
+        advantage = np.full(len(turn.sample.tokens), np.float32(a))
+        advantage[:first] = 0
+        sample = turn.sample
+        expected.append((sample.prompt_tokens, sample.tokens, tuple(np.float32(sample.logprobs)), tuple(advantage)))
+    assert len(expected) == 4 + 2 * 3 + 4
     assert sorted(found) == sorted(expected)
+
+
+def test_without_the_filter_everything_is_packed():
+    groups = with_advantages(GROUPS, "mean", WEIGHT)
+    assert len(items_of(groups, knobs(zero_advantage_filter=False))) == 4 + 4 + 8 + 4 + 4
+
+
+def test_what_is_not_learned_from_is_not_packed():
+    (g,) = with_advantages([group("rlef", [1.0, -1.0], 6, n_turns=3)], "mean", WEIGHT)
+    simulated = [Rollout((r.turns[0], Turn(r.turns[1].sample, is_learned=False), r.turns[2]), r.outcome)
+                 for r in g.rollouts]  # fmt: skip
+    found = items_of([Group(g.prompt, simulated, g.advantages)], knobs())
+    assert [item.turn for item in found] == [r.turns[i] for r in g.rollouts for i in (0, 2)]
 
 
 def test_a_sample_longer_than_a_row_is_an_error():
     with pytest.raises(ValueError, match=r"rl\.row_tokens"):
-        rl.pack(rl.with_advantages(GROUPS, WEIGHT), knobs(row_tokens=6, micro_rows=3))
+        pack(items_of(with_advantages(GROUPS, "mean", WEIGHT), knobs()), 6, [3])
 
 
-@pytest.fixture(scope="module")
-def mesh():
-    return make_mesh(devices=jax.devices()[:1])
+def test_micro_batches_have_two_shapes_within_the_token_budget(mesh):
+    assert row_counts(knobs(row_tokens=448, micro_tokens=7168), mesh) == [16, 4]
+    assert row_counts(knobs(row_tokens=448, micro_tokens=500), mesh) == [1]
+    lengths = []
+    for n in range(1, 60):
+        items = items_of([with_advantages([group("solve", [1.0, -1.0], i)], "mean", WEIGHT)[0] for i in range(n)],
+                         knobs())  # fmt: skip
+        batches = pack(items, 10, [16, 4])
+        lengths += [len(b["tokens"]) for b in batches]
+        rows = sum(len(b["tokens"]) for b in batches)
+        used = sum(int((b["segments"].max(1) > 0).sum()) for b in batches)
+        assert rows - used <= 3
+    assert set(lengths) == {16, 4}
+
+
+def learner_of(model, options, mesh):
+    tx = make_optimizer(options)
+    _, start, target = abstract_state(model, tx, 0, mesh)
+    return make_learner(model, tx, options, target, mesh), start
 
 
 def gradients(model, params, mesh, options, batches):
-    tx = rl.make_optimizer(options)
-    _, _, target = abstract_state(model, tx, 0, mesh)
-    accumulate, _, score = rl.make_update(model, tx, options, target, mesh)
+    learner, _ = learner_of(model, options, mesh)
     total, metrics = jax.tree.map(jnp.zeros_like, params), []
     for batch in batches:
-        total, found = accumulate(params, total, jax.tree.map(jnp.asarray, batch))
+        total, found = learner.accumulate(params, total, learner.place(batch))
         metrics.append(found)
-    return total, metrics, score
+    return total, metrics
 
 
-def test_with_one_update_the_gradient_is_that_of_reinforce(tiny, forward, mesh):
+@pytest.mark.parametrize("objective", ["clipped", "sequence_clipped", "policy_gradient"])
+def test_on_policy_the_gradient_is_that_of_reinforce(tiny, forward, mesh, objective):
     model, params = tiny
-    options = knobs(row_tokens=24, micro_rows=2, prompts=5, group_size=4, max_new_tokens=9, temperature=0.8, updates=1)
-    groups = rl.with_advantages(GROUPS, WEIGHT)
-    batches = rl.pack(groups, options)
+    options = knobs(row_tokens=24, micro_tokens=48, prompts=5, group_size=4, max_new_tokens=9, temperature=0.8,
+                    objective=objective)  # fmt: skip
+    groups = with_advantages(GROUPS, "mean", WEIGHT)
+    batches = pack(items_of(groups, options), 24, row_counts(options, mesh))
     assert len(batches) > 1
-    got, metrics, _ = gradients(model, params, mesh, options, batches)
+    got, metrics = gradients(model, params, mesh, options, batches)
 
     # Each answer on its own, unpacked, padded to one length: sum of A log p over a fixed number.
-    items = [(s, a) for g in groups for s, a in zip(g.samples, g.advantages, strict=True)]
+    items = turns_of(groups)
     tokens, weight = np.zeros((len(items), 12), np.int32), np.zeros((len(items), 12), np.float32)
-    for row, (s, a) in enumerate(items):
-        n, m = len(s.prompt_tokens), len(s.tokens)
-        tokens[row, : n + m] = s.prompt_tokens + s.tokens
-        weight[row, n : n + m] = a
+    for row, (turn, a, first) in enumerate(items):
+        n, m = len(turn.sample.prompt_tokens), len(turn.sample.tokens)
+        tokens[row, : n + m] = turn.sample.prompt_tokens + turn.sample.tokens
+        weight[row, n + first : n + m] = a
 
     @jax.jit
     def reinforce(params):
         ones = jnp.ones(tokens.shape, jnp.int32)
         logits = forward(params, jnp.asarray(tokens), jnp.broadcast_to(jnp.arange(12), tokens.shape), ones)
-        return -(token_logprobs(logits, tokens, 0.8) * weight).sum() / (5 * 4 * 9)
+        logprobs = token_logprobs(logits, tokens, 0.8)
+        if objective == "sequence_clipped":  # every token of an answer stands for the mean of all
+            is_answer = (np.arange(12) >= 4) & (tokens > 0)
+            mean = (logprobs * is_answer).sum(1, keepdims=True) / is_answer.sum(1, keepdims=True)
+            logprobs = jnp.broadcast_to(mean, tokens.shape)
+        return -(logprobs * weight).sum() / (5 * 4 * 9)
 
     expected = jax.jit(jax.grad(reinforce))(params)
     for name in expected:
         np.testing.assert_allclose(got[name], expected[name], atol=1e-6, err_msg=name)
     assert max(float(jnp.abs(g).max()) for g in expected.values()) > 1e-3
-    assert sum(int(m["sum"]["tokens"]) for m in metrics) == sum(len(s.tokens) for s, a in items if a)
+    assert sum(int(m["sum"]["tokens"]) for m in metrics) == sum(len(t.sample.tokens) for t, *_ in items)
     assert all(int(m["sum"]["clipped"]) == 0 for m in metrics)
 
 
-def test_with_more_updates_the_ratio_is_taken_to_the_old_logprobs(tiny, mesh):
+def test_off_policy_the_ratio_is_taken_to_the_policy_that_sampled(tiny, forward, mesh):
     model, params = tiny
-    options = knobs(row_tokens=24, micro_rows=8, prompts=5, group_size=4, max_new_tokens=9, updates=2)
-    (batch,) = rl.pack(rl.with_advantages(GROUPS, WEIGHT), options)
-    _, _, score = gradients(model, params, mesh, options, [])
-    old = score(params, {k: jnp.asarray(v) for k, v in batch.items()})
-    same, metrics, _ = gradients(model, params, mesh, options, [batch | {"old": np.asarray(old)}])
-    assert int(metrics[0]["sum"]["clipped"]) == 0
+    options = knobs(row_tokens=24, micro_tokens=24 * 8, prompts=5, group_size=4, max_new_tokens=9, staleness=1)
+    groups = with_advantages(GROUPS, "mean", WEIGHT)
+    learner, _ = learner_of(model, options, mesh)
+    drawn = Drawn.of(groups)
+    drawn.score(lambda turns: learner.score(params, turns))
+    scored = with_advantages(drawn.collect()[0], "mean", WEIGHT)
+    for g in scored:  # they are those of the whole, unpacked
+        for r in g.rollouts:
+            (turn, *_) = r.turns
+            s = turn.sample
+            whole = s.prompt_tokens + s.tokens
+            tokens, ones = jnp.asarray([whole + (0,) * (12 - len(whole))]), jnp.ones((1, 12), jnp.int32)
+            logits = forward(params, tokens, jnp.arange(12)[None], ones)
+            alone = token_logprobs(logits, tokens)[0, len(s.prompt_tokens) : len(whole)]
+            np.testing.assert_allclose(turn.old, alone, atol=1e-5)
+    batches = pack(items_of(scored, options), 24, [8])
+    same, metrics = gradients(model, params, mesh, options, batches)
+    assert sum(int(m["sum"]["clipped"]) for m in metrics) == 0
+    on_policy, _ = gradients(model, params, mesh, knobs(**dict(options) | {"staleness": 0}), batches)
+    for name in same:
+        np.testing.assert_allclose(same[name], on_policy[name], atol=1e-6)
     # Where the answer has become likelier by far, what is right gains nothing more.
-    far, metrics, _ = gradients(model, params, mesh, options, [batch | {"old": np.asarray(old) - 1.0}])
-    positive = (batch["advantage"] > 0).sum()
-    assert int(metrics[0]["sum"]["clipped"]) == positive > 0
-    assert max(float(jnp.abs(same[k] - far[k]).max()) for k in same) > 1e-4
+    far = [b | {"old": b["old"] - 1.0} for b in batches]
+    _, metrics = gradients(model, params, mesh, options, far)
+    positive = sum(int((b["advantage"] > 0).sum()) for b in batches)
+    assert sum(int(m["sum"]["clipped"]) for m in metrics) == positive > 0
 
 
-def test_a_two_token_bandit_is_learned(letters, mesh, tmp_path):
-    good, bad = 2, 3
-    model = Transformer(
-        ModelConfig(vocab_size=4, d_model=16, n_layers=1, n_heads=2, n_kv_heads=1, head_dim=8, d_ff=32, query_block=8)
-    )
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
-    engine = Engine(
-        model, letters, slots=32, cache_length=8, prompt_buckets=(4,), prefill_tokens=8, steps_per_dispatch=1,
-        devices=jax.devices()[:1],
-    )  # fmt: skip
-    options = knobs(
-        steps=25, prompts=2, group_size=16, max_new_tokens=1, row_tokens=8, micro_rows=16, learning_rate=2e-2,
-        warmup_steps=1, checkpoint_every=1000,
-    )  # fmt: skip
-    prompts = [Prompt("solve", "0", (3, 2), None), Prompt("solve", "1", (2, 2, 3), None)]
-    shares, lines = [], []
+SMALL = dict(group_size=16, max_new_tokens=1, row_tokens=8, micro_tokens=128, learning_rate=2e-2, warmup_steps=1,
+             checkpoint_every=1000, weight={"toy": 1.0}, stop_entropy_share=0.0, stop_length_share=0.0,
+             stop_reward_drop=0.0)  # fmt: skip  # a bandit that is learned has no entropy left
 
-    def score(prompt, sample):
-        done = Future()
-        reward = {good: 1.0, bad: -1.0}.get(sample.tokens[0], -1.0)
-        done.set_result(Outcome(reward, "ok" if reward > 0 else "wrong"))
-        return done
+
+def trained(options, toy, mesh, directory, max_new_tokens=1, engine=None):
+    """(final parameters, a line a step, groups of every step)."""
+    model, params = small_model()
+    engine = engine or small_engine(model)
+    lines, seen = [], []
 
     def log(step, line, groups):
         lines.append(line)
-        shares.append(np.mean([s.tokens[0] == good for g in groups for s in g.samples]))
+        seen.append(groups)
 
-    trained = rl.train(
-        options, model, engine, params, mesh, 0, tmp_path / "rl", lambda step, n: prompts[:n], score, log
-    )
+    found = rl.train(options, model, engine, params, mesh, 0, directory, toy, log)
     assert not params["embed"].is_deleted()  # the caller still owns what it passed in
-    assert shares[0] < 0.6
-    assert np.mean(shares[-3:]) > 0.9
-    assert len(lines) == 25 and lines[0]["reward/solve"] == pytest.approx(2 * shares[0] - 1)
-    assert max(line["logprob_gap_max"] for line in lines) < 1e-4
+    return found, lines, seen
+
+
+GOOD = 2
+
+
+def choosing_two(prompt, turns):
+    return right(turns[-1].sample.tokens[0] == GOOD)
+
+
+@pytest.mark.parametrize("name", ["the paper's", "off policy", "every regulariser"])
+def test_a_two_token_bandit_is_learned(mesh, tmp_path, name):
+    options = knobs(steps=25, prompts=2, **SMALL | {
+        "the paper's": {},
+        "off policy": {"staleness": 2, "updates": 2, "objective": "sequence_clipped", "normaliser": "sequence",
+                       "advantage": "leave_one_out", "importance_cap": 2.0},
+        "every regulariser": {"kl": 0.01, "entropy_bonus": 0.001, "advantage": "batch", "normaliser": "token",
+                              "zero_advantage_filter": False},
+    }[name])  # fmt: skip
+    toy = Toy(prompts((3, 2), (2, 2, 3)), choosing_two)
+    found, lines, _ = trained(options, toy, mesh, tmp_path / "rl")
+    shares = [line["right/toy"] for line in lines]
+    assert len(lines) == 25 and shares[0] < 0.4 and np.mean(shares[-3:]) > 0.9, shares
+    assert lines[0]["reward/toy"] == pytest.approx(2 * shares[0] - 1)
+    gaps = [line["logprob_gap"] for line in lines]
+    assert max(gaps) < 1e-5 and max(line["logprob_gap_max"] for line in lines) < 1e-3
+    assert [line["staleness"] for line in lines] == [min(t, options.staleness) for t in range(25)]
     # Started again, the finished run gives its parameters back and does nothing.
-    again = rl.train(
-        options, model, engine, params, mesh, 0, tmp_path / "rl", lambda step, n: pytest.fail("drew"), score, log
-    )
-    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(trained), strict=True):
+    toy.draw = lambda step, n: pytest.fail("drew")
+    again, _, _ = trained(options, toy, mesh, tmp_path / "rl")
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(found), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_two_turn_episode_is_learned_by_its_end(mesh, tmp_path):
+    """The first answer decides what is asked next; only the pair (4, then 6) is right, and both turns are learned."""
+
+    def judge(prompt, turns):
+        if len(turns) == 1:
+            return [(9, turns[0].sample.tokens[0])]
+        return right([t.sample.tokens[0] for t in turns] == [4, 6])
+
+    # What follows a first answer depends on it, but a second right answer is worth nothing after a wrong first.
+    options = knobs(steps=60, prompts=2, **SMALL | {"group_size": 32, "micro_tokens": 256})
+    _, lines, seen = trained(options, Toy(prompts((3, 2), (2, 2, 3)), judge), mesh, tmp_path / "rl")
+    assert lines[0]["right/toy"] < 0.2
+    assert np.mean([line["right/toy"] for line in lines[-3:]]) > 0.9
+    for r in seen[0][0].rollouts:
+        assert [t.sample.prompt_tokens for t in r.turns] == [(3, 2), (9, r.turns[0].sample.tokens[0])]
+
+
+def test_turns_that_are_simulated_are_asked_together_and_not_learned_from(mesh, tmp_path):
+    class Simulating(Toy):
+        def react(self, prompt, turns):
+            ask = super().react(prompt, turns)
+            if len(turns) == 1:
+                object.__setattr__(ask, "is_learned", False)
+            return ask
+
+    def judge(prompt, turns):
+        if len(turns) == 1:
+            return [(9, 2), (9, 3), (9, 4)]
+        return [(8, 8)] if len(turns) == 4 else right(turns[-1].sample.tokens[0] == 5)
+
+    options = knobs(steps=2, prompts=2, **SMALL)
+    _, lines, seen = trained(options, Simulating(prompts((3, 2), (2, 2, 3)), judge), mesh, tmp_path / "rl")
+    for g in seen[0]:
+        for r in g.rollouts:
+            assert [t.is_learned for t in r.turns] == [True, False, False, False, True]
+            assert [t.sample.prompt_tokens for t in r.turns[1:]] == [(9, 2), (9, 3), (9, 4), (8, 8)]
+    kept = sum(bool(a) for g in seen[0] for a in g.advantages)
+    assert lines[0]["turns"] == 2 and lines[0]["learned_tokens"] == sum(
+        len(t.sample.prompt_tokens) + 1 for g in seen[0] for r, a in zip(g.rollouts, g.advantages, strict=True)
+        for t in r.turns if t.is_learned and a
+    ) and kept  # fmt: skip
+
+
+@pytest.mark.parametrize("staleness", [0, 3])
+def test_a_batch_is_sampled_wholly_by_the_policy_of_its_staleness(mesh, tmp_path, staleness):
+    toy = Toy(prompts((3, 2), (2, 2, 3)), choosing_two, slow_s=0.01)
+    options = knobs(steps=6, prompts=2, staleness=staleness, **SMALL)
+    _, lines, seen = trained(options, toy, mesh, tmp_path / "rl")
+    for step, groups in enumerate(seen):
+        versions = {t.sample.params_version for g in groups for r in g.rollouts for t in r.turns}
+        assert versions == {max(0, step - staleness)}
+    # What a draw may know: the groups that were learned from when it was made.
+    assert toy.drawn == [(t, 2 * max(0, t - staleness)) for t in range(6)]
+    again = Toy(toy.prompts, choosing_two)
+    _, twins, _ = trained(options, again, mesh, tmp_path / "again")  # late rewards change nothing
+    for a, b in zip(lines, twins, strict=True):
+        assert {k: v for k, v in a.items() if not k.endswith("_s") and k != "seconds"} == {
+            k: v for k, v in b.items() if not k.endswith("_s") and k != "seconds"
+        }
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        lambda i: Outcome(float("nan"), "odd"),
+        lambda i: Outcome(None, "infra_error"),
+        lambda i: Outcome(-1.0, "truncated"),
+        lambda i: Outcome(float("inf") if i else None, "odd"),
+    ],
+    ids=["a reward that is no number", "nothing could be judged", "all truncated", "infinite"],
+)
+@pytest.mark.parametrize("advantage", ["mean", "batch"])
+def test_poisoned_batches_change_nothing_but_the_counters(mesh, tmp_path, poison, advantage):
+    toy = Toy(prompts((3, 2), (2, 2, 3)), lambda prompt, turns: poison(turns[-1].sample.index))
+    options = knobs(steps=2, prompts=2, advantage=advantage, **SMALL | {"checkpoint_every": 1})
+    _, params = small_model()
+    found, lines, _ = trained(options, toy, mesh, tmp_path / "rl")
+    for name in params:
+        np.testing.assert_array_equal(found[name], params[name])
+    assert [line["groups_kept"] for line in lines] == [0, 0] and lines[0]["grad_norm"] == 0
+    assert all(np.isfinite(v) for line in lines for v in line.values())
+    tx = make_optimizer(options)
+    _, _, target = abstract_state(small_model()[0], tx, 0, mesh)
+    with Checkpoints(tmp_path / "rl") as checkpoints:
+        state, extra = checkpoints.restore(target)
+    assert int(state.step) == 0 and extra["run"]["step"] == 2
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.opt))
+
+
+def test_an_empty_batch_and_answers_without_tokens_are_survived(mesh, tmp_path):
+    toy = Toy([], choosing_two)
+    _, lines, _ = trained(knobs(steps=1, prompts=2, **SMALL), toy, mesh, tmp_path / "none")
+    assert lines[0]["groups"] == 0 and lines[0]["grad_norm"] == 0
+    long = Prompt("toy", "long", tuple([3] * 40))  # leaves no room in the engine
+    judge = lambda p, t: Outcome(None, "too_long") if p.name == "long" else choosing_two(p, t)  # noqa: E731
+    toy = Toy([long, *prompts((3, 2))], judge)
+    _, lines, _ = trained(knobs(steps=1, prompts=2, **SMALL | {"staleness": 1}), toy, mesh, tmp_path / "long")
+    assert lines[0]["label/toy/too_long"] == 0.5 and lines[0]["masked"] == 16 and lines[0]["grad_norm"] > 0
+
+
+def test_gradients_that_are_no_numbers_stop_the_run_and_leave_the_checkpoint(mesh, tmp_path):
+    toy = Toy(prompts((3, 2), (2, 2, 3)), choosing_two)
+    options = knobs(steps=4, prompts=2, kl=float("nan"), **SMALL | {"checkpoint_every": 1})
+    with pytest.raises(Unhealthy, match=r"stopped in step 1: the gradients are not finite.*rl\.learning_rate"):
+        trained(options, toy, mesh, tmp_path / "rl")
+    assert not [p for p in (tmp_path / "rl").iterdir() if p.name.isdigit()]
+
+
+def test_a_reward_that_collapses_stops_the_run(mesh, tmp_path):
+    seen = []
+
+    def judge(prompt, turns):
+        seen.append(1)
+        return right(len(seen) <= 4 * 32 and choosing_two(prompt, turns).is_right or len(seen) % 7 == 0)
+
+    options = knobs(steps=40, prompts=2, health_window=2, **SMALL | {"learning_rate": 0.1, "stop_reward_drop": 0.3})
+    with pytest.raises(Unhealthy, match=r"the reward fell from .* \(rl\.stop_reward_drop\)"):
+        trained(options, Toy(prompts((3, 2), (2, 2, 3)), judge), mesh, tmp_path / "rl")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("advantage", "median"), ("objective", "ppo"), ("normaliser", "words"), ("optimizer", "sgd")]
+)
+def test_a_piece_that_there_is_not_is_named(mesh, tmp_path, field, value):
+    options = knobs(steps=1, prompts=2, **SMALL | {field: value})
+    with pytest.raises(ValueError, match=rf"rl\.{field}='{value}' is n"):
+        trained(options, Toy(prompts((3, 2)), choosing_two), mesh, tmp_path / "rl")
+
+
+def test_the_best_checkpoint_is_kept_beside_the_last(mesh, tmp_path):
+    """Validation asks for another token than training does: it is best early on."""
+
+    def judge(prompt, turns):
+        token = turns[-1].sample.tokens[0]
+        return right(token != GOOD if prompt.name == "held" else token == GOOD)
+
+    toy = Toy(prompts((3, 2), (2, 2, 3)), judge)
+    toy.held_back = [Prompt("toy", "held", (3, 3))]
+    options = knobs(steps=20, prompts=2, validate_every=4, validation_samples=16, **SMALL)
+    _, lines, _ = trained(options, toy, mesh, tmp_path / "rl")
+    values = {i + 1: line["validation"] for i, line in enumerate(lines) if "validation" in line}
+    assert sorted(values) == [4, 8, 12, 16, 20] and values[20] < values[4]
+    kept = [int(p.name) for p in (tmp_path / "rl_best").iterdir() if p.name.isdigit()]
+    assert kept == [max(values, key=values.get)]
+
+
+def test_nothing_is_compiled_after_the_first_steps(mesh, tmp_path):
+    compiled = []
+    toy = Toy(prompts((3, 2), (2, 2, 3)), lambda p, t: right(np.sum(t[-1].sample.tokens) % 2))
+    options = knobs(steps=8, prompts=2, staleness=1, updates=2, kl=0.1,
+                    **SMALL | {"max_new_tokens": 6, "row_tokens": 16, "micro_tokens": 64})  # fmt: skip
+    model, params = small_model()
+    engine = small_engine(model).load(params, 0).warm_up()
+    events = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: events.append(name) if "backend_compile" in name else None
+    )
+
+    def log(step, line, groups):
+        compiled.append(len(events))
+
+    rl.train(options, model, engine, params, mesh, 0, tmp_path / "rl", toy, log)
+    assert compiled[2] > 0 and compiled[-1] == compiled[2], compiled
+
+

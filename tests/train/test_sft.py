@@ -11,7 +11,7 @@ from selfexec_jax.configs import base
 from selfexec_jax.model import Transformer
 from selfexec_jax.model.sharding import make_mesh
 from selfexec_jax.model.transformer import merged
-from selfexec_jax.train import losses
+from selfexec_jax.train.scores import scores
 from selfexec_jax.train.sft import make_optimizer, make_train_step
 from selfexec_jax.train.state import abstract_state, trainable
 
@@ -37,13 +37,13 @@ def test_chunks_of_the_vocabulary_equal_the_whole_with_gradients(tiny, chunk, ca
         changed = Transformer(dataclasses.replace(model.cfg, vocab_chunk=vocab_chunk))
 
         def weighted(params):
-            logprobs, entropy = losses.scores(changed, params, given, temperature)
-            return (logprobs * weight).sum(), (logprobs, entropy)
+            logprobs, entropy = scores(changed, params, given, temperature, entropy_gradient=True)
+            return ((logprobs + 0.5 * entropy) * weight).sum(), (logprobs, entropy)
 
         return jax.jit(jax.grad(weighted, has_aux=True))(params)
 
-    (whole, scores), (parts, chunked) = found(0), found(chunk)
-    for a, b in zip(scores, chunked, strict=True):
+    (whole, plain), (parts, chunked) = found(0), found(chunk)
+    for a, b in zip(plain, chunked, strict=True):
         np.testing.assert_allclose(b, a, atol=2e-5)
     for name in params:
         np.testing.assert_allclose(parts[name], whole[name], atol=2e-4, rtol=1e-4, err_msg=name)
