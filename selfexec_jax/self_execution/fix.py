@@ -13,8 +13,17 @@ from selfexec_jax.tasks import Messages
 from selfexec_jax.tasks import fix as task
 from selfexec_jax.tasks.fix import Feedback, Submit
 
-# (problem, source) pairs -> for each pair its feedback on the public tests, and the tokens that it cost
-FeedbackSource = Callable[[Sequence[tuple[Problem, str]]], list[tuple[list[Feedback], int]]]
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """Feedback on the public tests, and the tokens that were generated and read for it."""
+
+    feedback: list[Feedback]
+    n_tokens: int = 0
+    n_prefilled: int = 0
+
+
+FeedbackSource = Callable[[Sequence[tuple[Problem, str]]], list[Told]]  # of (problem, source) pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,18 +39,20 @@ class Turn:
 
 @dataclasses.dataclass(frozen=True)
 class Episode:
-    """From a first program to the submitted one. `n_tokens` counts every turn and simulation after the first."""
+    """From a first program to the submitted one. `n_tokens` were generated and `n_prefilled` read in every turn and
+    simulation after the first."""
 
     first: str | None
     submitted: str | None
     turns: tuple[Turn, ...]
     n_tokens: int
+    n_prefilled: int
 
 
 def simulated_feedback(engine, tokenizer, seed: int, asking: Asking, votes: int = 1) -> FeedbackSource:
     """Feedback by the model itself; of several votes the commonest output counts, the earliest among equals."""
 
-    def ask(pairs: Sequence[tuple[Problem, str]]) -> list[tuple[list[Feedback], int]]:
+    def ask(pairs: Sequence[tuple[Problem, str]]) -> list[Told]:
         found: dict[tuple, list] = {}
         for kind in ("stdio", "call"):
             cases = [(s, p.given(t.input)) for p, s in pairs if p.kind == kind for t in p.public_tests]
@@ -51,7 +62,8 @@ def simulated_feedback(engine, tokenizer, seed: int, asking: Asking, votes: int 
         for problem, source in pairs:
             cells = [(test, found[source, problem.given(test.input)]) for test in problem.public_tests]
             feedback = [Feedback(test, _commonest([p.output for p in cell]), problem.kind) for test, cell in cells]
-            answers.append((feedback, sum(p.n_tokens for _, cell in cells for p in cell)))
+            generated = sum(p.n_tokens for _, cell in cells for p in cell)
+            answers.append(Told(feedback, generated, sum(cell[0].n_prompt for _, cell in cells if cell)))
         return answers
 
     return ask
@@ -62,13 +74,13 @@ def random_feedback(seed: int, problems: Sequence[Problem]) -> FeedbackSource:
     a failing output is one that some other test expects. Source: Gehring et al. 2024, "RLEF", its random feedback."""
     outputs = sorted({test.output for p in problems for test in p.public_tests})
 
-    def ask(pairs: Sequence[tuple[Problem, str]]) -> list[tuple[list[Feedback], int]]:
+    def ask(pairs: Sequence[tuple[Problem, str]]) -> list[Told]:
         answers = []
         for problem, source in pairs:
             rng = random.Random(request_seed(seed, "random feedback", problem.id, source))
             given = [t.output if rng.random() < 0.5 else rng.choice(outputs) for t in problem.public_tests]
             tests = zip(problem.public_tests, given, strict=True)
-            answers.append(([Feedback(test, output, problem.kind) for test, output in tests], 0))
+            answers.append(Told([Feedback(test, output, problem.kind) for test, output in tests]))
         return answers
 
     return ask
@@ -94,15 +106,15 @@ def fix(
     """
     standing = [source for _, source in items]
     turns: list[list[Turn]] = [[] for _ in items]
-    cost = [0] * len(items)
+    generated, prefilled = [0] * len(items), [0] * len(items)
     live = [i for i, source in enumerate(standing) if source is not None]
     for turn in range(max_fixes):
         if not live:
             break
         told = feedback([(items[i][0], standing[i]) for i in live])
         prompts = [
-            task.render(items[i][0], standing[i], given_back, asking.template)
-            for i, (given_back, _) in zip(live, told, strict=True)
+            task.render(items[i][0], standing[i], given_back.feedback, asking.template)
+            for i, given_back in zip(live, told, strict=True)
         ]
         requests = [
             Request(
@@ -115,9 +127,7 @@ def fix(
             for i, prompt in zip(live, prompts, strict=True)
         ]
         still = []
-        for i, prompt, (given_back, tokens), (sample,) in zip(
-            live, prompts, told, engine.generate(requests), strict=True
-        ):
+        for i, prompt, given_back, (sample,) in zip(live, prompts, told, engine.generate(requests), strict=True):
             if sample.finish_reason == "too_long":
                 continue
             answer = task.parse(sample.text, asking.template) if sample.finish_reason == "stop" else None
@@ -125,10 +135,11 @@ def fix(
             if isinstance(answer, str):
                 standing[i] = answer
                 still.append(i)
-            cost[i] += tokens + len(sample.tokens)
-            turns[i].append(Turn(prompt, sample, tuple(given_back), standing[i], is_submit))
+            generated[i] += given_back.n_tokens + len(sample.tokens)
+            prefilled[i] += given_back.n_prefilled + len(sample.prompt_tokens)
+            turns[i].append(Turn(prompt, sample, tuple(given_back.feedback), standing[i], is_submit))
         live = still
     return [
-        Episode(first, submitted, tuple(t), tokens)
-        for (_, first), submitted, t, tokens in zip(items, standing, turns, cost, strict=True)
+        Episode(first, submitted, tuple(t), *cost)
+        for (_, first), submitted, t, *cost in zip(items, standing, turns, generated, prefilled, strict=True)
     ]

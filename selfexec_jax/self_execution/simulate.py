@@ -22,12 +22,16 @@ class Asking:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """One simulated run: the predicted output (None when the answer claims none), the whole answer, its cost."""
+    """One simulated run: the predicted output (None when the answer claims none), the whole answer, and its tokens.
+
+    Of several votes on one case the prompt is read once, so whoever adds up counts `n_prompt` once.
+    """
 
     output: str | None
     text: str
     finish_reason: str
     n_tokens: int
+    n_prompt: int
 
 
 def request_seed(seed: int, *names: str) -> int:
@@ -68,6 +72,7 @@ def simulate(
                 s.text,
                 s.finish_reason,
                 len(s.tokens),
+                len(s.prompt_tokens),
             )
             for s in samples
         ]

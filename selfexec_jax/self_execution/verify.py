@@ -14,13 +14,14 @@ from selfexec_jax.self_execution.simulate import Asking, Prediction, simulate
 class Ranking:
     """`scores[i]`: share of (test, vote) pairs that candidate i is predicted to pass.
 
-    `predictions[i][t]`: its simulated runs on public test t; `n_tokens`: what all of it cost, each
-    distinct simulation charged once.
+    `predictions[i][t]`: its simulated runs on public test t. `n_tokens` were generated and `n_prefilled` read for all
+    of it, each distinct simulation charged once.
     """
 
     scores: tuple[float, ...]
     predictions: tuple[tuple[tuple[Prediction, ...], ...], ...]
     n_tokens: int
+    n_prefilled: int
 
 
 def verify(
@@ -47,8 +48,9 @@ def verify(
         )
         scores = tuple(_score(problem, row) for row in table)
         distinct = dict(zip(sources, table, strict=True))
-        cost = sum(p.n_tokens for row in distinct.values() for cell in row for p in cell)
-        rankings.append(Ranking(scores, table, cost))
+        cells = [cell for row in distinct.values() for cell in row]
+        generated = sum(p.n_tokens for cell in cells for p in cell)
+        rankings.append(Ranking(scores, table, generated, sum(cell[0].n_prompt for cell in cells if cell)))
     return rankings
 
 

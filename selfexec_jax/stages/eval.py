@@ -18,19 +18,20 @@ from selfexec_jax.rollout.endpoint import Chat, Endpoint
 from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.self_execution import Asking, fix, simulate, verify
 from selfexec_jax.self_execution.candidates import candidates, program_of
-from selfexec_jax.self_execution.fix import simulated_feedback
+from selfexec_jax.self_execution.fix import Told, random_feedback, simulated_feedback
 from selfexec_jax.stages import model as models
-from selfexec_jax.stages.measures import (
-    Decided,
-    grade_cases,
-    make_examples,
-    strategy_figures,
-    summarise,
-    summarise_predictions,
-    verifier_table,
-)
+from selfexec_jax.stages.measures import grade_cases, make_examples, save_case_values, summarise_predictions
 from selfexec_jax.stages.problems import open_pool
 from selfexec_jax.stages.questions import LIKE_TRAINING, Case, cases_of, problems_and_cases
+from selfexec_jax.stages.strategies import (
+    Decided,
+    Judged,
+    at_equal_tokens,
+    save_values,
+    strategies_of,
+    summarise,
+    verifier_table,
+)
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks.fix import Feedback
 from selfexec_jax.traces import recorded_for
@@ -60,44 +61,45 @@ def run(config, workdir: Workdir) -> dict:
 
     with open_pool(config) as pool:
         runs_before_choice = pool.n_runs
-        executed = fix(
-            engine, tokenizer, [(p, s[0]) for p, s in zip(problems, decided.sources, strict=True)],
-            real_feedback(pool), config.eval.max_fixes, config.seed, asks["solve"],
-        )  # fmt: skip
-        verdicts = judge_all(problems, decided, executed, pool)
+        first = [(p, s[0]) for p, s in zip(problems, decided.sources, strict=True)]
+        told = real_feedback(pool)
+        executed = fix(engine, tokenizer, first, told, config.eval.max_fixes, config.seed, asks["solve"])
+        decided.episodes["self_rlef_executed"] = executed
+        verdicts = judge_all(problems, decided, pool)
         truths = pool.map([_traced(config, case) for case in cases])
     done(f"{len(verdicts)} programs judged")
 
     report = {"results": {}, "comparisons": {}, "tables": {}, "runs_before_choice": runs_before_choice}
     facts = {"problems": len(problems), "cases": len(cases), "policy": policy, "K": config.eval.candidates, "tokens": 0}
     if problems:
-        facts |= _summarise_strategies(config, report, problems, decided, executed, verdicts)
+        facts |= _summarise_strategies(config, report, workdir, problems, decided, verdicts)
     if cases:
         graded = {name: grade_cases(cases, found, truths) for name, found in answers.items()}
         summarise_predictions(config, report, workdir, cases, graded, answers, truths, policy)
+        save_case_values(workdir, cases, graded)
     report["examples"] = make_examples(cases, answers[policy], truths, config.tasks.style)
     workdir.write_json(workdir.data / "eval.json", report)
     return facts
 
 
-def _summarise_strategies(config, report: dict, problems, decided: Decided, executed: list, verdicts: dict) -> dict:
+def _summarise_strategies(config, report: dict, workdir: Workdir, problems, decided: Decided, verdicts: dict) -> dict:
     """Adds what was solved, and how, to the report; returns how many problems were not judged, and the tokens."""
     verdict = lambda p, source: verdicts.get((p.id, source), (0.0, 0.0))  # no program: wrong  # noqa: E731
     pairs = list(zip(problems, decided.sources, strict=True))
-    correct, public = np.moveaxis(np.array([[verdict(p, s) for s in row] for p, row in pairs]), -1, 0)
-    final, final_executed = (
-        np.array([verdict(p, e.submitted)[0] for p, e in zip(problems, episodes, strict=True)])
-        for episodes in (decided.episodes, executed)
-    )
+    judged = {"": np.array([[verdict(p, s) for s in row] for p, row in pairs])}
+    for name, episodes in decided.episodes.items():
+        judged[name] = np.array([[verdict(p, e.submitted)] for p, e in zip(problems, episodes, strict=True)])
     # What the sandbox could not decide is neither right nor wrong: such a problem stands in no figure.
-    is_judged = ~np.isnan(np.column_stack([correct, final, final_executed])).any(1)
-    problems, decided, executed = only(is_judged, problems, decided, executed)
-    correct, public, final, final_executed = (a[is_judged] for a in (correct, public, final, final_executed))
+    is_judged = ~np.isnan(np.concatenate(list(judged.values()), axis=1)).any((1, 2))
+    problems, decided = only(is_judged, problems, decided)
+    judged = {name: Judged(*np.moveaxis(values[is_judged], -1, 0)) for name, values in judged.items()}
     K = config.eval.candidates
-    figures, tokens = strategy_figures(decided, executed, correct, public, final, final_executed, K)
-    summarise(config, report, figures, tokens, problems, K)
-    report["tables"]["verifier"] = verifier_table(decided, public)
-    return {"not_judged": int((~is_judged).sum()), "tokens": int(sum(spent.sum() for spent in tokens.values()))}
+    strategies = strategies_of(decided, judged, K)
+    summarise(config, report, strategies, problems, K)
+    at_equal_tokens(config, report, strategies, decided, judged[""].correct, problems, K)
+    save_values(workdir, [p.id for p in problems], strategies)
+    report["tables"]["verifier"] = verifier_table(decided, judged[""].public[:, :K])
+    return {"not_judged": int((~is_judged).sum()), "tokens": int(sum(s.tokens.sum() for s in strategies.values()))}
 
 
 def _traced(config, case: Case) -> Run:
@@ -131,14 +133,20 @@ def _asking(config) -> dict[str, Asking]:
 # ---- deciding, without execution ---------------------------------------------------------------------
 def decide(config, engine, tokenizer, problems: list[Problem], asks: dict[str, Asking]) -> Decided:
     """Candidates, their simulated rankings, and Self-RLEF episodes from each first candidate."""
-    ask, template = asks["solve"], config.tasks.template
-    samples = candidates(engine, tokenizer, problems, config.eval.candidates, config.seed, ask)
+    ask, template, K = asks["solve"], config.tasks.template, config.eval.candidates
+    samples = candidates(engine, tokenizer, problems, K + config.eval.more_candidates, config.seed, ask)
     sources = [[program_of(sample, template) for sample in row] for row in samples]
-    items = list(zip(problems, sources, strict=True))
+    items = [(p, row[:K]) for p, row in zip(problems, sources, strict=True)]
     rankings = verify(engine, tokenizer, items, config.eval.votes, config.seed, asks["simulate"])
-    feedback = simulated_feedback(engine, tokenizer, config.seed, asks["simulate"], config.eval.votes)
+    told = {
+        "self_rlef": simulated_feedback(engine, tokenizer, config.seed, asks["simulate"], config.eval.votes),
+        "self_rlef_random": random_feedback(config.seed, problems),
+    }
     first = [(p, row[0]) for p, row in zip(problems, sources, strict=True)]
-    episodes = fix(engine, tokenizer, first, feedback, config.eval.max_fixes, config.seed, ask)
+    episodes = {
+        name: fix(engine, tokenizer, first, feedback, config.eval.max_fixes, config.seed, ask)
+        for name, feedback in told.items()
+    }
     return Decided(samples, sources, rankings, episodes)
 
 
@@ -161,15 +169,15 @@ def predictions(config, engine, tokenizer, cases: list[Case]) -> list[list]:
 
 
 # ---- judging, after the choice ---------------------------------------------------------------------------
-def judge_all(problems: list[Problem], decided: Decided, executed: list, pool: SandboxPool) -> dict:
+def judge_all(problems: list[Problem], decided: Decided, pool: SandboxPool) -> dict:
     """(whether it is right, share of the public tests that it passes) of every program that a strategy submits.
 
     Keyed by (problem id, source). Private tests run only where the public ones pass; nan where the sandbox
     could not tell.
     """
     programs = {}
-    for p, sources, simulated, real in zip(problems, decided.sources, decided.episodes, executed, strict=True):
-        for source in filter(None, [*sources, simulated.submitted, real.submitted]):
+    for p, sources, *episodes in zip(problems, decided.sources, *decided.episodes.values(), strict=True):
+        for source in filter(None, [*sources, *(episode.submitted for episode in episodes)]):
             programs[p.id, source] = p
     public = {key: judge(key[1], p, p.public_tests, pool) for key, p in programs.items()}
     passing = [key for key, verdict in public.items() if verdict.result().status == "passed"]
@@ -181,17 +189,18 @@ def judge_all(problems: list[Problem], decided: Decided, executed: list, pool: S
     return found
 
 
-def only(mask: np.ndarray, problems: list[Problem], decided: Decided, executed: list) -> tuple:
+def only(mask: np.ndarray, problems: list[Problem], decided: Decided) -> tuple[list[Problem], Decided]:
     """The problems that `mask` keeps, with what was decided for them."""
-    kept = [list(itertools.compress(rows, mask)) for rows in (problems, executed)]
-    columns = (decided.samples, decided.sources, decided.rankings, decided.episodes)
-    return kept[0], Decided(*(list(itertools.compress(rows, mask)) for rows in columns)), kept[1]
+    keep = lambda rows: list(itertools.compress(rows, mask))  # noqa: E731
+    episodes = {name: keep(rows) for name, rows in decided.episodes.items()}
+    columns = (decided.samples, decided.sources, decided.rankings)
+    return keep(problems), Decided(*map(keep, columns), episodes)
 
 
 def real_feedback(pool: SandboxPool):
     """The feedback source that executes: the upper bound beside the simulated one."""
 
-    def ask(pairs: list[tuple[Problem, str]]) -> list[tuple[list[Feedback], int]]:
+    def ask(pairs: list[tuple[Problem, str]]) -> list[Told]:
         futures = [
             [pool.submit(run_on(source, p, t.input), limits_of(p, p.public_tests)) for t in p.public_tests]
             for p, source in pairs
@@ -200,7 +209,7 @@ def real_feedback(pool: SandboxPool):
         for (problem, _), row in zip(pairs, futures, strict=True):
             found = [answer_of(problem, future.result()) for future in row]
             tests = zip(problem.public_tests, found, strict=True)
-            answers.append(([Feedback(test, output, problem.kind) for test, output in tests], 0))
+            answers.append(Told([Feedback(test, output, problem.kind) for test, output in tests]))
         return answers
 
     return ask

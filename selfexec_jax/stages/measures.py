@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import random
 
 import numpy as np
 
-from selfexec_jax.evals import bootstrap_ci, paired_bootstrap, rank_score_at_k
-from selfexec_jax.problems import Problem
+from selfexec_jax.evals import bootstrap_ci, paired_bootstrap
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.problems.judge import answer_of
-from selfexec_jax.rollout import Sample
 from selfexec_jax.sandbox import Execution
-from selfexec_jax.self_execution import Episode, Ranking
+from selfexec_jax.self_execution.simulate import request_seed
 from selfexec_jax.stages.questions import LIKE_TRAINING, Case
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import predict
@@ -24,80 +21,6 @@ SHIFTED = ("own", "near_miss", "new_form")  # the kinds of cases that SFT did no
 Values = dict[str, np.ndarray]  # a figure's name -> one value a problem (or case)
 
 
-@dataclasses.dataclass(frozen=True)
-class Decided:
-    """What the model chose without executing anything."""
-
-    samples: list[list[Sample]]  # candidates a problem
-    sources: list[list[str | None]]
-    rankings: list[Ranking]
-    episodes: list[Episode]
-
-
-def strategy_figures(decided, executed, correct, public, final, final_executed, K: int) -> tuple[Values, Values]:
-    """One value a problem for every strategy, and the tokens that each strategy generated for each problem."""
-    scores = np.array([r.scores for r in decided.rankings])
-    lengths = np.array([[len(s.tokens) for s in row] for row in decided.samples])
-    simulated = np.array([r.n_tokens for r in decided.rankings])
-
-    def ranked(values: np.ndarray, k: int) -> np.ndarray:
-        return np.array([rank_score_at_k(list(v), list(c), k) for v, c in zip(values, correct, strict=True)])
-
-    first, every = lengths[:, 0], lengths.sum(1)
-    figures = {"pass_at_1": correct.mean(1), f"pass_at_{K}": correct.max(1), f"random_at_{K}": correct.mean(1)}
-    tokens = {"pass_at_1": lengths.mean(1), f"pass_at_{K}": every, f"random_at_{K}": every}
-    figures[f"short1_at_{K}"], tokens[f"short1_at_{K}"] = ranked(-lengths, K), every
-    k = 2
-    while k <= K:
-        share = k / K
-        figures[f"best_at_{k}_simulated"] = ranked(scores, k)
-        tokens[f"best_at_{k}_simulated"] = share * (every + simulated)
-        figures[f"best_at_{k}_executed"] = ranked(public, k)
-        tokens[f"best_at_{k}_executed"] = share * every
-        k *= 2
-    figures["single_turn"], tokens["single_turn"] = correct[:, 0], first
-    figures["self_rlef"] = final
-    tokens["self_rlef"] = first + np.array([e.n_tokens for e in decided.episodes])
-    figures["self_rlef_executed"] = final_executed
-    tokens["self_rlef_executed"] = first + np.array([e.n_tokens for e in executed])
-    figures["fixed"] = final * (1 - correct[:, 0])
-    figures["broken"] = (1 - final) * correct[:, 0]
-    tokens["fixed"] = tokens["broken"] = tokens["self_rlef"]
-    return figures, tokens
-
-
-def _groups(problems: list[Problem]) -> dict[str, np.ndarray]:
-    """Which problems each suffix covers: none for all held-out ones, then their kinds, then unseen compositions."""
-    is_unseen = np.array([p.id.startswith("unseen") for p in problems])
-    is_open = np.array(["open" in p.tags for p in problems])
-    if not any(p.source.startswith("generator/") for p in problems):
-        return {"": ~is_unseen}
-    groups = {"": ~is_unseen, "/specified": ~is_unseen & ~is_open, "/open": ~is_unseen & is_open, "/unseen": is_unseen}
-    return {suffix: mask for suffix, mask in groups.items() if mask.any()}
-
-
-def summarise(config, report: dict, figures: Values, tokens: Values, problems: list[Problem], K: int) -> None:
-    """Adds every strategy's figure and comparison to the report, for each group of problems."""
-    seed, resamples = config.seed, config.eval.bootstrap
-    pairs = {
-        f"best_at_{K}_simulated_over_pass_at_1": (f"best_at_{K}_simulated", "pass_at_1"),
-        f"best_at_{K}_simulated_over_short1_at_{K}": (f"best_at_{K}_simulated", f"short1_at_{K}"),
-        f"simulation_gap_at_{K}": (f"best_at_{K}_executed", f"best_at_{K}_simulated"),
-        "self_rlef_over_single_turn": ("self_rlef", "single_turn"),
-        "fixed_over_broken": ("fixed", "broken"),
-    }
-    for suffix, mask in _groups(problems).items():
-        n = int(mask.sum())
-        for name, values in figures.items():
-            value, low, high = bootstrap_ci(values[mask], seed, resamples)
-            report["results"][name + suffix] = {
-                "value": value, "low": low, "high": high, "n": n, "tokens": int(tokens[name][mask].sum())
-            }  # fmt: skip
-        for name, (a, b) in pairs.items():
-            value, low, high = paired_bootstrap(figures[a][mask], figures[b][mask], seed, resamples)
-            report["comparisons"][name + suffix] = {"value": value, "low": low, "high": high, "n": n}
-
-
 def grade_cases(cases: list[Case], answers: list[list], truths: list) -> np.ndarray:
     """Share of a case's samples that are right; nan where the program itself did not end well."""
     graded = []
@@ -105,6 +28,20 @@ def grade_cases(cases: list[Case], answers: list[list], truths: list) -> np.ndar
         labels = labels_of(case, row, truth)
         graded.append(np.mean([label == "ok" for label in labels]) if labels else np.nan)
     return np.array(graded)
+
+
+def save_case_values(workdir: Workdir, cases: list[Case], graded: Values) -> None:
+    """Every case's share of right answers, for comparisons with other runs: data/case_values.jsonl.gz.
+
+    A case is known by its problem, its kind, its program and its input; None where the program itself did not end well.
+    """
+    ids = [f"{c.problem.id}/{c.kind}/{request_seed(0, c.source, c.input):012x}" for c in cases]
+    rows = [
+        {"name": f"output_prediction_{model}", "ids": ids,
+         "values": [None if np.isnan(v) else round(float(v), 5) for v in values]}
+        for model, values in graded.items()
+    ]  # fmt: skip
+    workdir.write_rows(workdir.data / "case_values.jsonl.gz", rows)
 
 
 def truth_of(case: Case, execution: Execution) -> str | None:
@@ -187,23 +124,6 @@ def _by_length(values: np.ndarray, truths: list, ended: np.ndarray, seed: int, r
             rows.append({"low": int(low), "high": int(high), "n": int(mask.sum()), "value": value,
                          "ci_low": ci_low, "ci_high": ci_high})  # fmt: skip
     return rows
-
-
-def verifier_table(decided: Decided, public: np.ndarray) -> list[dict]:
-    """How often a predicted pass of all public tests is one, over all candidates."""
-    claimed = np.array([[s == 1.0 for s in r.scores] for r in decided.rankings])
-    real = public == 1.0
-    names = {
-        (True, True): "true pass",
-        (True, False): "false pass",
-        (False, True): "missed pass",
-        (False, False): "true fail",
-    }
-    return [
-        {"predicted and real": names[c, r], "n": int(((claimed == c) & (real == r)).sum()),
-         "share": round(float(((claimed == c) & (real == r)).mean()), 4)}
-        for c, r in names
-    ]  # fmt: skip
 
 
 def make_examples(cases: list[Case], answers: list[list], truths: list, style: str) -> list[dict]:

@@ -30,7 +30,8 @@ class Loaded:
     config: object
 
     def params(self, stage: str) -> dict:
-        """The final parameters of a training stage, on the mesh; without any, those that training began with."""
+        """The parameters that a training stage ended with, on the mesh (with `rl.keep` best: the best ones); without
+        any, those that training began with."""
         directory = self._directory(stage)
         if directory is None:
             if self.origin.pretrained and stage == "sft":
@@ -53,8 +54,10 @@ class Loaded:
         return Engine(self.model, self.tokenizer, **self.config.rollout)
 
     def _directory(self, stage: str) -> Path | None:
+        names = ["rl_best", "rl"] if stage == "rl" and self.config.rl.keep == "best" else [stage]
         roots = [self.workdir, *map(Workdir, self.origin.runs)]
-        return next((d for d in (root.checkpoints / stage for root in roots) if d.is_dir()), None)
+        found = (root.checkpoints / name for root in roots for name in names)
+        return next((d for d in found if d.is_dir() and any(d.iterdir())), None)
 
 
 def load(config, workdir: Workdir) -> Loaded:

@@ -55,8 +55,8 @@ def cases_of(config, problems: Sequence[Problem], written: Sequence[Sequence[str
     """Outputs to predict, of programs written for problems: the candidates of the model, or the problem's own.
 
     Of generated problems: `narrated_like`, right programs of narrated forms on short inputs. What SFT did not narrate:
-    `own` and `near_miss` programs on longer inputs, and programs (own ones first) of a `new_form` on short ones. Of a
-    benchmark's: `own` programs on the first public test.
+    `own` and `near_miss` programs on longer inputs, and programs of a `new_form` on short ones. All but `own` are the
+    same for every model. Of a benchmark's: `own` programs on the first public test.
     """
     cases = []
     for problem, sources in zip(problems, written, strict=True):
@@ -66,8 +66,7 @@ def cases_of(config, problems: Sequence[Problem], written: Sequence[Sequence[str
             continue
         short = problem.public_tests[0].input
         known = [s for s in problem.solutions if not is_left_to_rl(config, s)]
-        every = [s for s in sources if s] + [*problem.wrong_solutions, *problem.solutions]
-        new = [s for s in every if is_left_to_rl(config, s)]
+        new = [s for s in (*problem.solutions, *problem.wrong_solutions) if is_left_to_rl(config, s)]
         cases += [Case("narrated_like", problem, s, short) for s in known[:1]]
         cases += [Case("new_form", problem, s, short) for s in new[:1]]
         long = [t.input for t in problem.private_tests if input_size(t.input) >= config.rl.long_size]

@@ -78,8 +78,8 @@ class Rewards:
                      for test in problem.public_tests]  # fmt: skip
             return Ask(_done([self._encoded(messages) for messages in asked]), is_learned=False)
         if kind == "random":
-            ((feedback, _),) = self._random_feedback([(problem, source)])
-            return Ask(_done(self._fix_or_end(problem, source, [f.output for f in feedback])))
+            (told,) = self._random_feedback([(problem, source)])
+            return Ask(_done(self._fix_or_end(problem, source, [f.output for f in told.feedback])))
         return Ask(_then(self.verdicts.public(source, problem), lambda seen: self._told(problem, source, seen)))
 
     def outputs(self, source: str, problem: Problem) -> tuple[str | None, ...]:

@@ -9,7 +9,7 @@ from selfexec_jax.problems import Problem, Test
 from selfexec_jax.rollout import Sample
 from selfexec_jax.self_execution import Asking, fix, simulate, verify
 from selfexec_jax.self_execution.candidates import candidates, program_of
-from selfexec_jax.self_execution.fix import simulated_feedback
+from selfexec_jax.self_execution.fix import Told, random_feedback, simulated_feedback
 from selfexec_jax.self_execution.simulate import request_seed
 from selfexec_jax.tasks import fix as fix_task
 from selfexec_jax.tasks import predict, solve
@@ -121,10 +121,12 @@ def test_scores_are_the_share_of_tests_and_votes_predicted_to_pass():
     add, twice, nothing = verify(engine, Characters(), items, 2, 0, COMPACT)
     assert add.scores == (0.0, 1.0, 0.5, 1.0)
     assert twice.scores == (0.5,)
-    assert (nothing.scores, nothing.predictions, nothing.n_tokens) == ((), (), 0)
+    assert (nothing.scores, nothing.predictions, nothing.n_tokens, nothing.n_prefilled) == ((), (), 0, 0)
     assert [[[p.output for p in cell] for cell in row] for row in add.predictions][2] == [["3", "4"], ["9", "8"]]
     # Two votes on two tests of three distinct programs, each charged once, "=>" included.
     assert add.n_tokens == (3 + 3 + 3 + 5) + (3 + 3 + 3 + 3) + (3 + 3 + 2 + 2)
+    # Two votes read one prompt.
+    assert add.n_prefilled == sum(len(asked_to_run(s, g)) for s in ("wrong", "right", "half") for g in ("1 2", "4 5"))
     assert len(engine.asked) == 7
     assert len(engine.batches) == 2  # one a kind, not one a problem
     # Private tests and the expected outputs are nowhere in what was asked.
@@ -141,7 +143,7 @@ def test_without_public_tests_nothing_is_known_of_a_candidate():
 def told(pairs):
     """Feedback as a trainer passes it in: free of simulation, 100 tokens a program."""
     told.calls.append(list(pairs))
-    return [([fix_task.Feedback(t, "0") for t in p.public_tests], 100) for p, _ in pairs]
+    return [Told([fix_task.Feedback(t, "0") for t in p.public_tests], 100, 7) for p, _ in pairs]
 
 
 @pytest.fixture(autouse=True)
@@ -162,6 +164,7 @@ def test_an_episode_repairs_until_it_submits():
         ("second\n", False), ("third\n", False), ("third\n", True),
     ]  # fmt: skip
     assert episode.n_tokens == sum(100 + n for n in (6, 5, 7))
+    assert episode.n_prefilled == 3 * 7 + sum(map(len, engine.asked))
     assert [source for pairs in told.calls for _, source in pairs] == ["first", "second\n", "third\n"]
     for turn, source in zip(episode.turns, ("first", "second\n", "third\n"), strict=True):
         feedback = [fix_task.Feedback(t, "0") for t in ADD.public_tests]
@@ -215,11 +218,25 @@ def test_simulated_feedback_is_the_commonest_prediction_and_is_charged():
         {("p", "1 2"): ["3", "4", "4"], ("p", "4 5"): ["9", "8", "7"], ("def twice", "twice([1])"): "[2, 2]"}
     )
     feedback = simulated_feedback(engine, Characters(), 0, COMPACT, votes=3)
-    (add, add_cost), (twice, twice_cost) = feedback([(ADD, "p"), (TWICE, "def twice")])
-    assert [(f.test, f.output) for f in add] == [(ADD.public_tests[0], "4"), (ADD.public_tests[1], "9")]
-    assert [f.output for f in twice] == ["[2, 2]"]
-    assert (add_cost, twice_cost) == (6 * 3, 3 * 8)
-    assert not add[0].agrees and add[1].agrees
+    add, twice = feedback([(ADD, "p"), (TWICE, "def twice")])
+    assert [(f.test, f.output) for f in add.feedback] == [(ADD.public_tests[0], "4"), (ADD.public_tests[1], "9")]
+    assert [f.output for f in twice.feedback] == ["[2, 2]"]
+    assert (add.n_tokens, twice.n_tokens) == (6 * 3, 3 * 8)
+    assert add.n_prefilled == sum(len(asked_to_run("p", given)) for given in ("1 2", "4 5"))
+    assert not add.feedback[0].agrees and add.feedback[1].agrees
+
+
+def test_random_feedback_knows_nothing_of_the_program():
+    tests = [(Test("1", f"{i}\n"), Test("2", f"{i + 1}\n")) for i in range(200)]
+    problems = [Problem(str(i), "Add.", public_tests=pair) for i, pair in enumerate(tests)]
+    ask = random_feedback(0, problems)
+    told = ask([(p, "print(1)") for p in problems])
+    assert [t.feedback for t in told] == [t.feedback for t in ask([(p, "print(1)") for p in problems])]
+    agreeing = [f.agrees for t in told for f in t.feedback]
+    assert 0.45 < sum(agreeing) / len(agreeing) < 0.6  # half of them, and what is drawn by chance
+    assert {t.n_tokens for t in told} == {0}
+    outputs = {t.output for p in problems for t in p.public_tests}
+    assert all(f.output in outputs for t in told for f in t.feedback)
 
 
 def test_a_whole_episode_on_simulated_feedback():
@@ -237,6 +254,7 @@ def test_a_whole_episode_on_simulated_feedback():
     assert episode.submitted == "right\n"
     assert [t.is_submit for t in episode.turns] == [False, True]
     assert episode.n_tokens == (3 + 3 + 5) + (3 + 3 + 7)
+    assert episode.n_prefilled == sum(map(len, engine.asked))
 
 
 def test_what_claims_to_work_without_executing_cannot_even_import_the_sandbox():

@@ -1,0 +1,214 @@
+"""What was solved by which strategy, at what cost: figures with intervals, also at equal budgets."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from selfexec_jax.evals import bootstrap_ci, paired_bootstrap, pass_at_k, rank_score_at_k
+from selfexec_jax.problems import Problem
+from selfexec_jax.rollout import Sample
+from selfexec_jax.self_execution import Episode, Ranking
+from selfexec_jax.stages.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class Decided:
+    """What the model chose, N programs a problem of which the first K were simulated, and episodes by their feedback.
+
+    All but `self_rlef_executed` was chosen without executing anything.
+    """
+
+    samples: list[list[Sample]]
+    sources: list[list[str | None]]
+    rankings: list[Ranking]
+    episodes: dict[str, list[Episode]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """Of programs, problems x how many: whether each is right, and the share of the public tests that it passes."""
+
+    correct: np.ndarray
+    public: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Strategy:
+    """A value a problem, and the tokens that were generated and read for it."""
+
+    values: np.ndarray
+    tokens: np.ndarray
+    prefilled: np.ndarray
+
+    @property
+    def cost(self) -> np.ndarray:
+        return self.tokens + self.prefilled
+
+
+def strategies_of(decided: Decided, judged: dict[str, Judged], K: int) -> dict[str, Strategy]:
+    """Every strategy's figure; a problem's prompt is read once, whatever the number of its samples."""
+    found: dict[str, Strategy] = {}
+    scores = np.array([r.scores for r in decided.rankings])
+    lengths = _lengths(decided)[:, :K]
+    correct, public = judged[""].correct[:, :K], judged[""].public[:, :K]
+    simulated, read = (np.array([getattr(r, n) for r in decided.rankings]) for n in ("n_tokens", "n_prefilled"))
+    first, every, prompt = lengths[:, 0], lengths.sum(1), _prompts(decided)
+
+    def ranked(values: np.ndarray, k: int) -> np.ndarray:
+        return np.array([rank_score_at_k(list(v), list(c), k) for v, c in zip(values, correct, strict=True)])
+
+    found["pass_at_1"] = Strategy(correct.mean(1), lengths.mean(1), prompt)
+    for k in _budgets(K):
+        share = k / K
+        found[f"pass_at_{k}"] = Strategy(_pass_at(correct, k), share * every, prompt)
+        found[f"random_at_{k}"] = Strategy(correct.mean(1), share * every, prompt)
+        found[f"short1_at_{k}"] = Strategy(ranked(-lengths, k), share * every, prompt)
+        cost = share * (every + simulated), prompt + share * read
+        found[f"best_at_{k}_simulated"] = Strategy(ranked(scores, k), *cost)
+        found[f"best_at_{k}_executed"] = Strategy(ranked(public, k), share * every, prompt)
+    found["single_turn"] = Strategy(correct[:, 0], first, prompt)
+    for name, episodes in decided.episodes.items():
+        generated, prefilled = (np.array([getattr(e, n) for e in episodes]) for n in ("n_tokens", "n_prefilled"))
+        found[name] = Strategy(judged[name].correct[:, 0], first + generated, prompt + prefilled)
+    rlef = found["self_rlef"]
+    cost = rlef.tokens, rlef.prefilled
+    before, after = correct[:, 0], rlef.values
+    seen, then = (public[:, 0] == 1.0) * 1.0, (judged["self_rlef"].public[:, 0] == 1.0) * 1.0
+    found["fixed"], found["broken"] = Strategy(after * (1 - before), *cost), Strategy((1 - after) * before, *cost)
+    found["fixed_public"] = Strategy(then * (1 - seen), *cost)
+    found["broken_public"] = Strategy((1 - then) * seen, *cost)
+    return found
+
+
+def summarise(config, report: dict, strategies: dict[str, Strategy], problems: list[Problem], K: int) -> None:
+    """Adds every strategy's figure and comparison to the report, for each group of problems."""
+    pairs = {
+        "self_rlef_over_single_turn": ("self_rlef", "single_turn"),
+        "self_rlef_executed_over_single_turn": ("self_rlef_executed", "single_turn"),
+        "self_rlef_random_over_single_turn": ("self_rlef_random", "single_turn"),
+        "fixed_over_broken": ("fixed", "broken"),
+        "fixed_over_broken_public": ("fixed_public", "broken_public"),
+    }
+    for k in _budgets(K):
+        best = f"best_at_{k}_simulated"
+        pairs |= {f"{best}_over_{other}": (best, other) for other in ("pass_at_1", f"short1_at_{k}")}
+        pairs[f"simulation_gap_at_{k}"] = (f"best_at_{k}_executed", best)
+    for suffix, mask in groups_of(problems).items():
+        for name, strategy in strategies.items():
+            report["results"][name + suffix] = _result(config, strategy.values[mask], strategy.tokens[mask].sum())
+        for name, (a, b) in pairs.items():
+            report["comparisons"][name + suffix] = _difference(config, strategies[a].values, strategies[b].values, mask)
+
+
+def at_equal_tokens(
+    config, report: dict, strategies: dict[str, Strategy], decided: Decided, correct: np.ndarray,
+    problems: list[Problem], K: int,
+) -> None:  # fmt: skip
+    """What as many tokens, read and generated, buy without simulating: more programs, of which one is submitted.
+
+    The shortest (short1), a random one, or any that is right, which is a ceiling and no method. Left out without
+    `eval.more_candidates`, where there are no more programs to choose from.
+    """
+    if not config.eval.more_candidates:
+        return
+    lengths, prompt, N = _lengths(decided), _prompts(decided), correct.shape[1]
+    rows = []
+    for suffix, mask in groups_of(problems).items():
+        for name in [*(f"best_at_{k}_simulated" for k in _budgets(K)), "self_rlef"]:
+            budget = strategies[name].cost[mask].mean()
+            affordable = int((budget - prompt[mask].mean()) // lengths[mask].mean())
+            k = min(max(affordable, 1), N)
+            chosen = list(zip(-lengths, correct, strict=True))
+            shortest = np.array([rank_score_at_k(list(v), list(c), k) for v, c in chosen])
+            spent = k / N * lengths.sum(1)
+            others = {
+                "short1": Strategy(shortest, spent, prompt),
+                "pass": Strategy(_pass_at(correct, k), spent, prompt),
+                "random": Strategy(correct.mean(1), spent, prompt),
+            }
+            for other in ("short1", "pass"):
+                figure = _result(config, others[other].values[mask], spent[mask].sum())
+                report["results"][f"{other}_at_tokens_of_{name}{suffix}"] = figure
+            for other in ("short1", "random"):
+                difference = _difference(config, strategies[name].values, others[other].values, mask)
+                report["comparisons"][f"{name}_over_{other}_at_equal_tokens{suffix}"] = difference
+            rows.append({
+                "problems": suffix[1:] or "held-out", "strategy": name, "tokens read and generated": round(budget),
+                "programs for as many": f"{k}" if affordable <= N else f"{k} (all; {affordable} could be paid)",
+                "strategy solves": round(float(strategies[name].values[mask].mean()), 4),
+                "shortest of them": round(float(shortest[mask].mean()), 4),
+                "random one": round(float(correct[mask].mean()), 4),
+                "any of them (ceiling)": round(float(others["pass"].values[mask].mean()), 4),
+            })  # fmt: skip
+    report["tables"]["at_equal_tokens"] = rows
+
+
+def save_values(workdir: Workdir, ids: list[str], strategies: dict[str, Strategy]) -> None:
+    """Every problem's values, for comparisons with other runs: data/values.jsonl.gz."""
+    rows = [
+        {"name": name, "ids": ids, "values": _rounded(s.values), "tokens": _rounded(s.tokens),
+         "prefilled": _rounded(s.prefilled)}
+        for name, s in strategies.items()
+    ]  # fmt: skip
+    workdir.write_rows(workdir.data / "values.jsonl.gz", rows)
+
+
+def groups_of(problems: list[Problem]) -> dict[str, np.ndarray]:
+    """Which problems each suffix covers: none for all held-out ones, then their kinds, then unseen compositions."""
+    is_unseen = np.array([p.id.startswith("unseen") for p in problems])
+    is_open = np.array(["open" in p.tags for p in problems])
+    if not any(p.source.startswith("generator/") for p in problems):
+        return {"": ~is_unseen}
+    groups = {"": ~is_unseen, "/specified": ~is_unseen & ~is_open, "/open": ~is_unseen & is_open, "/unseen": is_unseen}
+    return {suffix: mask for suffix, mask in groups.items() if mask.any()}
+
+
+def verifier_table(decided: Decided, public: np.ndarray) -> list[dict]:
+    """How often a predicted pass of all public tests is one, over all candidates."""
+    claimed = np.array([[s == 1.0 for s in r.scores] for r in decided.rankings])
+    real = public == 1.0
+    names = {
+        (True, True): "true pass",
+        (True, False): "false pass",
+        (False, True): "missed pass",
+        (False, False): "true fail",
+    }
+    return [
+        {"predicted and real": names[c, r], "n": int(((claimed == c) & (real == r)).sum()),
+         "share": round(float(((claimed == c) & (real == r)).mean()), 4)}
+        for c, r in names
+    ]  # fmt: skip
+
+
+def _budgets(K: int) -> list[int]:
+    """2, 4, 8 and so on, and K itself."""
+    ks = [2**i for i in range(1, K.bit_length())]
+    return sorted({k for k in ks if k <= K} | {K})
+
+
+def _pass_at(correct: np.ndarray, k: int) -> np.ndarray:
+    return np.array([pass_at_k(correct.shape[1], int(c), k) for c in correct.sum(1)])
+
+
+def _lengths(decided: Decided) -> np.ndarray:
+    return np.array([[len(s.tokens) for s in row] for row in decided.samples])
+
+
+def _prompts(decided: Decided) -> np.ndarray:
+    return np.array([len(row[0].prompt_tokens) for row in decided.samples])
+
+
+def _result(config, values: np.ndarray, tokens: float) -> dict:
+    value, low, high = bootstrap_ci(values, config.seed, config.eval.bootstrap)
+    return {"value": value, "low": low, "high": high, "n": len(values), "tokens": int(tokens)}
+
+
+def _difference(config, a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> dict:
+    value, low, high = paired_bootstrap(a[mask], b[mask], config.seed, config.eval.bootstrap)
+    return {"value": value, "low": low, "high": high, "n": int(mask.sum())}
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(v), 5) for v in values]

@@ -1,0 +1,385 @@
+"""What answers earn and what is asked next, with a real sandbox and answers that are written here."""
+
+
+import pytest
+
+from selfexec_jax.configs import base
+from selfexec_jax.problems import Problem, Test
+from selfexec_jax.rollout import Sample
+from selfexec_jax.sandbox import SandboxPool
+from selfexec_jax.stages.environment import ExecutionTasks
+from selfexec_jax.stages.rewards import Case, Rewards, is_gibberish, repeats, standing
+from selfexec_jax.stages.verdicts import Verdicts
+from selfexec_jax.tasks import fix, predict
+from selfexec_jax.traces import narrate
+from selfexec_jax.train.rollouts import Ask, Group, Outcome, Prompt, Rollout, Turn
+
+ADD = Problem(
+    "add", "Add two numbers.", public_tests=(Test("1 2\n", "3\n"), Test("4 5\n", "9\n")),
+    private_tests=(Test("-1 1\n", "0\n"), Test("10 20\n", "30\n")),
+)  # fmt: skip
+RIGHT = "a, b = map(int, input().split())\nprint(a + b)\n"
+WRONG = "a, b = map(int, input().split())\nprint(a - b)\n"
+PUBLIC_ONLY = "a, b = map(int, input().split())\nprint({1: 3, 4: 9}[a])\n"
+PROBING = "import os\nos.system('id')\n" + RIGHT
+TOO_LONG = "".join(f"x{i} = {i * i}\n" for i in range(60))
+
+
+class Characters:
+    """A token a character, so that a prompt can be read back."""
+
+    def encode_prompt(self, messages):
+        return [ord(c) for c in messages[0]["content"]]
+
+    def decode(self, ids):
+        return "".join(map(chr, ids))
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with SandboxPool(workers=2) as found:
+        yield found
+
+
+def config_with(**changes):
+    config = base.get_config()
+    config.tasks.template = config.tasks.style = "compact"
+    config.rl.row_tokens, config.rl.max_new_tokens, config.rl.problems = 700, 200, 4
+    for name, value in changes.items():
+        config.rl[name] = value
+    return config
+
+
+@pytest.fixture
+def rewards(pool, tmp_path):
+    made = []
+
+    def make(**changes):
+        made.append(Verdicts(tmp_path / f"journal-{len(made)}", pool))
+        return Rewards(config_with(**changes), Characters(), [ADD], pool, made[-1])
+
+    yield make
+    for verdicts in made:
+        verdicts.close()
+
+
+def turn(text, reason="stop", is_learned=True, logprob=-0.1):
+    tokens = tuple(map(ord, text))
+    return Turn(Sample((1,), tokens, (logprob,) * len(tokens), text, reason, 0), is_learned)
+
+
+def solve_prompt():
+    return Prompt("solve", "add", (1,), ADD)
+
+
+def episode(kind="real"):
+    return Prompt("rlef", "add", (1,), (ADD, kind))
+
+
+def said(ask):
+    found = ask.prompts.result(timeout=60)
+    return found if not isinstance(found, list) else ["".join(map(chr, tokens)) for tokens in found]
+
+
+# ---- solving --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (RIGHT, Outcome(1.0, "passed", True)),
+        (WRONG, Outcome(-1.0, "failed")),
+        (PUBLIC_ONLY, Outcome(-1.0, "failed", remarks=("passes_public_only",))),
+        (PROBING, Outcome(-1.0, "failed", remarks=("denied",))),
+        (" ", Outcome(-0.5, "no_answer")),
+    ],
+)
+def test_a_program_earns_its_verdict(rewards, answer, outcome):
+    assert rewards(reward_unreadable=-0.5).react(solve_prompt(), [turn(answer)]).result(timeout=60) == outcome
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "outcome"),
+    [
+        ({}, turn(RIGHT, "length"), Outcome(-1.0, "truncated")),
+        ({"overlong": "mask"}, turn(RIGHT, "length"), Outcome(None, "truncated")),
+        ({}, turn("", "too_long"), Outcome(None, "too_long")),
+        ({}, turn("ab" * 60), Outcome(None, "gibberish")),
+        ({"gibberish_repeats": 1.0}, turn("ab" * 60), Outcome(-1.0, "failed")),
+        ({}, turn(RIGHT, logprob=-4.0), Outcome(None, "gibberish")),
+        ({"gibberish_nats": 5.0}, turn(RIGHT, logprob=-4.0), Outcome(1.0, "passed", True)),
+    ],
+)
+def test_what_is_no_answer_is_punished_or_masked(rewards, changes, given, outcome):
+    assert rewards(**changes).react(solve_prompt(), [given]).result(timeout=60) == outcome
+
+
+def test_repeats_are_counted_and_short_answers_never_gibberish():
+    assert repeats(range(100)) == 0 and repeats([1, 2] * 50) > 0.95 and repeats([]) == 0
+    assert not is_gibberish(turn("ab" * 10, logprob=-9.0).sample, 0.5, 1.0)
+
+
+# ---- predicting -----------------------------------------------------------------------------------------
+def test_a_prediction_earns_its_label(rewards):
+    prompt = Prompt("predict", "0/0", (1,), Case(ADD, RIGHT, "1 2\n", "3\n"))
+    earned = lambda text, **changes: rewards(**changes).react(prompt, [turn(text)]).result(timeout=60)  # noqa: E731
+    assert earned("=>3") == Outcome(1.0, "ok", True)
+    assert earned("=>4") == Outcome(-1.0, "wrong")
+    assert earned("four", reward_unreadable=-2.0) == Outcome(-2.0, "no_answer")
+
+
+def test_blame_begins_with_the_first_line_that_does_not_hold(rewards, pool):
+    from selfexec_jax.problems.judge import run_on
+    from selfexec_jax.sandbox import TraceBudget
+    from selfexec_jax.traces import recorded_for
+
+    source = "t = 0\nfor x in map(int, input().split()):\n    t += x * 2\nprint(t)\n"
+    run = run_on(source, ADD, "4 5\n", TraceBudget(of=recorded_for("compact")))
+    told = narrate(pool.submit(run).result(timeout=60).trace, style="compact").text
+    lines = told.rstrip("\n").split("\n")
+    prompt = Prompt("predict", "0/0", (1,), Case(ADD, source, "4 5\n", "18\n"))
+
+    def blamed(text, **changes):
+        return rewards(**changes).react(prompt, [turn(text)]).result(timeout=60)
+
+    answer = "\n".join([*lines, "=>18"])
+    assert blamed(answer, credit="first_wrong") == Outcome(1.0, "ok", True)
+    for i, line in enumerate(lines):
+        if not any(c.isdigit() for c in line):
+            continue
+        wrong = "\n".join([*lines[:i], line[:-1] + ("1" if line[-1] != "1" else "2"), *lines[i + 1 :], "=>0"])
+        found = blamed(wrong, credit="first_wrong")
+        assert wrong[: found.first_wrong] == "\n".join(lines[:i]), (i, wrong)
+        assert blamed(wrong).first_wrong == 0
+    # All was simulated right but the output: the last line is to blame.
+    late = "\n".join([*lines, "=>19"])
+    assert late[blamed(late, credit="first_wrong").first_wrong :] == "\n=>19"
+
+
+# ---- episodes -------------------------------------------------------------------------------------------
+def test_an_episode_is_told_what_its_program_really_gave_and_earns_the_last_verdict(rewards):
+    found = rewards()
+    ask = found.react(episode(), [turn(WRONG)])
+    assert isinstance(ask, Ask) and ask.is_learned
+    expected = fix.render(ADD, WRONG, [fix.Feedback(ADD.public_tests[0], "-1\n"),
+                                       fix.Feedback(ADD.public_tests[1], "-1\n")], "compact")  # fmt: skip
+    (asked,) = said(ask)
+    assert asked == expected[0]["content"]
+    assert "-1 1" not in asked and "30" not in asked  # nothing private
+    assert found.react(episode(), [turn(WRONG), turn(RIGHT)]).result(timeout=60) == Outcome(1.0, "passed", True)
+    submits = found.react(episode(), [turn(WRONG), turn("#SUBMIT")])
+    assert submits.result(timeout=60) == Outcome(-1.0, "failed")
+    assert found.react(episode(), [turn(RIGHT), turn("#SUBMIT")]).result(timeout=60).is_right
+    assert found.react(episode(), [turn(RIGHT), turn(" ")]).result(timeout=60).label == "no_answer"
+
+
+def test_at_most_so_many_fixes(rewards):
+    found = rewards(fixes=2)
+    assert isinstance(found.react(episode(), [turn(WRONG), turn(PUBLIC_ONLY)]), Ask)
+    assert found.react(episode(), [turn(WRONG), turn(WRONG), turn(RIGHT)]).result(timeout=60).is_right
+    none = rewards(fixes=0)
+    assert none.react(episode(), [turn(RIGHT)]).result(timeout=60).is_right
+
+
+def test_simulated_feedback_asks_about_every_public_test_and_those_answers_are_not_learned(rewards):
+    found = rewards()
+    ask = found.react(episode("simulated"), [turn(WRONG)])
+    assert not ask.is_learned
+    assert said(ask) == [predict.render(WRONG, t.input, "compact")[0]["content"] for t in ADD.public_tests]
+    simulated = [turn("=>3", is_learned=False), turn("=>7", "length", is_learned=False)]
+    ask = found.react(episode("simulated"), [turn(WRONG), *simulated])
+    feedback = [fix.Feedback(ADD.public_tests[0], "3"), fix.Feedback(ADD.public_tests[1], None)]
+    assert ask.is_learned and said(ask) == [fix.render(ADD, WRONG, feedback, "compact")[0]["content"]]
+    assert found.react(episode("simulated"), [turn(WRONG), *simulated, turn(RIGHT)]).result(timeout=60).is_right
+
+
+def test_random_feedback_does_not_depend_on_what_the_program_gives(rewards, pool):
+    found = rewards()
+    ask = found.react(episode("random"), [turn(WRONG)])
+    (asked,) = said(ask)
+    assert asked.startswith("fix") and "-1" not in asked and "got" in asked or " ok" in asked
+
+
+def test_an_episode_whose_next_prompt_has_no_room_ends_with_its_verdict(rewards):
+    ending = said(rewards().react(episode(), [turn(TOO_LONG)]))
+    assert ending.result(timeout=60) == Outcome(-1.0, "failed")
+
+
+class Broken:
+    """A pool whose runs never happen."""
+
+    def __init__(self, pool):
+        self._pool = pool
+
+    def request(self, runs, limits, finding, make):
+        from concurrent.futures import Future
+
+        from selfexec_jax.sandbox import Execution
+
+        done = Future()
+        done.set_result(make([Execution("infra_error") for _ in runs], None))
+        return done
+
+
+def test_what_the_infrastructure_failed_is_no_reward_and_not_remembered(pool, tmp_path):
+    verdicts = Verdicts(tmp_path, Broken(pool))
+    found = Rewards(config_with(), Characters(), [ADD], pool, verdicts)
+    assert found.react(solve_prompt(), [turn(RIGHT)]).result(timeout=60) == Outcome(None, "infra_error")
+    assert said(found.react(episode(), [turn(WRONG)])).result(timeout=60) == Outcome(None, "infra_error")
+    verdicts._pool = pool
+    assert found.react(solve_prompt(), [turn(RIGHT)]).result(timeout=60).is_right
+    verdicts.close()
+
+
+def test_the_standing_program_is_the_last_one_that_was_written():
+    assert standing([turn(WRONG), turn("#SUBMIT")], "compact") == WRONG
+    assert standing([turn(WRONG), turn("=>1", is_learned=False), turn(RIGHT)], "compact") == RIGHT
+    assert standing([turn(WRONG), turn(" ")], "compact") is None
+
+
+@pytest.mark.parametrize("field", ["overlong", "credit", "feedback", "feedback_end"])
+def test_a_choice_that_there_is_not_is_named(pool, tmp_path, field):
+    with pytest.raises(ValueError, match=rf"rl\.{field}='odd' is none of"):
+        Rewards(config_with(**{field: "odd"}), Characters(), [ADD], pool, Verdicts(tmp_path, pool))
+
+
+# ---- the journal ----------------------------------------------------------------------------------------
+class Counting:
+    def __init__(self, pool):
+        self.n, self._pool = 0, pool
+
+    def request(self, *args, **more):
+        self.n += 1
+        return self._pool.request(*args, **more)
+
+
+def test_a_verdict_is_found_out_once_and_read_after_a_kill(pool, tmp_path):
+    counting = Counting(pool)
+    verdicts = Verdicts(tmp_path, counting)
+    first = verdicts.final(PUBLIC_ONLY, ADD).result(timeout=60)
+    assert (first.status, first.is_private, counting.n) == ("failed", True, 2)
+    assert verdicts.final(PUBLIC_ONLY, ADD).result(timeout=60) == first and counting.n == 2
+    assert verdicts.public(WRONG, ADD).result(timeout=60).outputs == ("-1\n", "-1\n") and counting.n == 3
+    with open(tmp_path / "0.jsonl", "ab") as journal:  # a kill in the middle of a line
+        journal.write(b'{"key": "ab')
+    again = Verdicts(tmp_path, counting)
+    assert again.final(PUBLIC_ONLY, ADD).result(timeout=60) == first and counting.n == 3
+    again.final(RIGHT, ADD).result(timeout=60)
+    assert counting.n == 5
+    third = Verdicts(tmp_path, counting)
+    assert third.final(RIGHT, ADD).result(timeout=60).status == "passed" and counting.n == 5
+    for each in (verdicts, again, third):
+        each.close()
+
+
+def test_the_journal_goes_back_to_the_last_checkpoint_but_one(pool, tmp_path):
+    counting = Counting(pool)
+    verdicts = Verdicts(tmp_path, counting)
+    verdicts.public(WRONG, ADD).result(timeout=60)
+    one = verdicts.next_generation()
+    verdicts.public(RIGHT, ADD).result(timeout=60)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0.jsonl", "1.jsonl"]
+    # Killed before the checkpoint was whole: the run goes on from the one before, which knows the first verdict.
+    before = Verdicts(tmp_path, counting)
+    n = counting.n
+    before.public(WRONG, ADD).result(timeout=60)
+    before.public(RIGHT, ADD).result(timeout=60)
+    assert counting.n == n
+    after = Verdicts(tmp_path, counting)
+    after.start(one)
+    after.public(RIGHT, ADD).result(timeout=60)
+    assert counting.n == n and sorted(p.name for p in tmp_path.iterdir()) == ["1.jsonl"]
+    after.next_generation()
+    after.next_generation()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["2.jsonl", "3.jsonl"]
+    for each in (verdicts, before, after):
+        each.close()
+
+
+# ---- what is drawn --------------------------------------------------------------------------------------
+def problems(n):
+    return [
+        Problem(f"add-{i}", f"Add {i}.", public_tests=(Test("1 2\n", "3\n"),), private_tests=(Test("5 5\n", "10\n"),))
+        for i in range(n)
+    ]
+
+
+def tasks_of(rewards, n=10, **changes):
+    made = rewards(**changes)
+    found = problems(n)
+    rows = [
+        {"problem": p.id, "source": source, "written": count, "public": [output], "long": [["9 9\n", "18\n"]]}
+        for i, p in enumerate(found)
+        for source, count, output in ((f"{RIGHT}# {i}", i % 5, "3\n"), (f"{WRONG}# {i}", 4 - i % 5, "-1\n"))
+    ]
+    config = config_with(**changes)
+    return ExecutionTasks(config, Characters(), found, rows, made)
+
+
+def test_tasks_are_drawn_by_their_shares_and_alike_again(rewards):
+    share = {"predict": 0.5, "solve": 0.25, "rlef": 0.25}
+    tasks = tasks_of(rewards, share=share)
+    for step in range(5):
+        drawn = tasks.draw(step, 8)
+        assert [p.task for p in drawn] == ["predict"] * 4 + ["rlef"] * 2 + ["solve"] * 2
+        assert [(p.task, p.name) for p in drawn] == [(p.task, p.name) for p in tasks.draw(step, 8)]
+        assert len({(p.task, p.name) for p in drawn}) == 8
+    assert tasks.validation() == []
+
+
+def test_prompts_that_are_never_or_always_solved_are_drawn_last(rewards):
+    tasks = tasks_of(rewards, share={"predict": 0.0, "solve": 1.0, "rlef": 0.0})
+    # Before RL 0, 1, 2, 3 or 4 of 4 own programs passed: solve rates 0, 0.25, 0.5, 0.75 and 1.
+    inside = {f"add-{i}" for i in range(10) if i % 5 in (1, 2)}
+    assert {p.name for p in tasks.draw(0, 4)} == inside
+    assert {p.name for p in tasks.draw(0, 6)} > inside
+    solved = next(p for p in tasks.draw(0, 10) if p.name == "add-1")
+    rollouts = [Rollout((turn(RIGHT),), Outcome(1.0, "passed", True))] * 4
+    tasks.learn([Group(solved, rollouts, None)])
+    assert "add-1" not in {p.name for p in tasks.draw(0, 3)}
+    again = tasks_of(rewards, share={"predict": 0.0, "solve": 1.0, "rlef": 0.0})
+    again.restore(tasks.state())
+    assert [p.name for p in again.draw(3, 3)] == [p.name for p in tasks.draw(3, 3)]
+    everything = tasks_of(rewards, share={"predict": 0.0, "solve": 1.0, "rlef": 0.0}, solve_rates=(0.0, 1.0))
+    assert len({p.name for step in range(20) for p in everything.draw(step, 4)}) == 10
+
+
+def test_outputs_of_wrong_programs_are_predicted_unless_left_out(rewards):
+    only = {"predict": 1.0, "solve": 0.0, "rlef": 0.0}
+    programs = lambda tasks: {p.subject.source.split("#")[0] for p in tasks.draw(0, 20)}  # noqa: E731
+    assert programs(tasks_of(rewards, share=only)) == {RIGHT, WRONG}
+    assert programs(tasks_of(rewards, share=only, wrong_programs=False)) == {RIGHT}
+
+
+def test_failed_programs_come_back_as_outputs_to_predict(rewards):
+    share = {"predict": 0.5, "solve": 0.5, "rlef": 0.0}
+    tasks = tasks_of(rewards, share=share, recycled=0.5, recycled_kept=2)
+    (prompt,) = [p for p in tasks.draw(0, 20) if p.task == "solve" and p.name == "add-2"]
+    failed = [f"a, b = map(int, input().split())\nprint(a * b)  # {i}\n" for i in range(3)]
+    answers = [*failed, RIGHT, " "]
+    rollouts = [Rollout((turn(a),), tasks.react(prompt, [turn(a)]).result(timeout=60)) for a in answers]
+    tasks.learn([Group(prompt, rollouts, None)])
+    again = [p for p in tasks.draw(1, 8) if p.name.startswith("recycled/")]
+    assert {(p.subject.source, p.subject.input, p.subject.output) for p in again} == {
+        (source, "1 2\n", "2\n") for source in failed[1:]
+    }
+    other = tasks_of(rewards, share=share, recycled=0.5)
+    other.restore(tasks.state())
+    assert [p.name for p in other.draw(1, 8)] == [p.name for p in tasks.draw(1, 8)]
+
+
+def test_feedback_is_annealed(rewards):
+    share = {"predict": 0.0, "solve": 0.0, "rlef": 1.0}
+    tasks = tasks_of(rewards, share=share, feedback_end="simulated", steps=21)
+    kinds = [[p.subject[1] for p in tasks.draw(step, 10)] for step in range(21)]
+    assert set(kinds[0]) == {"real"} and set(kinds[20]) == {"simulated"}
+    assert 0.3 < sum(k == "simulated" for row in kinds[8:13] for k in row) / 50 < 0.7
+
+
+def test_validation_prompts_are_never_drawn(rewards):
+    tasks = tasks_of(rewards, validate_every=1, validation_prompts=6)
+    held = {(p.task, p.name) for p in tasks.validation()}
+    assert len(held) == 6 and {task for task, _ in held} == {"predict", "solve"}
+    problems_held = {p.subject.problem.id if p.task == "predict" else p.name for p in tasks.validation()}
+    for step in range(20):
+        for p in tasks.draw(step, 12):
+            subject = p.subject[0] if p.task == "rlef" else p.subject
+            assert (subject.problem.id if p.task == "predict" else subject.id) not in problems_held
