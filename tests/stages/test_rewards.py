@@ -21,7 +21,7 @@ ADD = Problem(
 RIGHT = "a, b = map(int, input().split())\nprint(a + b)\n"
 WRONG = "a, b = map(int, input().split())\nprint(a - b)\n"
 PUBLIC_ONLY = "a, b = map(int, input().split())\nprint({1: 3, 4: 9}[a])\n"
-PROBING = "import os\nos.system('id')\n" + RIGHT
+PROBING = "print(open('/etc/passwd').read())\n" + RIGHT
 TOO_LONG = "".join(f"x{i} = {i * i}\n" for i in range(60))
 
 
