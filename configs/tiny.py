@@ -7,13 +7,22 @@ Took 18 minutes on two shared cores. Seed 0 gives, of 320 held-out problems, pas
 that were narrated and, on the form that only RL saw, 73.3 % before it and 78.3 % after. Intervals: README, "Results".
 """
 
+import dataclasses
+
 from selfexec_jax.configs import ablations, base
 
+_LONG = {"sft.row_tokens": 512, "sft.batch_rows": 8, "rl.steps": 0, "eval.max_new_tokens": 384}
+
 ROWS = {
-    "no_nlex_equal_examples": (
-        "The claim of no_nlex at equal training examples: without narration a row holds nearly twice as many.",
+    "direct_answers_equal_examples": ablations.Row(
+        "The claim of direct_answers at equal examples: without narration a row holds nearly twice as many.",
         {"tasks.style": "direct", "sft.batch_rows": 8, "sft.steps": 1090},
     ),
+    # Styles compared after SFT, in rows that are long enough for all of them.
+    "styles": ablations.Row("What the styles of narration are compared with: rows of 512 tokens, no RL.", _LONG),
+} | {
+    name: dataclasses.replace(ablations.ABLATIONS[name], base="styles")
+    for name in ("cwm_frames", "brief_narration", "full_narration")
 }
 
 

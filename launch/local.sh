@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole method on this machine: makes .venv, installs the package, runs every stage, prints the result.
-# Extra arguments go to the run: bash launch/local.sh --config=configs/tiny.py:no_nlex --workdir=runs/no_nlex
+# Extra arguments go to the run: bash launch/local.sh --config=configs/tiny.py:direct_answers --workdir=runs/direct_answers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python="${PYTHON:-python3.11}"

@@ -37,7 +37,8 @@ def run(config, workdir: Workdir) -> dict:
 
         def write(step: int, line: dict, groups: list[Group]) -> None:
             metrics.write(step, line)
-            _save_samples(config, workdir, step, groups)
+            if groups:
+                _save_samples(config, workdir, step, groups)
             log.info("%s", progress_line(config, step, line))
 
         rl.train(
@@ -49,7 +50,9 @@ def run(config, workdir: Workdir) -> dict:
 
 
 def progress_line(config, step: int, line: dict) -> str:
-    """What a person who waits wants to see of a step."""
+    """What a person who waits wants to see of a step; step 0 is the policy before RL."""
+    if not step:
+        return f"rl 0/{config.rl.steps}  validation {line['validation']:.1%}"
     right = "  ".join(f"{k[6:]} {v:.0%}" for k, v in line.items() if k.startswith("right/"))
     seconds = "  ".join(f"{k[:-2]} {line[k]:.1f}" for k in line if k.endswith("_s") and k != "tokens_per_s" and line[k])
     validation = f"  validation {line['validation']:.1%}" if "validation" in line else ""

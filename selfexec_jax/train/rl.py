@@ -59,13 +59,12 @@ def train(
             environment.restore(extra["environment"])
         if run.step < knobs.steps:
             learner.warm_up(run.state.params)
+        if run.step == 0 and knobs.validate_every:
+            log(0, {"validation": loop.validate(run, best)}, [])
         while run.step < knobs.steps:
             line, groups = loop.step(run)
             if knobs.validate_every and run.step % knobs.validate_every == 0:
-                line["validation"] = loop.validate(run)
-                if line["validation"] > run.best:
-                    run.best, run.best_step = line["validation"], run.step
-                    best.save(run.step, run.state, {"validation": run.best})
+                line["validation"] = loop.validate(run, best)
             log(run.step, line, groups)
             wrong = complaint(run.history, knobs)
             if wrong:
@@ -118,13 +117,18 @@ class _Loop:
         run.history.append({name: line[name] for name in WATCHED})
         return line, groups
 
-    def validate(self, run: _Run) -> float:
-        """The share of right rollouts of the validation prompts, drawn with the same seeds each time."""
+    def validate(self, run: _Run, best: Checkpoints) -> float:
+        """The share of right rollouts of the validation prompts, drawn with the same seeds each time; a policy that is
+        better than all before is saved."""
         self.engine.load(run.state.params, run.step)
         prompts = self.environment.validation()
         groups, _ = self._sample(prompts, self.knobs.validation_samples, (self.seed, _VALIDATION)).collect()
         judged = [r.outcome.is_right for g in groups for r in g.rollouts if r.outcome.reward is not None]
-        return float(np.mean(judged)) if judged else 0.0
+        found = float(np.mean(judged)) if judged else 0.0
+        if found > run.best:
+            run.best, run.best_step = found, run.step
+            best.save(run.step, run.state, {"validation": found})
+        return found
 
     def _sample_ahead(self, run: _Run) -> dict[str, float]:
         times = {"sampling_s": 0.0, "scoring_s": 0.0}

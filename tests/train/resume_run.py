@@ -22,7 +22,7 @@ def main(directory, steps, staleness):
     engine = small_engine(model, slots=8)
 
     def log(step, line, groups):
-        print(step, line["reward/toy"], line["groups_kept"], line.get("validation"), toy.learned, flush=True)
+        print(step, line.get("reward/toy"), line.get("groups_kept"), line.get("validation"), toy.learned, flush=True)
 
     rl.train(options, model, engine, params, make_mesh(devices=jax.devices()[:1]), 0, directory, toy, log)
 

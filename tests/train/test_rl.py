@@ -400,8 +400,8 @@ def test_the_best_checkpoint_is_kept_beside_the_last(mesh, tmp_path):
     toy.held_back = [Prompt("toy", "held", (3, 3))]
     options = knobs(steps=20, prompts=2, validate_every=4, validation_samples=16, **SMALL)
     _, lines, _ = trained(options, toy, mesh, tmp_path / "rl")
-    values = {i + 1: line["validation"] for i, line in enumerate(lines) if "validation" in line}
-    assert sorted(values) == [4, 8, 12, 16, 20] and values[20] < values[4]
+    values = {step: line["validation"] for step, line in enumerate(lines) if "validation" in line}
+    assert sorted(values) == [0, 4, 8, 12, 16, 20] and values[20] < values[4]
     kept = [int(p.name) for p in (tmp_path / "rl_best").iterdir() if p.name.isdigit()]
     assert kept == [max(values, key=values.get)]
 

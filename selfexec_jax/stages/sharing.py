@@ -1,0 +1,72 @@
+"""Runs that share the stages which their configs have in common.
+
+A stage's folder is named after all that it depends on, so two runs that agree up to SFT, say, have one SFT folder, and
+a folder that is finished is never made again. Each holds the whole run up to its stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from selfexec_jax.stages.workdir import Workdir
+
+# What each stage reads of a config beside what the stages before it read.
+READS = {
+    "problems": ("seed", "init_from", "problems", "sandbox", "tasks", "text", "sft.narrated_tests",
+                 "sft.narrated_size", "sft.left_to_rl", "sft.sources"),
+    "sft": ("model", "mesh", "sft"),
+    "rl": ("rl", "rollout"),
+    "eval": ("eval",),
+}  # fmt: skip
+
+
+def folder_of(root: Path, config: ConfigDict, stage: str) -> Path:
+    """Where the run of a config up to a stage lies."""
+    read = []
+    for name, fields in READS.items():
+        read += [f"{field}={_field(config, field)}" for field in fields]
+        if name == stage:
+            break
+    return root / "stages" / f"{stage}-{hashlib.blake2b(' '.join(read).encode(), digest_size=6).hexdigest()}"
+
+
+def prepare(root: Path, config: ConfigDict, stage: str) -> Path:
+    """The folder of a stage, with the stages before it in it; those must be done. Whole or not at all."""
+    folder = folder_of(root, config, stage)
+    names = list(READS)
+    before = folder_of(root, config, names[names.index(stage) - 1]) if stage != names[0] else None
+    if folder.exists():
+        return folder
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    if before is None:
+        partial.mkdir(parents=True)
+    else:
+        shutil.copytree(before, partial, copy_function=_copied, ignore=shutil.ignore_patterns("config.json", "*.log"))
+    partial.rename(folder)
+    return folder
+
+
+def is_done(root: Path, config: ConfigDict, stage: str) -> bool:
+    return Workdir(folder_of(root, config, stage)).is_done(stage)
+
+
+def _field(config: ConfigDict, field: str) -> str:
+    value = config
+    for part in field.split("."):
+        value = value[part]
+    return json.dumps(value.to_dict(), sort_keys=True) if isinstance(value, ConfigDict) else json.dumps(value)
+
+
+def _copied(source: str, target: str) -> None:
+    """Checkpoints are written once, so they are linked; other files grow."""
+    if "checkpoints" in Path(source).parts:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)

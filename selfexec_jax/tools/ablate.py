@@ -1,0 +1,176 @@
+"""Run ablations beside their base and compare them:
+`python -m selfexec_jax.tools.ablate --config=configs/tiny.py --names=no_rl,rloo --seeds=3 --workdir=runs/ablations`.
+
+Rows are those of configs/ablations.py and of the config itself. Stages that a row does not touch are run once and
+shared; what is done is not done again, so the same command resumes. Writes ablations.md, ablations.png and
+ablations.json.
+"""
+
+import argparse
+import ast
+import dataclasses
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from selfexec_jax.configs import ablations as table
+from selfexec_jax.evals import ablations as compared
+from selfexec_jax.evals.figures import short_number
+from selfexec_jax.stages.sharing import READS, is_done, prepare
+from selfexec_jax.stages.workdir import Workdir, read_metrics, write_whole
+
+STAGES = tuple(READS)
+BASE = "base"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One config with one seed, in the folder of its evaluation."""
+
+    name: str
+    seed: int
+    folder: Path
+
+
+def main(argv=None) -> int:
+    """Run, compare, print the table; exit code 2 for bad input, 1 when a run failed, 130 when interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m selfexec_jax.tools.ablate", description=__doc__)
+    parser.add_argument("--config", required=True, help="a config file")
+    parser.add_argument("--names", required=True, help="rows, with commas between them")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0 on (default 3)")
+    parser.add_argument("--first_seed", type=int, default=0, help="or from this one on")
+    parser.add_argument("--workdir", required=True, help="where runs and tables go; may hold earlier ones")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of every run")
+    parser.add_argument("--json", action="store_true", help="print the differences as JSON")
+    args = parser.parse_args(argv)
+    try:
+        load, rows = config_file(args.config)
+        names = [name for name in args.names.split(",") if name]
+        bases = {name: table.row_named(name, rows).base or BASE for name in names}
+        seeds = range(args.first_seed, args.first_seed + args.seeds)
+        found = {
+            (name, seed): run(args.config, load, name, seed, Path(args.workdir), args.set)
+            for seed in seeds
+            for name in dict.fromkeys([BASE, *bases.values(), *names])
+        }
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except subprocess.CalledProcessError as error:
+        print(f"a run failed; its last lines (all of them: {error.output}):\n{error.stderr}", file=sys.stderr)
+        return 1
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        print(str(error).replace("\n", " "), file=sys.stderr)
+        return 2
+    table_rows = [
+        compare(name, bases[name], table.row_named(name, rows), [found[name, s] for s in seeds],
+                [found[bases[name], s] for s in seeds])
+        for name in names
+    ]  # fmt: skip
+    figures = [f for f in FIGURES if any(f in row["differences"] for row in table_rows)]
+    text = compared.markdown(f"Ablations of {args.config}, {args.seeds} seeds", figures, table_rows)
+    out = Path(args.workdir)
+    plain = json.dumps(table_rows, default=dataclasses.asdict, indent=1)
+    write_whole(out / "ablations.md", text.encode())
+    write_whole(out / "ablations.png", compared.plot(figures, table_rows))
+    write_whole(out / "ablations.json", plain.encode())
+    print(plain if args.json else text, end="")
+    return 0
+
+
+def config_file(path: str):
+    """(get_config, own rows) of a config file. Raises ValueError for one that is none."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such config file")
+    spec = importlib.util.spec_from_file_location("config_of_ablations", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"{path}: not a config file: it has no get_config")
+    return module.get_config, getattr(module, "ROWS", {})
+
+
+def run(path: str, load, name: str, seed: int, root: Path, changes: list[str]) -> Run:
+    """One row with one seed, stage by stage; what is done is taken as it is."""
+    row = "" if name == BASE else name
+    flags = [f"--config={path}{':' + row if row else ''}", f"--config.seed={seed}"]
+    flags += [f"--config.{change}" for change in changes]
+    config = load(row or None)
+    config.seed = seed
+    for change in changes:
+        field, _, value = change.partition("=")
+        config.update_from_flattened_dict({field: _parsed(value, config, field)})
+    for stage in STAGES:
+        folder = prepare(root, config, stage)
+        if is_done(root, config, stage):
+            continue
+        print(f"{name}, seed {seed}: {stage} in {folder}", file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", "selfexec_jax.main", *flags, f"--config.stages={stage}", f"--workdir={folder}"]
+        compiled = str(root.resolve() / "compiled")  # by the runs before
+        environment = {"JAX_COMPILATION_CACHE_DIR": compiled, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} | os.environ
+        log = folder / f"{stage}.log"
+        with open(log, "wb") as out:
+            done = subprocess.run(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        if done.returncode:
+            last = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+            raise subprocess.CalledProcessError(done.returncode, command, str(log), last)
+    return Run(name, seed, folder)
+
+
+def _parsed(value: str, config, field: str):
+    before = config
+    for part in field.split("."):
+        before = before[part]
+    return value if isinstance(before, str) else ast.literal_eval(value)
+
+
+# ---- comparing ------------------------------------------------------------------------------------------
+OUTPUTS = "output_prediction"
+FIGURES = (OUTPUTS, "pass_at_1", "best_at_K_simulated", "self_rlef")
+
+
+def values_of(run: Run) -> compared.Values:
+    """Every figure of a run by problem (held-out ones and unseen compositions), outputs by case."""
+    work = Workdir(run.folder)
+    found: compared.Values = {}
+    for row in work.read_rows(work.data / "values.jsonl.gz"):
+        found[row["name"]] = dict(zip(row["ids"], row["values"], strict=True))
+    for row in work.read_rows(work.data / "case_values.jsonl.gz"):
+        pairs = zip(row["ids"], row["values"], strict=True)
+        found[row["name"]] = {i: v for i, v in pairs if v is not None and "/own/" not in i}  # alike for all models
+    policy = work.facts("eval")["policy"]
+    found[OUTPUTS] = found[f"{OUTPUTS}_{policy}"]
+    found["best_at_K_simulated"] = found[f"best_at_{work.facts('eval')['K']}_simulated"]
+    return found
+
+
+def compare(name: str, base: str, row: table.Row, ours: list[Run], bases: list[Run]) -> dict:
+    """What a row changed, and what it cost."""
+    mine, theirs = [values_of(r) for r in ours], [values_of(r) for r in bases]
+    differences = {f: compared.difference(mine, theirs, f) for f in FIGURES if all(f in v for v in (*mine, *theirs))}
+    seconds = [sum(Workdir(r.folder).facts(stage).get("seconds", 0.0) for stage in STAGES) for r in ours]
+    lines = [line for r in ours for line in read_metrics(Workdir(r.folder))]
+    trained = sum(line.get("tokens", 0) + line.get("learned_tokens", 0) for line in lines) / len(ours)
+    facts = {
+        "tokens trained on": short_number(trained),
+        "minutes, all stages": f"{sum(seconds) / len(seconds) / 60:.0f}",
+        "tokens a problem, best@K": _cost(ours, f"best_at_{Workdir(ours[0].folder).facts('eval')['K']}_simulated"),
+        "Self-RLEF": _cost(ours, "self_rlef"),
+    }
+    return {"name": name, "base": base, "claim": row.claim, "expected_null": row.expected_null,
+            "differences": differences, "facts": facts}  # fmt: skip
+
+
+def _cost(runs: list[Run], strategy: str) -> str:
+    """Tokens that a strategy generated and read, a problem."""
+    rows = [row for r in runs for row in Workdir(r.folder).read_rows(r.folder / "data" / "values.jsonl.gz")
+            if row["name"] == strategy]  # fmt: skip
+    mean = lambda key: sum(sum(row[key]) for row in rows) / max(sum(len(row[key]) for row in rows), 1)  # noqa: E731
+    return f"{short_number(mean('tokens'))} + {short_number(mean('prefilled'))} read"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

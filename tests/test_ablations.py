@@ -1,0 +1,238 @@
+"""Every row of the table changes what it says, runs, and can be compared with its base."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selfexec_jax.configs import ablations, claims, qwen2p5_7b, tiny
+from selfexec_jax.evals.ablations import difference, markdown, plot
+from selfexec_jax.stages import eval as evaluation
+from selfexec_jax.stages import model as models
+from selfexec_jax.stages import problems as first
+from selfexec_jax.stages import rl, sft
+from selfexec_jax.stages.questions import problems_and_cases
+from selfexec_jax.stages.sharing import READS, folder_of, is_done, prepare
+from selfexec_jax.stages.workdir import Workdir
+
+ROOT = Path(__file__).resolve().parent.parent
+ROWS = ablations.ABLATIONS | tiny.ROWS
+MICRO = {
+    "problems.n_train": 24, "problems.n_heldout": 3, "problems.n_unseen": 1, "problems.real_data": "/nowhere",
+    "text.vocab_size": 400, "model.d_model": 16, "model.n_layers": 1, "model.head_dim": 8, "model.n_heads": 2,
+    "model.n_kv_heads": 2, "model.d_ff": 16, "sft.steps": 2, "sft.log_every": 1, "rl.problems": 16, "rl.long_inputs": 1,
+    "rl.own_programs": 2, "rl.max_new_tokens": 24, "rl.checkpoint_every": 2, "rollout.slots": 8,
+    "rollout.prompt_buckets": (128, 320), "eval.max_new_tokens": 16, "eval.bootstrap": 50,
+}  # fmt: skip
+# Fields that a row may change and that are made small here too: its own value counts, if it is no larger.
+AT_MOST = {"rl.steps": 2, "rl.prompts": 4, "rl.group_size": 4, "sft.batch_rows": 2, "eval.max_fixes": 1,
+           "eval.candidates": 2, "eval.votes": 2}  # fmt: skip
+
+
+def flat(config):
+    def walk(tree, prefix):
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                yield from walk(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", value
+
+    return dict(walk(config.to_dict(), ""))
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("module", [tiny, claims, qwen2p5_7b])
+def test_a_row_changes_the_fields_that_it_states_and_no_other(module, name):
+    if module is qwen2p5_7b and name not in ablations.ABLATIONS:
+        pytest.skip("a row of tiny's own")
+    row = (ROWS if module is not qwen2p5_7b else ablations.ABLATIONS)[name]
+    base, changed = flat(module.get_config(row.base or None)), flat(module.get_config(name))
+    stated = {}
+    for field, value in row.change.items():
+        value = value(module.get_config(row.base or None)) if callable(value) else value
+        stated |= {f"{field}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {field: value}
+    assert stated and {field: changed[field] for field in stated} == stated
+    differing = {field for field in base if base[field] != changed[field]} - {"ablation"}
+    assert differing == {field for field, value in stated.items() if base[field] != value}
+    assert changed["ablation"] == name and row.claim.endswith((".", "?")) and "\n" not in row.claim
+
+
+def test_a_row_that_there_is_not_is_named():
+    with pytest.raises(ValueError, match=r"no ablation 'nothing' in configs/ablations\.py; there are: annealed"):
+        tiny.get_config("nothing")
+
+
+def micro(name):
+    config = tiny.get_config(name)
+    config.update_from_flattened_dict(MICRO)
+    before = flat(config)
+    config.update_from_flattened_dict({field: min(most, before[field]) for field, most in AT_MOST.items()})
+    return config
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with first.open_pool(micro(None)) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _one_pool(monkeypatch, pool):
+    for stage in (first, rl):
+        monkeypatch.setattr(stage, "open_pool", lambda config: contextlib.nullcontext(pool))
+
+
+@pytest.fixture(scope="module")
+def engines():
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def _few_engines(monkeypatch, engines):
+    """Rows that sample alike share an engine, which is what takes long to compile."""
+    make = models.Loaded.engine
+
+    def engine(self):
+        key = json.dumps([self.config.rollout.to_dict(), self.tokenizer.vocab_size, self.config.tasks.style])
+        return engines.setdefault(key, make(self))
+
+    monkeypatch.setattr(models.Loaded, "engine", engine)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.mark.parametrize("name", [None, *ROWS])
+def test_a_row_runs_two_steps(name, shared, tmp_path):
+    """Up to the stage that it touches, sharing with the rows before; then what it was to change."""
+    config = micro(name)
+    stages = {"problems": first, "sft": sft, "rl": rl}
+    for stage, module in stages.items():
+        folder = prepare(shared, config, stage)
+        if is_done(shared, config, stage):
+            continue
+        work = Workdir(folder)
+        work.open(config)
+        work.mark_done(stage, module.run(config, work))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if line["stage"] == "rl"]
+    assert steps == list(range(1, config.rl.steps + 1))
+    assert all(np.isfinite(v) for line in lines for v in line.values() if isinstance(v, float))
+    if name is None or any(field.startswith("eval.") for field in ROWS[name].change):
+        work = Workdir(folder)
+        loaded = models.load(config, work)
+        engine = loaded.engine().load(loaded.params("rl" if config.rl.steps else "sft"), 0)
+        problems, _ = problems_and_cases(config, work)
+        decided = evaluation.decide(config, engine, loaded.tokenizer, problems[:2], evaluation._asking(config))
+        assert [len(row) for row in decided.samples] == [config.eval.candidates] * 2
+        assert all(len(e.turns) <= config.eval.max_fixes for rows in decided.episodes.values() for e in rows)
+        votes = {len(cell) for r in decided.rankings for row in r.predictions for cell in row if cell}
+        assert votes <= {config.eval.votes}
+
+
+# ---- sharing and comparing -------------------------------------------------------------------------------
+def test_stages_are_shared_as_far_as_configs_agree(tmp_path):
+    base, other = tiny.get_config(), tiny.get_config("rloo")
+    for stage in ("problems", "sft"):
+        assert folder_of(tmp_path, base, stage) == folder_of(tmp_path, other, stage)
+    assert folder_of(tmp_path, base, "rl") != folder_of(tmp_path, other, "rl")
+    assert folder_of(tmp_path, base, "problems") != folder_of(tmp_path, tiny.get_config("direct_answers"), "problems")
+    votes = tiny.get_config("votes_3")
+    assert folder_of(tmp_path, base, "rl") == folder_of(tmp_path, votes, "rl")
+    assert folder_of(tmp_path, base, "eval") != folder_of(tmp_path, votes, "eval")
+    seeded = tiny.get_config()
+    seeded.seed = 1
+    assert folder_of(tmp_path, base, "problems") != folder_of(tmp_path, seeded, "problems")
+
+
+class Watched:
+    """A config that notes what is read of it."""
+
+    def __init__(self, config, read, prefix=""):
+        self._config, self._read, self._prefix = config, read, prefix
+
+    def __getattr__(self, name):
+        value = getattr(self._config, name)
+        if isinstance(value, type(self._config)):
+            return Watched(value, self._read, f"{self._prefix}{name}.")
+        if not callable(value):
+            self._read.add(f"{self._prefix}{name}")
+        return value
+
+    def __getitem__(self, name):
+        return self.__getattr__(name)
+
+
+def test_the_problems_stage_reads_what_it_is_said_to_read(tmp_path):
+    """Else two runs would share a folder that is not the same for both."""
+    config, read = micro(None), set()
+    work = Workdir(tmp_path)
+    work.open(config)
+    first.run(Watched(config, read), work)
+    allowed = READS["problems"]
+    assert {f for f in read if not any(f == a or f.startswith(f"{a}.") for a in allowed)} == set()
+    assert len(read) > 20
+
+
+def test_differences_are_paired_and_pooled_over_seeds():
+    rng = np.random.default_rng(0)
+    bases = [{"f": {str(i): float(v) for i, v in enumerate(rng.random(50))}} for _ in range(3)]
+    shift = lambda base, by: {i: v + by for i, v in list(base["f"].items())[:40]}  # noqa: E731
+    ours = [{"f": shift(base, 0.1 * (seed + 1))} for seed, base in enumerate(bases)]
+    found = difference(ours, bases, "f")
+    assert found.n == 120 and found.value == pytest.approx(0.2)
+    assert found.by_seed == pytest.approx((0.1, 0.2, 0.3))
+    assert 0.15 < found.low < 0.2 < found.high < 0.25
+    with pytest.raises(ValueError, match="no problem stands in both runs"):
+        difference([{"f": {"x": 1.0}}], [{"f": {"y": 1.0}}], "f")
+    row = {"name": "rloo", "base": "base", "claim": "It does.", "expected_null": True, "differences": {"f": found},
+           "facts": {"minutes": "3"}}  # fmt: skip
+    assert "| `rloo (null)` | `base` | +20.0 [" in markdown("T", ["f"], [row])
+    assert plot(["f"], [row])[:4] == b"\x89PNG"
+
+
+def ablate(workdir, *flags, check=True):
+    command = [sys.executable, "-m", "selfexec_jax.tools.ablate", "--config=configs/tiny.py", f"--workdir={workdir}"]
+    changes = MICRO | {k: v for k, v in AT_MOST.items() if k != "rl.steps"} | {"rl.steps": 1}
+    done = subprocess.run(
+        [*command, *flags, *(f"--set={k}={v}" for k, v in changes.items())], cwd=ROOT, capture_output=True, text=True,
+        timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0 or not check, done.stderr[-3000:]
+    return done
+
+
+@pytest.mark.timeout(900)
+def test_ablations_are_run_shared_resumed_and_written(tmp_path):
+    done = ablate(tmp_path, "--names=rloo", "--seeds=1")
+    for file in ("ablations.md", "ablations.png", "ablations.json"):
+        assert (tmp_path / file).stat().st_size > 100
+    assert "`rloo`" in done.stdout
+    made = sorted(p.name.split("-")[0] for p in (tmp_path / "stages").iterdir())
+    assert made == ["eval", "eval", "problems", "rl", "rl", "sft"]
+    rows = json.loads((tmp_path / "ablations.json").read_text())
+    assert rows[0]["differences"]["output_prediction"]["n"] >= 4
+    # An evaluation that is lost is made again, and nothing else is.
+    lost = next(p for p in (tmp_path / "stages").iterdir() if p.name.startswith("eval"))
+    shutil.rmtree(lost)
+    again = ablate(tmp_path, "--names=rloo", "--seeds=1", "--json")
+    ran = [line for line in again.stderr.splitlines() if " in " in line]
+    assert len(ran) == 1 and ": eval in" in ran[0]
+    assert [r["differences"] for r in json.loads(again.stdout)] == [r["differences"] for r in rows]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [(["--names=nothing"], "no ablation 'nothing'"), (["--names=rloo", "--config=/nowhere.py"], "no such config file"),
+     (["--names=rloo", "--set=rl.grop_size=1"], "grop_size")],
+)  # fmt: skip
+def test_bad_input_is_one_line(tmp_path, flags, says):
+    done = ablate(tmp_path, *flags, check=False)
+    assert done.returncode == 2 and says in done.stderr and len(done.stderr.splitlines()) == 1
