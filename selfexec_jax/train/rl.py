@@ -19,7 +19,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from selfexec_jax.model.transformer import Transformer
@@ -29,7 +28,7 @@ from selfexec_jax.train.checkpoint import Checkpoints
 from selfexec_jax.train.health import WATCHED, Unhealthy, complaint
 from selfexec_jax.train.rollouts import Drawn, Environment, Group, Prompt, sample_batch, with_advantages
 from selfexec_jax.train.state import TrainState, abstract_state
-from selfexec_jax.train.summary import summary
+from selfexec_jax.train.summary import right_share, summary
 from selfexec_jax.train.update import Learner, items_of, make_learner, make_optimizer, needs_old_logprobs
 
 _VALIDATION = 1 << 40  # in the place of a step: seeds that no step has
@@ -60,11 +59,11 @@ def train(
         if run.step < knobs.steps:
             learner.warm_up(run.state.params)
         if run.step == 0 and knobs.validate_every:
-            log(0, {"validation": loop.validate(run, best)}, [])
+            log(0, loop.validate(run, best), [])
         while run.step < knobs.steps:
             line, groups = loop.step(run)
             if knobs.validate_every and run.step % knobs.validate_every == 0:
-                line["validation"] = loop.validate(run, best)
+                line |= loop.validate(run, best)
             log(run.step, line, groups)
             wrong = complaint(run.history, knobs)
             if wrong:
@@ -117,18 +116,18 @@ class _Loop:
         run.history.append({name: line[name] for name in WATCHED})
         return line, groups
 
-    def validate(self, run: _Run, best: Checkpoints) -> float:
-        """The share of right rollouts of the validation prompts, drawn with the same seeds each time; a policy that is
-        better than all before is saved."""
+    def validate(self, run: _Run, best: Checkpoints) -> dict[str, float]:
+        """The share of right rollouts of the validation prompts, drawn with the same seeds each time, and that of each
+        task; a policy that is better than all before is saved."""
         self.engine.load(run.state.params, run.step)
         prompts = self.environment.validation()
         groups, _ = self._sample(prompts, self.knobs.validation_samples, (self.seed, _VALIDATION)).collect()
-        judged = [r.outcome.is_right for g in groups for r in g.rollouts if r.outcome.reward is not None]
-        found = float(np.mean(judged)) if judged else 0.0
+        shares = {f"validation/{task}": right_share(groups, task) for task in sorted({p.task for p in prompts})}
+        found = right_share(groups)
         if found > run.best:
             run.best, run.best_step = found, run.step
             best.save(run.step, run.state, {"validation": found})
-        return found
+        return {"validation": found} | shares
 
     def _sample_ahead(self, run: _Run) -> dict[str, float]:
         times = {"sampling_s": 0.0, "scoring_s": 0.0}

@@ -18,7 +18,7 @@ def summary(groups: list[Group], metrics: list[dict], norms: list[float]) -> dic
         here = [r.outcome for g in groups if g.prompt.task == task for r in g.rollouts]
         valid = [o for o in here if is_reward(o.reward)]
         line[f"reward/{task}"] = _mean([o.reward for o in valid])
-        line[f"right/{task}"] = _mean([o.is_right for o in valid])
+        line[f"right/{task}"] = right_share(groups, task)
         for label in sorted({o.label for o in here}):
             line[f"label/{task}/{label}"] = _mean([o.label == label for o in here])
     for remark in sorted({remark for o in outcomes for remark in o.remarks}):
@@ -50,6 +50,12 @@ def summary(groups: list[Group], metrics: list[dict], norms: list[float]) -> dic
     if any("kl" in m["sum"] for m in metrics):
         line["kl"] = total("kl") / tokens
     return line
+
+
+def right_share(groups: list[Group], task: str | None = None) -> float:
+    """The share of right rollouts among those that could be judged, of one task or of all."""
+    chosen = [r.outcome for g in groups if task in (None, g.prompt.task) for r in g.rollouts]
+    return _mean([o.is_right for o in chosen if is_reward(o.reward)])
 
 
 def _mean(values: list) -> float:
