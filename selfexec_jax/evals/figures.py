@@ -1,7 +1,7 @@
 """The figures of a report, drawn once each as PNG (for files and Markdown) and as SVG (for the page).
 
-Which metrics are drawn is decided by their names in metrics.jsonl: a part "loss", a part "reward" (the rest
-of the name says which task), or "accuracy" anywhere.
+Which metrics are drawn is decided by their names in metrics.jsonl: a part "loss", a part "reward", "right/" or
+"validation" in front (the rest of the name says which task).
 """
 
 import io
@@ -14,7 +14,8 @@ import numpy as np
 from selfexec_jax.evals.html import Figure
 
 LOSS = re.compile(r"(.*[/_])?loss([/_].*)?")
-ACCURACY = re.compile(r".*accuracy.*")
+RIGHT = re.compile(r"right/.*")
+VALIDATION = re.compile(r"validation(/.*)?")
 REWARD = re.compile(r"(.*/)?reward([/_](?!std|min|max|var).*)?")
 
 # Text and axes take this colour, which the page then replaces by its own ink, light or dark.
@@ -200,11 +201,11 @@ def length_range(row):
 
 
 def _sft(canvas, _, curves):
-    return _panels(canvas, "SFT", curves, (("loss", LOSS), ("accuracy", ACCURACY)))
+    return _panels(canvas, "SFT", curves, (("loss", LOSS),))
 
 
 def _rl(canvas, _, curves):
-    return _panels(canvas, "RL", curves, (("reward", REWARD), ("accuracy", ACCURACY)))
+    return _panels(canvas, "RL", curves, (("reward", REWARD), ("right", RIGHT), ("validation", VALIDATION)))
 
 
 def _panels(canvas, stage, curves, kinds):
@@ -212,28 +213,28 @@ def _panels(canvas, stage, curves, kinds):
     panels = [panel for panel in panels if panel[1]]
     if not panels:
         return False
-    canvas.set_size_inches(8 if len(panels) == 1 else 9.5, 3.5)
+    canvas.set_size_inches(8 if len(panels) == 1 else 3.6 * len(panels), 3.5)
     for axes, (kind, lines) in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        validation = all("val" in key for key in lines)
         for key, colour in _colours(sorted(lines)).items():
             steps, values = lines[key]
-            values, name = values * (100 if kind == "accuracy" else 1), _without(key, kind)
+            values, name = values * (100 if kind in PERCENT else 1), _without(key, kind)
             if len(steps) < 40:
                 axes.plot(steps, values, color=colour, marker="o", markersize=4, label=name)
             else:  # what was measured stays visible behind its running mean
                 axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.9)
                 axes.plot(steps, _running_mean(values, len(values) // 20), color=colour, label=name)
-        axes.set_title(f"{stage}: {'validation ' if validation else ''}{kind}")
+        axes.set_title(f"{stage}: {kind}")
         axes.set_xlabel("step")
-        axes.set_ylabel({"loss": "loss", "reward": "mean reward", "accuracy": "right (%)"}[kind])
-        if kind == "accuracy":
+        axes.set_ylabel({"loss": "loss", "reward": "mean reward"}.get(kind, "right (%)"))
+        if kind in PERCENT:
             axes.set_ylim(0, 103)
         if len(lines) > 1:
             axes.legend(fontsize=9)
     return True
 
 
-TASKS = {"predict": COLOURS[0], "solve": COLOURS[1], "fix": COLOURS[2]}
+PERCENT = ("right", "validation")
+TASKS = {"predict": COLOURS[0], "solve": COLOURS[1], "rlef": COLOURS[2]}
 
 
 def _colours(keys):
@@ -248,8 +249,8 @@ def _colours(keys):
 
 
 def _without(key, kind):
-    """What a metric's name says besides its kind: "validation_accuracy/predict" is "predict"."""
-    rest = re.sub(rf"(^|[/_])(?:{kind}|val|valid|validation)(?=$|[/_])", r"\1", key)
+    """What a metric's name says besides its kind: "validation/predict" is "predict"."""
+    rest = re.sub(rf"(^|[/_]){kind}(?=$|[/_])", r"\1", key)
     return label(" ".join(re.split(r"[/_]+", rest)).strip()) or "all"
 
 
@@ -299,7 +300,7 @@ FIGURES = (  # file stem, title, what it shows, how it is drawn
     ("trace_length", "Accuracy against trace length",
      "Share of outputs predicted right by the length of the real trace, with 95 % intervals.", _trace_length),
     ("sft", "Fine-tuning curves",
-     "Loss and validation accuracy over the steps of supervised fine-tuning.", _sft),
+     "Loss over the steps of supervised fine-tuning.", _sft),
     ("rl", "Reinforcement learning curves",
-     "Mean reward of each task over the steps of reinforcement learning.", _rl),
+     "Mean reward, and shares of right answers in training and validation, of each task over the steps of RL.", _rl),
 )

@@ -18,10 +18,11 @@ META = ("config", "seed", "machine", "versions", "seconds", "counts", "K", "date
 SPLITS = ("specified", "open", "unseen")
 ORDER = (
     "output_prediction_sft", "output_prediction_rl", "pass_at_K", "random_at_K", "short1_at_K",
-    "best_at_K_simulated", "best_at_K_executed", "single_turn", "self_rlef", "self_rlef_executed",
-    "fixed", "broken",
-    "output_prediction_rl_over_sft", "best_at_K_simulated_over_pass_at_K", "simulation_gap_at_K",
-    "self_rlef_over_single_turn", "fixed_over_broken",
+    "best_at_K_simulated", "best_at_K_executed", "single_turn", "self_rlef", "self_rlef_executed", "self_rlef_random",
+    "fixed", "broken", "fixed_public", "broken_public",
+    "output_prediction_rl_over_sft", "best_at_K_simulated_over_pass_at_K", "best_at_K_simulated_over_short1_at_K",
+    "simulation_gap_at_K", "self_rlef_over_single_turn", "self_rlef_executed_over_single_turn",
+    "self_rlef_random_over_single_turn", "fixed_over_broken", "fixed_over_broken_public",
 )
 CURVE_ROWS = 12
 EXAMPLES = 5
@@ -173,7 +174,7 @@ def _any_table(rows):
 
 def _curve_table(curves, stage, title):
     columns = {}
-    for wanted in (figures.LOSS, figures.REWARD, figures.ACCURACY):
+    for wanted in (figures.LOSS, figures.REWARD, figures.RIGHT, figures.VALIDATION):
         columns.update(sorted(figures.series(curves, stage, wanted).items()))
     if not columns:
         return []

@@ -97,7 +97,7 @@ def _summarise_strategies(config, report: dict, workdir: Workdir, problems, deci
     strategies = strategies_of(decided, judged, K)
     summarise(config, report, strategies, problems, K)
     at_equal_tokens(config, report, strategies, decided, judged[""].correct, problems, K)
-    save_values(workdir, [p.id for p in problems], strategies)
+    save_values(workdir, [p.id for p in problems], strategies, decided, judged[""].correct)
     report["tables"]["verifier"] = verifier_table(decided, judged[""].public[:, :K])
     return {"not_judged": int((~is_judged).sum()), "tokens": int(sum(s.tokens.sum() for s in strategies.values()))}
 

@@ -10,6 +10,7 @@ import platform
 import sys
 
 from selfexec_jax.evals.report import write_report
+from selfexec_jax.stages import watch
 from selfexec_jax.stages.workdir import Workdir, read_metrics
 
 STAGES = ("problems", "sft", "rl", "eval")
@@ -43,7 +44,7 @@ def run(config, workdir: Workdir) -> dict:
         },
         "results": found["results"],
         "comparisons": found["comparisons"],
-        "tables": found["tables"],
+        "tables": found["tables"] | watch.tables(workdir, curves),
     }
     page = write_report(workdir.root, report, curves, found["examples"])
     return {"report": str(page)}

@@ -6,6 +6,7 @@ import logging
 import random
 
 from selfexec_jax.stages import model as models
+from selfexec_jax.stages import watch
 from selfexec_jax.stages.environment import ExecutionTasks
 from selfexec_jax.stages.material import problems_and_programs
 from selfexec_jax.stages.problems import open_pool
@@ -39,6 +40,7 @@ def run(config, workdir: Workdir) -> dict:
             metrics.write(step, line)
             if groups:
                 _save_samples(config, workdir, step, groups)
+                watch.save(workdir, step, groups)
             log.info("%s", progress_line(config, step, line))
 
         rl.train(

@@ -63,11 +63,11 @@ def strategies_of(decided: Decided, judged: dict[str, Judged], K: int) -> dict[s
     for k in _budgets(K):
         share = k / K
         found[f"pass_at_{k}"] = Strategy(_pass_at(correct, k), share * every, prompt)
-        found[f"random_at_{k}"] = Strategy(correct.mean(1), share * every, prompt)
         found[f"short1_at_{k}"] = Strategy(ranked(-lengths, k), share * every, prompt)
         cost = share * (every + simulated), prompt + share * read
         found[f"best_at_{k}_simulated"] = Strategy(ranked(scores, k), *cost)
         found[f"best_at_{k}_executed"] = Strategy(ranked(public, k), share * every, prompt)
+    found[f"random_at_{K}"] = Strategy(correct.mean(1), every, prompt)
     found["single_turn"] = Strategy(correct[:, 0], first, prompt)
     for name, episodes in decided.episodes.items():
         generated, prefilled = (np.array([getattr(e, n) for e in episodes]) for n in ("n_tokens", "n_prefilled"))
@@ -145,8 +145,13 @@ def at_equal_tokens(
     report["tables"]["at_equal_tokens"] = rows
 
 
-def save_values(workdir: Workdir, ids: list[str], strategies: dict[str, Strategy]) -> None:
-    """Every problem's values, for comparisons with other runs: data/values.jsonl.gz."""
+def save_values(
+    workdir: Workdir, ids: list[str], strategies: dict[str, Strategy], decided: Decided, correct: np.ndarray
+) -> None:
+    """Every problem's values, and what is to be known of its candidates, for comparisons with other runs."""
+    candidates = {"ids": ids, "lengths": _lengths(decided).tolist(), "prompts": _prompts(decided).tolist(),
+                  "correct": correct.tolist()}  # fmt: skip
+    workdir.write_rows(workdir.data / "candidates.jsonl.gz", [candidates])
     rows = [
         {"name": name, "ids": ids, "values": _rounded(s.values), "tokens": _rounded(s.tokens),
          "prefilled": _rounded(s.prefilled)}

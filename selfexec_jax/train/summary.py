@@ -21,6 +21,8 @@ def summary(groups: list[Group], metrics: list[dict], norms: list[float]) -> dic
         line[f"right/{task}"] = right_share(groups, task)
         for label in sorted({o.label for o in here}):
             line[f"label/{task}/{label}"] = _mean([o.label == label for o in here])
+            if earned := [o.reward for o in valid if o.label == label]:
+                line[f"label_reward/{task}/{label}"] = _mean(earned)
     for remark in sorted({remark for o in outcomes for remark in o.remarks}):
         line[f"remark/{remark}"] = _mean([remark in o.remarks for o in outcomes])
     turns = [turn for g in groups for r in g.rollouts for turn in r.turns]

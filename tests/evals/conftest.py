@@ -126,25 +126,19 @@ def curves():
                 "tokens_per_s": 11_000.0,
             }
         )
-        if step % 100 == 0:
-            rows.append(
-                {
-                    "stage": "sft",
-                    "step": step,
-                    "validation_accuracy/predict": 0.9 / (1 + math.exp(4 - step / 120)),
-                    "validation_accuracy/solve": 0.6 / (1 + math.exp(4 - step / 160)),
-                }
-            )
     for step in range(1, 121):
-        for task, top in (("predict", 0.8), ("solve", 0.35), ("fix", 0.1)):
+        for task, top in (("predict", 0.8), ("solve", 0.35), ("rlef", 0.1)):
             rows.append(
                 {
                     "stage": "rl",
                     "step": step,
                     "reward_std": 0.9,
                     f"reward/{task}": top - 0.9 * math.exp(-step / 40) + 0.12 * rng.normal(),
+                    f"right/{task}": 0.5 + 0.5 * top - 0.4 * math.exp(-step / 40) + 0.06 * rng.normal(),
                 }
             )
+            if step % 20 == 0:
+                rows.append({"stage": "rl", "step": step, f"validation/{task}": top - 0.3 * math.exp(-step / 40)})
     return rows
 
 
