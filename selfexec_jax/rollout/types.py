@@ -50,6 +50,10 @@ class Counts:
     offered: int = 0  # steps of all slots while samples waited for one
     used: int = 0  # those of them that decoded a token
 
+    def since(self, before: Counts) -> Counts:
+        """What was done after `before` was."""
+        return Counts(*(a - b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(before), strict=True)))
+
     @property
     def occupancy(self) -> float:
         """Share of the slots' steps that decoded a token, while samples waited for a slot."""

@@ -101,7 +101,9 @@ class _Loop:
 
     def step(self, run: _Run) -> tuple[dict, list[Group]]:
         """Samples what is due and learns from the oldest batch; returns (metrics, groups of that batch)."""
+        before = dataclasses.replace(self.engine.counts)
         times = self._sample_ahead(run)
+        occupancy = self.engine.counts.since(before).occupancy
         groups, times["waiting_s"] = run.batches.popleft().collect()
         groups = with_advantages(groups, self.knobs.advantage, dict(self.knobs.weight))
         self.environment.learn(groups)
@@ -111,6 +113,7 @@ class _Loop:
         run.step += 1
         line = summary(groups, metrics, norms) | times
         line["staleness"] = run.step - 1 - line.pop("version")
+        line["occupancy"] = occupancy
         line["seconds"] = sum(times.values())
         line["tokens_per_s"] = line["sampled_tokens"] / line["seconds"]
         run.history.append({name: line[name] for name in WATCHED})
