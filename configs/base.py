@@ -119,8 +119,9 @@ def get_config() -> ConfigDict:
     c.rl.entropy_bonus = 0.0  # weight of the entropy, nats
     c.rl.zero_advantage_filter = True  # leave out rollouts without advantage (paper)
     c.rl.optimizer = "adamw"  # adamw | adafactor
-    c.rl.learning_rate = 1e-4  # constant after warm-up
+    c.rl.learning_rate = 1e-4  # after warm-up
     c.rl.warmup_steps = 2  # updates
+    c.rl.final_lr_share = 1.0  # of the rate, which it falls to in a straight line (paper: constant)
     c.rl.grad_clip = 0.1  # global norm (paper)
     c.rl.beta2 = 0.95
 

@@ -9,11 +9,14 @@ from concurrent.futures import Future
 
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
+from selfexec_jax.self_execution.simulate import request_seed
 from selfexec_jax.stages.problems import is_left_to_rl
 from selfexec_jax.stages.rewards import Case, Rewards, standing
 from selfexec_jax.tasks import predict, solve
 from selfexec_jax.train.curriculum import Curriculum
 from selfexec_jax.train.rollouts import Ask, Group, Outcome, Prompt, Turn
+
+_RECYCLED = "recycled/"  # in front of the names of prompts that are no part of a pool
 
 
 class ExecutionTasks:
@@ -73,7 +76,7 @@ class ExecutionTasks:
 
     def learn(self, groups: list[Group]) -> None:
         """Measures solve rates; programs that failed are to be simulated, if the config recycles them."""
-        self._curriculum.learn(groups)
+        self._curriculum.learn([g for g in groups if not g.prompt.name.startswith(_RECYCLED)])
         if not self._config.rl.recycled:
             return
         for group in groups:
@@ -124,7 +127,7 @@ class ExecutionTasks:
 
     def _recycled_prompt(self, problem: str, source: str, given: str, output: str) -> Prompt:
         case = Case(self._problems[problem], source, given, output)
-        return self._predict(f"recycled/{problem}/{source}/{given}", case)
+        return self._predict(f"{_RECYCLED}{request_seed(0, problem, source, given):012x}", case)
 
     def _prompt(self, task: str, name: str, messages: list[dict], subject) -> Prompt:
         return Prompt(task, name, tuple(self._tokenizer.encode_prompt(messages)), subject)

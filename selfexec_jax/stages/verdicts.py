@@ -29,36 +29,34 @@ class Verdicts:
     """Judges programs in a sandbox pool and keeps a journal of it in `folder`.
 
     A run that is killed and resumed meets the same programs again; what the sandbox said of them, a timeout on a busy
-    machine say, is read and not found out anew. The journal goes back to the last checkpoint but one.
+    machine say, is read and not found out anew. A generation lasts from one checkpoint to the next, and its verdicts
+    are known until the next one ends.
     """
 
     def __init__(self, folder: Path, pool):
         self._folder, self._pool = folder, pool
         self._known: dict[str, Future[Seen]] = {}
+        self._before: dict[str, Future[Seen]] = {}  # of the generation before
         self._lock = threading.Lock()
         self._file = None
         folder.mkdir(parents=True, exist_ok=True)
         self.start(0)
 
     def start(self, generation: int) -> None:
-        """Goes on from a checkpoint: forgets what was written before it."""
-        self._known = {}
+        """Goes on from a checkpoint: with what was written in the generation before it, and since."""
+        self._known, self._before = {}, {}
+        self._forget(generation - 1)
         for path in self._folder.glob("*.jsonl"):
-            if int(path.stem) < generation:
-                path.unlink()
-            else:
-                self._read(path)
+            self._read(path, self._before if int(path.stem) < generation else self._known)
         self._open(generation)
 
     def next_generation(self) -> int:
         """For a checkpoint: what is judged from here on is what a run that resumes from it will need."""
         generation = self._generation + 1
         with self._lock:
-            self._known = {key: seen for key, seen in self._known.items() if not seen.done()}
+            self._known, self._before = {}, self._known
             self._open(generation)
-        for path in self._folder.glob("*.jsonl"):
-            if int(path.stem) < generation - 1:
-                path.unlink()
+        self._forget(generation - 2)  # the checkpoint before may be the one that is resumed from
         return generation
 
     def public(self, source: str, problem: Problem) -> Future[Seen]:
@@ -86,8 +84,9 @@ class Verdicts:
     def _judged(self, kind: str, source: str, problem: Problem, tests: Sequence[Test]) -> Future[Seen]:
         key = hashlib.blake2b("\0".join([kind, problem.id, source]).encode(), digest_size=12).hexdigest()
         with self._lock:
-            if key in self._known:
-                return self._known[key]
+            seen = self._known.get(key) or self._before.get(key)
+            if seen is not None:
+                return seen
             seen = self._known[key] = Future()
 
         def note(verdict: Future[Verdict]) -> None:
@@ -96,7 +95,7 @@ class Verdicts:
             found = Seen(v.status, outputs, any(e.denied for e in v.executions), kind == "private")
             if v.status == "infra_error":  # not the program's doing: asked again, another time
                 with self._lock:
-                    del self._known[key]
+                    self._known.pop(key, self._before.pop(key, None))
             else:
                 self._write(key, found)
             seen.set_result(found)
@@ -109,14 +108,19 @@ class Verdicts:
         with self._lock:
             self._file.write(line.encode())
 
-    def _read(self, path: Path) -> None:
+    def _forget(self, generation: int) -> None:
+        for path in self._folder.glob("*.jsonl"):
+            if int(path.stem) < generation:
+                path.unlink()
+
+    def _read(self, path: Path, known: dict) -> None:
         for line in path.read_bytes().split(b"\n"):
             try:
                 row = json.loads(line)
             except ValueError:
                 continue  # cut short by a kill
             done: Future[Seen] = Future()
-            self._known[row.pop("key")] = done
+            known[row.pop("key")] = done
             done.set_result(Seen(**row | {"outputs": tuple(row["outputs"])}))
 
     def _open(self, generation: int) -> None:

@@ -37,10 +37,12 @@ class Item:
 
 
 def make_optimizer(knobs) -> optax.GradientTransformation:
-    """The optimizer of the config's `rl` section, without decay, constant rate after a linear warm-up."""
-    schedule = optax.linear_schedule(
-        knobs.learning_rate / max(knobs.warmup_steps, 1), knobs.learning_rate, max(knobs.warmup_steps - 1, 1)
-    )
+    """The optimizer of the config's `rl` section, without weight decay; its rate rises in a straight line, then falls
+    in one, or stays."""
+    peak, warmup = knobs.learning_rate, max(knobs.warmup_steps - 1, 1)
+    rising = optax.linear_schedule(peak / max(knobs.warmup_steps, 1), peak, warmup)
+    falling = optax.linear_schedule(peak, peak * knobs.final_lr_share, max(knobs.steps * knobs.updates - warmup, 1))
+    schedule = optax.join_schedules([rising, falling], [warmup])
     if knobs.optimizer == "adafactor":
         return adafactor(schedule, knobs.grad_clip)
     if knobs.optimizer == "adamw":

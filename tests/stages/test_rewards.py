@@ -270,7 +270,7 @@ def test_a_verdict_is_found_out_once_and_read_after_a_kill(pool, tmp_path):
         each.close()
 
 
-def test_the_journal_goes_back_to_the_last_checkpoint_but_one(pool, tmp_path):
+def test_the_journal_goes_back_as_far_as_a_checkpoint_may_need_it(pool, tmp_path):
     counting = Counting(pool)
     verdicts = Verdicts(tmp_path, counting)
     verdicts.public(WRONG, ADD).result(timeout=60)
@@ -286,10 +286,15 @@ def test_the_journal_goes_back_to_the_last_checkpoint_but_one(pool, tmp_path):
     after = Verdicts(tmp_path, counting)
     after.start(one)
     after.public(RIGHT, ADD).result(timeout=60)
-    assert counting.n == n and sorted(p.name for p in tmp_path.iterdir()) == ["1.jsonl"]
+    after.public(WRONG, ADD).result(timeout=60)  # of a batch that was sampled ahead
+    assert counting.n == n and sorted(p.name for p in tmp_path.iterdir()) == ["0.jsonl", "1.jsonl"]
     after.next_generation()
+    after.public(RIGHT, ADD).result(timeout=60)
+    assert counting.n == n
     after.next_generation()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["2.jsonl", "3.jsonl"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1.jsonl", "2.jsonl", "3.jsonl"]
+    after.public(RIGHT, ADD).result(timeout=60)
+    assert counting.n == n + 1
     for each in (verdicts, before, after):
         each.close()
 
