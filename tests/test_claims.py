@@ -1,0 +1,77 @@
+"""The table of claims, from made-up runs: what is compared with what, and when a claim holds."""
+
+import numpy as np
+
+from selfexec_jax.problems import Problem, Test
+from selfexec_jax.problems.datasets import save_problems
+from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.tools.ablate import BASE, Run
+from tests.benchmarks.claims import COMPARISONS, KS, ROWS, compared, print_table, table
+
+IDS = [f"heldout-{i}" for i in range(30)]
+TEST = (Test("1\n", "1\n"),)
+STRATEGIES = ("pass_at_1", "single_turn", "self_rlef", "self_rlef_executed", "self_rlef_random", "fixed", "broken",
+              "fixed_public", "broken_public",
+              *(f"{kind}_at_{k}{end}" for k in KS for kind, end in
+                (("best", "_simulated"), ("best", "_executed"), ("short1", ""))))  # fmt: skip
+LEVELS = {BASE: 0.6, "output_prediction_only": 0.7, "no_rl": 0.5}  # of everything; 0.4 for the other runs
+
+
+def made(folder, name):
+    """A run in which every figure lies about its level, what costs more being better."""
+    rng, level = np.random.default_rng(len(name)), LEVELS.get(name, 0.4)
+    work = Workdir(folder / name)
+    work.data.mkdir(parents=True)
+    problems = [Problem(i, "Do.", public_tests=TEST, private_tests=TEST, solutions=("pass\n",), source="generator/x",
+                        tags=("x", "open") if n < 10 else ("x",)) for n, i in enumerate(IDS)]  # fmt: skip
+    save_problems(work.data / "heldout.jsonl", problems)
+    lift = {"self_rlef": 0.2, "self_rlef_executed": 0.3, "self_rlef_random": -0.1, "fixed": -level + 0.2,
+            "fixed_public": -level + 0.2, "broken": -level + 0.05, "broken_public": -level + 0.05}  # fmt: skip
+    rows = []
+    for strategy in STRATEGIES:
+        by = lift.get(strategy, 0.15 if strategy.startswith("best") else 0.0)
+        by *= 0.5 if name == "no_rl" and strategy.startswith("self_rlef") else 1.0
+        values = level + by + 0.02 * rng.normal(size=30)
+        rows.append({"name": strategy, "ids": IDS, "values": values.tolist(), "tokens": [60.0] * 30,
+                     "prefilled": [20.0] * 30})  # fmt: skip
+    work.write_rows(work.data / "values.jsonl.gz", rows)
+    cases = [f"{i}/{kind}/00" for i in IDS for kind in ("narrated_like", "near_miss", "new_form", "own")]
+    work.write_rows(work.data / "case_values.jsonl.gz", [
+        {"name": f"output_prediction_{model}", "ids": cases,
+         "values": [None if n == 0 else level + by + 0.02 * float(rng.normal()) for n in range(len(cases))]}
+        for model, by in (("sft", 0.0), ("rl", 0.1))
+    ])  # fmt: skip
+    correct = (rng.random((30, 16)) < level).astype(float)
+    lengths = rng.integers(5, 15, (30, 16)).tolist()
+    candidates = {"ids": IDS, "lengths": lengths, "prompts": [10] * 30, "correct": correct.tolist()}
+    work.write_rows(work.data / "candidates.jsonl.gz", [candidates])
+    work.mark_done("eval", {"policy": "sft" if name == "no_rl" else "rl", "K": 16})
+    return Run(name, 0, work.root)
+
+
+def test_claims_are_compared_seed_by_seed(tmp_path, capsys):
+    rows = compared({name: made(tmp_path, name) for name in (BASE, *ROWS)})
+    assert {(r["claim"], r["what"]) for r in rows} >= {(claim, what) for claim, what, *_ in COMPARISONS}
+    found = {(r["what"], r["split"]): r for r in rows}
+    n = {split: found["best@8 simulated over short1@8", split]["n"] for split in ("fully specified", "all held-out")}
+    assert n == {"fully specified": 20, "all held-out": 30}
+    assert found["RL over SFT", "every kind"]["n"] == 3 * 30 - 1  # own programs differ, and one did not end well
+    assert found["RL over SFT", "not narrated"]["n"] == 2 * 30
+    assert abs(found["gain after RL over gain before", "all held-out"]["value"] - 0.1) < 0.02
+    # 80 tokens a problem less a prompt of 10 buy seven programs of ten.
+    assert found["Self-RLEF over short1@k'", "all held-out"]["k"] == "7"
+    out = table({0: rows, 1: rows})
+    holds = {(r["what"], r["split"]): r["holds"] for r in out}
+    assert holds["RL over SFT", "every kind"] and holds["private tests", "all held-out"]
+    assert holds["output prediction alone over joint", "every kind"]
+    assert holds["gain with random feedback", "all held-out"] is True
+    assert holds["simulation gap at 8", "all held-out"] is None
+    assert holds["best@16 simulated over pass@k' (a ceiling, no method)", "all held-out"] is None
+    print_table(out, [0, 1])
+    assert capsys.readouterr().out.count("\n") == len(out) + 2
+
+
+def test_a_claim_must_hold_in_each_seed():
+    row = {"claim": "2", "what": "x", "split": "s", "value": 0.1, "low": 0.05, "high": 0.2, "n": 9, "claimed": True}
+    assert table({0: [row], 1: [row]})[0]["holds"] is True
+    assert table({0: [row], 1: [row | {"low": -0.01}]})[0]["holds"] is False
