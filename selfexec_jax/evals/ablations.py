@@ -30,11 +30,11 @@ class Difference:
         return f"{points} ({seeds})" if len(self.by_seed) > 1 else points
 
 
-def difference(ours: list[Values], bases: list[Values], figure: str, base_figure: str | None = None) -> Difference:
+def difference(ours: list[Values], bases: list[Values], figure: str) -> Difference:
     """The paired difference of one figure; a Values a seed. Raises ValueError where no pair has both."""
     seeds = []
     for mine, base in zip(ours, bases, strict=True):
-        a, b = mine[figure], base[base_figure or figure]
+        a, b = mine[figure], base[figure]
         seeds.append(np.array([a[name] - b[name] for name in sorted(a.keys() & b.keys())]))
     if not all(len(s) for s in seeds):
         raise ValueError(f"{figure}: no problem stands in both runs")

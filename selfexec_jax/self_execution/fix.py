@@ -128,6 +128,8 @@ def fix(
         ]
         still = []
         for i, prompt, given_back, (sample,) in zip(live, prompts, told, engine.generate(requests), strict=True):
+            generated[i] += given_back.n_tokens + len(sample.tokens)
+            prefilled[i] += given_back.n_prefilled
             if sample.finish_reason == "too_long":
                 continue
             answer = task.parse(sample.text, asking.template) if sample.finish_reason == "stop" else None
@@ -135,8 +137,7 @@ def fix(
             if isinstance(answer, str):
                 standing[i] = answer
                 still.append(i)
-            generated[i] += given_back.n_tokens + len(sample.tokens)
-            prefilled[i] += given_back.n_prefilled + len(sample.prompt_tokens)
+            prefilled[i] += len(sample.prompt_tokens)
             turns[i].append(Turn(prompt, sample, tuple(given_back.feedback), standing[i], is_submit))
         live = still
     return [

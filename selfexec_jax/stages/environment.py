@@ -11,7 +11,7 @@ from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.self_execution.simulate import request_seed
 from selfexec_jax.stages.problems import is_left_to_rl
-from selfexec_jax.stages.rewards import Case, Rewards, standing
+from selfexec_jax.stages.rewards import Case, Episode, Rewards, has_room, standing
 from selfexec_jax.tasks import predict, solve
 from selfexec_jax.train.curriculum import Curriculum
 from selfexec_jax.train.rollouts import Ask, Group, Outcome, Prompt, Turn
@@ -55,8 +55,10 @@ class ExecutionTasks:
         if not tasks:
             raise ValueError("rl.share: there are no prompts of any task with a share; raise rl.problems")
         counts = {task: int(n * knobs.share[task]) for task in tasks}
-        for task in rng.choices(tasks, [knobs.share[t] for t in tasks], k=n - sum(counts.values())):
-            counts[task] += 1
+        if rest := n - sum(counts.values()):
+            left = [n * knobs.share[t] - counts[t] for t in tasks]
+            for task in rng.choices(tasks, left if any(left) else [knobs.share[t] for t in tasks], k=rest):
+                counts[task] += 1
         found = []
         for task in tasks:
             again = []
@@ -67,7 +69,8 @@ class ExecutionTasks:
         kinds = (knobs.feedback, knobs.feedback_end)
         done = step / max(knobs.steps - 1, 1)
         return [
-            dataclasses.replace(p, subject=(p.subject, kinds[rng.random() < done])) if p.task == "rlef" else p
+            dataclasses.replace(p, subject=Episode(p.subject.problem, kinds[rng.random() < done]))
+            if p.task == "rlef" else p
             for p in found
         ]
 
@@ -89,7 +92,9 @@ class ExecutionTasks:
     def _recycle(self, problem: Problem, source: str) -> None:
         for test, output in zip(problem.public_tests, self._rewards.outputs(source, problem), strict=False):
             row = [problem.id, source, test.input, output]
-            if output is not None and row not in self._recycled and self._fits(self._recycled_prompt(*row)):
+            if output is None or row in self._recycled:
+                continue
+            if has_room(self._config, self._recycled_prompt(*row).tokens):
                 self._recycled.append(row)
 
     def state(self) -> dict:
@@ -106,7 +111,7 @@ class ExecutionTasks:
         for problem in problems:
             messages = solve.render(problem, self._template)
             found["solve"].append(self._prompt("solve", problem.id, messages, problem))
-            found["rlef"].append(self._prompt("rlef", problem.id, messages, problem))
+            found["rlef"].append(self._prompt("rlef", problem.id, messages, Episode(problem)))
         for i, row in enumerate(programs):
             problem, source = self._problems[row["problem"]], row["source"]
             if not config.rl.wrong_programs and not _passes_public(problem, row):
@@ -118,7 +123,7 @@ class ExecutionTasks:
             for j, (given, output) in enumerate(cases):
                 if output is not None:
                     found["predict"].append(self._predict(f"{i}/{j}", Case(problem, source, given, output)))
-        return {task: [p for p in prompts if self._fits(p)] for task, prompts in found.items()}
+        return {task: [p for p in prompts if has_room(config, p.tokens)] for task, prompts in found.items()}
 
     def _predict(self, name: str, case: Case) -> Prompt:
         given = case.problem.given(case.input)
@@ -132,12 +137,10 @@ class ExecutionTasks:
     def _prompt(self, task: str, name: str, messages: list[dict], subject) -> Prompt:
         return Prompt(task, name, tuple(self._tokenizer.encode_prompt(messages)), subject)
 
-    def _fits(self, prompt: Prompt) -> bool:
-        return len(prompt.tokens) + self._config.rl.max_new_tokens <= self._config.rl.row_tokens
 
 
 def _problem_of(prompt: Prompt) -> Problem:
-    return prompt.subject.problem if isinstance(prompt.subject, Case) else prompt.subject
+    return prompt.subject if isinstance(prompt.subject, Problem) else prompt.subject.problem
 
 
 def _passes_public(problem: Problem, row: dict) -> bool:

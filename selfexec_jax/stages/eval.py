@@ -20,6 +20,7 @@ from selfexec_jax.self_execution import Asking, fix, simulate, verify
 from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.fix import Told, random_feedback, simulated_feedback
 from selfexec_jax.stages import model as models
+from selfexec_jax.stages.checks import check_rl
 from selfexec_jax.stages.measures import grade_cases, make_examples, save_case_values, summarise_predictions
 from selfexec_jax.stages.problems import open_pool
 from selfexec_jax.stages.questions import LIKE_TRAINING, Case, cases_of, problems_and_cases
@@ -114,6 +115,8 @@ def _who_answers(config, workdir: Workdir) -> tuple:
             raise ValueError("eval.endpoint: a served model needs questions in words; set tasks.template=paper")
         served = Endpoint(e.endpoint, e.endpoint_model, workdir.data / "endpoint.jsonl", e.endpoint_at_once)
         return served, Chat(), "served", None
+    if config.rl.steps:
+        check_rl(config)
     loaded = models.load(config, workdir)
     policy = "rl" if config.rl.steps and loaded.has("rl") else "sft"
     params = loaded.params(policy)

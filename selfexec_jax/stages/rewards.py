@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 from selfexec_jax.problems import Problem
@@ -12,18 +12,12 @@ from selfexec_jax.problems.judge import run_on
 from selfexec_jax.rollout import Sample
 from selfexec_jax.sandbox import Execution, SandboxPool, TraceBudget
 from selfexec_jax.self_execution.fix import random_feedback
-from selfexec_jax.stages.verdicts import Seen, Verdicts
+from selfexec_jax.stages.verdicts import Seen, Verdicts, then
 from selfexec_jax.tasks import fix, predict, solve
 from selfexec_jax.tasks.fix import Feedback, Submit
 from selfexec_jax.traces import recorded_for, right_lines
-from selfexec_jax.train.rollouts import Ask, Outcome, Prompt, Turn
+from selfexec_jax.train.rollouts import Ask, End, Next, Outcome, Prompt, Turn
 
-_CHOICES = {
-    "overlong": ("punish", "mask"),
-    "credit": ("answer", "first_wrong"),
-    "feedback": ("real", "simulated", "random"),
-    "feedback_end": ("real", "simulated", "random"),
-}
 _RIGHT, _UNREADABLE, _UNKNOWN = ("ok", "passed"), ("no_answer", "not_literal"), ("undecided", "infra_error")
 _RUN_OF_TOKENS = 8  # what counts as said before
 
@@ -38,17 +32,22 @@ class Case:
     output: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Episode:
+    """A problem to solve in turns, and the kind of feedback between them."""
+
+    problem: Problem
+    feedback: str = "real"
+
+
 class Rewards:
     """The end of every rollout, or how it goes on.
 
-    A prompt's subject is a Case for `predict`, a Problem for `solve`, and a Problem with a kind of feedback for `rlef`.
+    A prompt's subject is a Case for `predict`, a Problem for `solve`, and an Episode for `rlef`.
     Episodes are rewarded by the last program's verdict on all tests, and see the public ones alone.
     """
 
     def __init__(self, config, tokenizer, problems: Sequence[Problem], pool: SandboxPool, verdicts: Verdicts):
-        for field, choices in _CHOICES.items():
-            if config.rl[field] not in choices:
-                raise ValueError(f"rl.{field}={config.rl[field]!r} is none of {', '.join(choices)}")
         self._config, self._tokenizer, self._pool, self.verdicts = config, tokenizer, pool, verdicts
         self._template = config.tasks.template
         self._random_feedback = random_feedback(config.seed, problems)
@@ -64,14 +63,14 @@ class Rewards:
             return self._predicted(prompt.subject, last.sample)
         if prompt.task == "solve":
             return self._judged(prompt.subject, standing(turns, self._template))
-        problem, kind = prompt.subject
+        problem, kind = prompt.subject.problem, prompt.subject.feedback
         source = standing(turns, self._template)
         if not last.is_learned:  # it was simulated on every public test
             samples = [turn.sample for turn in turns[-len(problem.public_tests) :]]
             outputs = [predict.extract(s.text, problem.kind) if s.finish_reason == "stop" else None for s in samples]
             return Ask(_done(self._fix_or_end(problem, source, outputs)))
         is_over = sum(turn.is_learned for turn in turns) > self._config.rl.fixes or submits(turns, self._template)
-        if source is None or is_over or not problem.public_tests:
+        if source is None or is_over or not problem.public_tests:  # without any there is nothing to be told
             return self._judged(problem, source)
         if kind == "simulated":
             asked = [predict.render(source, problem.given(test.input), self._template, problem.kind)
@@ -80,24 +79,22 @@ class Rewards:
         if kind == "random":
             (told,) = self._random_feedback([(problem, source)])
             return Ask(_done(self._fix_or_end(problem, source, [f.output for f in told.feedback])))
-        return Ask(_then(self.verdicts.public(source, problem), lambda seen: self._told(problem, source, seen)))
+        return Ask(then(self.verdicts.public(source, problem), lambda seen: self._told(problem, source, seen)))
 
     def outputs(self, source: str, problem: Problem) -> tuple[str | None, ...]:
         """What a program gives on the public tests."""
         return self.verdicts.public(source, problem).result().outputs
 
-    def _told(self, problem: Problem, source: str, seen: Seen) -> list | Future[Outcome]:
+    def _told(self, problem: Problem, source: str, seen: Seen) -> Next:
         if seen.status == "infra_error":
-            return _done(self._outcome(seen.status))
+            return End(_done(self._outcome(seen.status)))
         return self._fix_or_end(problem, source, seen.outputs)
 
-    def _fix_or_end(self, problem: Problem, source: str, outputs: Sequence[str | None]) -> list | Future[Outcome]:
+    def _fix_or_end(self, problem: Problem, source: str, outputs: Sequence[str | None]) -> Next:
         """The prompt of the next turn; the verdict where it would leave no room for an answer."""
         feedback = [Feedback(t, o, problem.kind) for t, o in zip(problem.public_tests, outputs, strict=True)]
         tokens = self._encoded(fix.render(problem, source, feedback, self._template))
-        if len(tokens) + self._config.rl.max_new_tokens > self._config.rl.row_tokens:
-            return self._judged(problem, source)
-        return [tokens]
+        return [tokens] if has_room(self._config, tokens) else End(self._judged(problem, source))
 
     def _encoded(self, messages: list[dict]) -> tuple[int, ...]:
         return tuple(self._tokenizer.encode_prompt(messages))
@@ -105,13 +102,14 @@ class Rewards:
     def _judged(self, problem: Problem, source: str | None) -> Future[Outcome]:
         if source is None:
             return _done(self._outcome("no_answer"))
-        return _then(self.verdicts.final(source, problem), self._of_verdict)
 
-    def _of_verdict(self, seen: Seen) -> Outcome:
-        remarks = ["denied"] if seen.is_denied else []
-        if seen.status == "failed" and seen.is_private:
-            remarks.append("passes_public_only")
-        return self._outcome(seen.status, remarks=tuple(remarks))
+        def earned(seen: Seen) -> Outcome:
+            remarks = ["denied"] if seen.is_denied else []
+            if seen.status == "failed" and seen.is_private and problem.public_tests:
+                remarks.append("passes_public_only")
+            return self._outcome(seen.status, remarks=tuple(remarks))
+
+        return then(self.verdicts.final(source, problem), earned)
 
     def _predicted(self, case: Case, sample: Sample) -> Future[Outcome]:
         label = predict.grade(sample.text, case.output, case.problem.kind, sample.finish_reason).label
@@ -119,7 +117,13 @@ class Rewards:
         if label != "wrong" or self._config.rl.credit == "answer" or style == "direct":
             return _done(self._outcome(label))
         run = run_on(case.source, case.problem, case.input, TraceBudget(of=recorded_for(style)))
-        return _then(self._pool.submit(run), lambda done: self._outcome(label, self._first_wrong(sample, done, style)))
+
+        def blame(done: Execution) -> dict | None:
+            return None if done.status == "infra_error" else {"first": self._first_wrong(sample, done, style)}
+
+        names = ("first wrong", case.problem.id, case.source, case.input, sample.text)
+        found = self.verdicts.remembered(names, lambda: then(self._pool.submit(run), blame))
+        return then(found, lambda at: self._outcome("infra_error" if at is None else label, at["first"] if at else 0))
 
     def _first_wrong(self, sample: Sample, execution: Execution, style: str) -> int:
         """The token with which the first line begins that does not hold; 0 where the run was not recorded."""
@@ -135,10 +139,10 @@ class Rewards:
         knobs = self._config.rl
         if sample.finish_reason == "too_long":  # the prompt's fault
             return Outcome(None, "too_long")
-        if is_gibberish(sample, knobs.gibberish_repeats, knobs.gibberish_nats):
-            return Outcome(None, "gibberish")
         if sample.finish_reason == "length":
             return Outcome(None, "truncated") if knobs.overlong == "mask" else self._outcome("truncated")
+        if is_gibberish(sample, knobs.gibberish_repeats, knobs.gibberish_nats):
+            return Outcome(None, "gibberish")
         return None
 
     def _outcome(self, label: str, first_wrong: int = 0, remarks: tuple[str, ...] = ()) -> Outcome:
@@ -147,6 +151,12 @@ class Rewards:
             return Outcome(None, label, False, 0, remarks)
         wrong = knobs.reward_unreadable if label in _UNREADABLE else knobs.reward_wrong
         return Outcome(knobs.reward_right if is_right else wrong, label, is_right, first_wrong, remarks)
+
+
+def has_room(config, tokens: Sequence[int]) -> bool:
+    """Whether a prompt leaves room for an answer, in the engine's cache and in a row of the update."""
+    room = min(config.rl.row_tokens, config.rollout.cache_length)
+    return len(tokens) + config.rl.max_new_tokens <= room
 
 
 def standing(turns: Sequence[Turn], template: str) -> str | None:
@@ -182,17 +192,3 @@ def _done(value) -> Future:
     future: Future = Future()
     future.set_result(value)
     return future
-
-
-def _then(first: Future, function: Callable) -> Future:
-    """A future of what a function makes of another's result, or of the error that it or the other raises."""
-    found: Future = Future()
-
-    def go_on(done: Future) -> None:
-        try:
-            found.set_result(function(done.result()))
-        except Exception as error:
-            found.set_exception(error)
-
-    first.add_done_callback(go_on)
-    return found

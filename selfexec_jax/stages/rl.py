@@ -7,6 +7,7 @@ import random
 
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages import watch
+from selfexec_jax.stages.checks import check_rl
 from selfexec_jax.stages.environment import ExecutionTasks
 from selfexec_jax.stages.material import problems_and_programs
 from selfexec_jax.stages.problems import open_pool
@@ -24,8 +25,7 @@ def run(config, workdir: Workdir) -> dict:
     """Trains from the SFT parameters; leaves checkpoints/rl, rl_best and samples/. Returns what it trained on."""
     if not config.rl.steps:
         return {"skipped": "rl.steps=0"}
-    if config.rollout.int8_cache and not config.rl.importance_cap:
-        raise ValueError("rollout.int8_cache: the sampler is off by its rounding; set rl.importance_cap (2, say)")
+    check_rl(config)
     loaded = models.load(config, workdir)
     params, engine = loaded.params("sft"), loaded.engine()
     with open_pool(config) as pool:

@@ -42,13 +42,19 @@ def prepare(root: Path, config: ConfigDict, stage: str) -> Path:
     names = list(READS)
     before = folder_of(root, config, names[names.index(stage) - 1]) if stage != names[0] else None
     if folder.exists():
+        if not Workdir(folder).is_done(stage):  # another row may have begun it, whose later fields differ
+            (folder / "config.json").unlink(missing_ok=True)
         return folder
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     if before is None:
         partial.mkdir(parents=True)
     else:
-        shutil.copytree(before, partial, copy_function=_copied, ignore=shutil.ignore_patterns("config.json", "*.log"))
+        # Checkpoints are written once, so they are linked; other files grow.
+        left = shutil.ignore_patterns("config.json", "*.log", "checkpoints")
+        shutil.copytree(before, partial, ignore=left)
+        if (before / "checkpoints").is_dir():
+            shutil.copytree(before / "checkpoints", partial / "checkpoints", copy_function=os.link)
     partial.rename(folder)
     return folder
 
@@ -62,11 +68,3 @@ def _field(config: ConfigDict, field: str) -> str:
     for part in field.split("."):
         value = value[part]
     return json.dumps(value.to_dict(), sort_keys=True) if isinstance(value, ConfigDict) else json.dumps(value)
-
-
-def _copied(source: str, target: str) -> None:
-    """Checkpoints are written once, so they are linked; other files grow."""
-    if "checkpoints" in Path(source).parts:
-        os.link(source, target)
-    else:
-        shutil.copy2(source, target)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import math
 
 import numpy as np
 
@@ -53,7 +55,6 @@ def strategies_of(decided: Decided, judged: dict[str, Judged], K: int) -> dict[s
     scores = np.array([r.scores for r in decided.rankings])
     lengths = _lengths(decided)[:, :K]
     correct, public = judged[""].correct[:, :K], judged[""].public[:, :K]
-    simulated, read = (np.array([getattr(r, n) for r in decided.rankings]) for n in ("n_tokens", "n_prefilled"))
     first, every, prompt = lengths[:, 0], lengths.sum(1), _prompts(decided)
 
     def ranked(values: np.ndarray, k: int) -> np.ndarray:
@@ -64,8 +65,8 @@ def strategies_of(decided: Decided, judged: dict[str, Judged], K: int) -> dict[s
         share = k / K
         found[f"pass_at_{k}"] = Strategy(_pass_at(correct, k), share * every, prompt)
         found[f"short1_at_{k}"] = Strategy(ranked(-lengths, k), share * every, prompt)
-        cost = share * (every + simulated), prompt + share * read
-        found[f"best_at_{k}_simulated"] = Strategy(ranked(scores, k), *cost)
+        simulated, read = _simulating(decided, K, k).T
+        found[f"best_at_{k}_simulated"] = Strategy(ranked(scores, k), share * every + simulated, prompt + read)
         found[f"best_at_{k}_executed"] = Strategy(ranked(public, k), share * every, prompt)
     found[f"random_at_{K}"] = Strategy(correct.mean(1), every, prompt)
     found["single_turn"] = Strategy(correct[:, 0], first, prompt)
@@ -113,36 +114,42 @@ def at_equal_tokens(
     """
     if not config.eval.more_candidates:
         return
-    lengths, prompt, N = _lengths(decided), _prompts(decided), correct.shape[1]
+    lengths, prompt = _lengths(decided), _prompts(decided)
     rows = []
     for suffix, mask in groups_of(problems).items():
         for name in [*(f"best_at_{k}_simulated" for k in _budgets(K)), "self_rlef"]:
-            budget = strategies[name].cost[mask].mean()
-            affordable = int((budget - prompt[mask].mean()) // lengths[mask].mean())
-            k = min(max(affordable, 1), N)
-            chosen = list(zip(-lengths, correct, strict=True))
-            shortest = np.array([rank_score_at_k(list(v), list(c), k) for v, c in chosen])
-            spent = k / N * lengths.sum(1)
-            others = {
-                "short1": Strategy(shortest, spent, prompt),
-                "pass": Strategy(_pass_at(correct, k), spent, prompt),
-                "random": Strategy(correct.mean(1), spent, prompt),
-            }
+            mine, budget = strategies[name].values[mask], strategies[name].cost[mask].mean()
+            affordable, k, others = unsimulated(lengths[mask], prompt[mask], correct[mask], budget)
             for other in ("short1", "pass"):
-                figure = _result(config, others[other].values[mask], spent[mask].sum())
+                figure = _result(config, others[other], k * lengths[mask].mean(1).sum())
                 report["results"][f"{other}_at_tokens_of_{name}{suffix}"] = figure
             for other in ("short1", "random"):
-                difference = _difference(config, strategies[name].values, others[other].values, mask)
+                difference = _difference(config, mine, others[other], np.ones(len(mine), bool))
                 report["comparisons"][f"{name}_over_{other}_at_equal_tokens{suffix}"] = difference
             rows.append({
                 "problems": suffix[1:] or "held-out", "strategy": name, "tokens read and generated": round(budget),
-                "programs for as many": f"{k}" if affordable <= N else f"{k} (all; {affordable} could be paid)",
-                "strategy solves": round(float(strategies[name].values[mask].mean()), 4),
-                "shortest of them": round(float(shortest[mask].mean()), 4),
-                "random one": round(float(correct[mask].mean()), 4),
-                "any of them (ceiling)": round(float(others["pass"].values[mask].mean()), 4),
+                "programs for as many": f"{k}" if affordable == k else f"{k} (all; {affordable} could be paid)",
+                "strategy solves": round(float(mine.mean()), 4),
+                "shortest of them": round(float(others["short1"].mean()), 4),
+                "random one": round(float(others["random"].mean()), 4),
+                "any of them (ceiling)": round(float(others["pass"].mean()), 4),
             })  # fmt: skip
     report["tables"]["at_equal_tokens"] = rows
+
+
+def unsimulated(
+    lengths: np.ndarray, prompts: np.ndarray, correct: np.ndarray, budget: float
+) -> tuple[int, int, dict[str, np.ndarray]]:
+    """What a budget of tokens a problem buys in programs that are not simulated: how many could be paid (rounded up,
+    in their favour), how many there are of those, and what is solved by the shortest, by a random one and by any.
+
+    lengths, correct: problems x programs; prompts: problems, tokens that are read once.
+    """
+    affordable = max(math.ceil((budget - prompts.mean()) / lengths.mean()), 1)
+    k = min(affordable, correct.shape[1])
+    pairs = zip(-lengths, correct, strict=True)
+    shortest = np.array([rank_score_at_k(list(n), list(c), k) for n, c in pairs])
+    return affordable, k, {"short1": shortest, "random": correct.mean(1), "pass": _pass_at(correct, k)}
 
 
 def save_values(
@@ -185,6 +192,23 @@ def verifier_table(decided: Decided, public: np.ndarray) -> list[dict]:
          "share": round(float(((claimed == c) & (real == r)).mean()), 4)}
         for c, r in names
     ]  # fmt: skip
+
+
+def _simulating(decided: Decided, K: int, k: int) -> np.ndarray:
+    """Tokens generated and read for the simulations of k of the K candidates, problems x 2: their mean over all choices
+    of k. A program that was written several times is simulated once."""
+    spent = []
+    for sources, ranking in zip(decided.sources, decided.rankings, strict=True):
+        times, cells = collections.Counter(s for s in sources[:K] if s is not None), {}
+        for source, row in zip(sources, ranking.predictions, strict=False):
+            cells[source] = [cell for cell in row if cell]
+        total = np.zeros(2)
+        for source, n in times.items():
+            generated = sum(p.n_tokens for cell in cells[source] for p in cell)
+            is_among = 1 - math.comb(K - n, k) / math.comb(K, k)
+            total += is_among * np.array([generated, sum(cell[0].n_prompt for cell in cells[source])])
+        spent.append(total)
+    return np.array(spent)
 
 
 def _budgets(K: int) -> list[int]:

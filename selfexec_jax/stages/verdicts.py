@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -25,18 +25,41 @@ class Seen:
     is_private: bool
 
 
+_INFRA = Seen("infra_error", (), False, False)
+
+
+def then(first: Future, function: Callable) -> Future:
+    """A future of what a function makes of another's result, or of the error of either; futures in futures are one."""
+    found: Future = Future()
+
+    def settle(done: Future) -> None:
+        try:
+            value = done.result()
+            value = function(value) if done is first else value
+        except BaseException as error:
+            found.set_exception(error)
+            return
+        if isinstance(value, Future) and done is first:
+            value.add_done_callback(settle)
+        else:
+            found.set_result(value)
+
+    first.add_done_callback(settle)
+    return found
+
+
 class Verdicts:
     """Judges programs in a sandbox pool and keeps a journal of it in `folder`.
 
     A run that is killed and resumed meets the same programs again; what the sandbox said of them, a timeout on a busy
-    machine say, is read and not found out anew. A generation lasts from one checkpoint to the next, and its verdicts
-    are known until the next one ends.
+    machine say, is read and not found out anew (what the infrastructure failed is). A generation lasts from one
+    checkpoint to the next, and its verdicts are known until the next one ends.
     """
 
     def __init__(self, folder: Path, pool):
         self._folder, self._pool = folder, pool
-        self._known: dict[str, Future[Seen]] = {}
-        self._before: dict[str, Future[Seen]] = {}  # of the generation before
+        self._known: dict[str, Future[dict | None]] = {}
+        self._before: dict[str, Future[dict | None]] = {}  # of the generation before
         self._lock = threading.Lock()
         self._file = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,48 +88,67 @@ class Verdicts:
 
     def final(self, source: str, problem: Problem) -> Future[Seen]:
         """A program on all tests: the private ones run only where the public ones are passed."""
-        found: Future[Seen] = Future()
+        if not problem.public_tests:
+            return self._judged("private", source, problem, problem.private_tests)
 
-        def go_on(public: Future[Seen]) -> None:
-            seen = public.result()
+        def go_on(seen: Seen) -> Seen | Future[Seen]:
             if seen.status != "passed" or not problem.private_tests:
-                found.set_result(seen)
-                return
-            private = self._judged("private", source, problem, problem.private_tests)
-            private.add_done_callback(lambda f: found.set_result(f.result()))
+                return seen
+            return self._judged("private", source, problem, problem.private_tests)
 
-        self.public(source, problem).add_done_callback(go_on)
+        return then(self.public(source, problem), go_on)
+
+    def remembered(self, names: Sequence[str], ask: Callable[[], Future[dict | None]]) -> Future[dict | None]:
+        """What `ask` gives, as JSON, found out once; None, where the infrastructure failed, is asked for again."""
+        key = hashlib.blake2b("\0".join(names).encode(), digest_size=12).hexdigest()
+        with self._lock:
+            found = self._known.get(key) or self._before.get(key)
+            if found is not None:
+                return found
+            found = self._known[key] = Future()
+
+        def note(done: Future[dict | None]) -> None:
+            try:
+                value = done.result()
+                if value is not None:
+                    self._write({"key": key, "value": value})
+            except BaseException as error:
+                self._forgotten(key)
+                found.set_exception(error)
+                return
+            if value is None:
+                self._forgotten(key)
+            found.set_result(value)
+
+        ask().add_done_callback(note)
         return found
 
     def close(self) -> None:
         self._file.close()
 
     def _judged(self, kind: str, source: str, problem: Problem, tests: Sequence[Test]) -> Future[Seen]:
-        key = hashlib.blake2b("\0".join([kind, problem.id, source]).encode(), digest_size=12).hexdigest()
+        def told(verdict: Verdict) -> dict | None:
+            if verdict.status == "infra_error":
+                return None
+            return {
+                "status": verdict.status, "outputs": [answer_of(problem, e) for e in verdict.executions],
+                "is_denied": any(e.denied for e in verdict.executions), "is_private": kind == "private",
+            }  # fmt: skip
+
+        ask = lambda: then(judge(source, problem, tests, self._pool), told)  # noqa: E731
+        return then(
+            self.remembered((kind, problem.id, source), ask),
+            lambda found: _INFRA if found is None else Seen(**found | {"outputs": tuple(found["outputs"])}),
+        )
+
+    def _forgotten(self, key: str) -> None:
         with self._lock:
-            seen = self._known.get(key) or self._before.get(key)
-            if seen is not None:
-                return seen
-            seen = self._known[key] = Future()
+            self._known.pop(key, None)
+            self._before.pop(key, None)
 
-        def note(verdict: Future[Verdict]) -> None:
-            v = verdict.result()
-            outputs = tuple(answer_of(problem, e) for e in v.executions)
-            found = Seen(v.status, outputs, any(e.denied for e in v.executions), kind == "private")
-            if v.status == "infra_error":  # not the program's doing: asked again, another time
-                with self._lock:
-                    self._known.pop(key, self._before.pop(key, None))
-            else:
-                self._write(key, found)
-            seen.set_result(found)
-
-        judge(source, problem, tests, self._pool).add_done_callback(note)
-        return seen
-
-    def _write(self, key: str, seen: Seen) -> None:
-        line = json.dumps({"key": key} | dataclasses.asdict(seen)) + "\n"
+    def _write(self, row: dict) -> None:
         with self._lock:
-            self._file.write(line.encode())
+            self._file.write(json.dumps(row).encode() + b"\n")
 
     def _forget(self, generation: int) -> None:
         for path in self._folder.glob("*.jsonl"):
@@ -119,9 +161,8 @@ class Verdicts:
                 row = json.loads(line)
             except ValueError:
                 continue  # cut short by a kill
-            done: Future[Seen] = Future()
-            known[row.pop("key")] = done
-            done.set_result(Seen(**row | {"outputs": tuple(row["outputs"])}))
+            known[row["key"]] = done = Future()
+            done.set_result(row["value"])
 
     def _open(self, generation: int) -> None:
         if self._file is not None:

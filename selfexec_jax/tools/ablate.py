@@ -50,6 +50,11 @@ def main(argv=None) -> int:
         load, rows = config_file(args.config)
         names = [name for name in args.names.split(",") if name]
         bases = {name: table.row_named(name, rows).base or BASE for name in names}
+        for name in {*names, *bases.values()} - {BASE}:
+            fixed = table.row_named(name, rows).change
+            clash = [change for change in args.set if any(overlaps(change.partition("=")[0], field) for field in fixed)]
+            if clash:
+                raise ValueError(f"--set {clash[0]}: the row {name} changes it; leave one of them out")
         seeds = range(args.first_seed, args.first_seed + args.seeds)
         found = {
             (name, seed): run(args.config, load, name, seed, Path(args.workdir), args.set)
@@ -120,11 +125,19 @@ def run(path: str, load, name: str, seed: int, root: Path, changes: list[str]) -
     return Run(name, seed, folder)
 
 
+def overlaps(field: str, other: str) -> bool:
+    """Whether one is the other or holds it."""
+    return f"{field}.".startswith(f"{other}.") or f"{other}.".startswith(f"{field}.")
+
+
 def _parsed(value: str, config, field: str):
     before = config
     for part in field.split("."):
         before = before[part]
-    return value if isinstance(before, str) else ast.literal_eval(value)
+    try:
+        return value if isinstance(before, str) else ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        raise ValueError(f"--set {field}={value}: not a value of the kind of {before!r}") from None
 
 
 # ---- comparing ------------------------------------------------------------------------------------------

@@ -25,13 +25,17 @@ from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.rollout import Engine
 from selfexec_jax.train import ready
 from selfexec_jax.train.checkpoint import Checkpoints
-from selfexec_jax.train.health import WATCHED, Unhealthy, complaint
+from selfexec_jax.train.health import Unhealthy, complaint, watched
 from selfexec_jax.train.rollouts import Drawn, Environment, Group, Prompt, sample_batch, with_advantages
 from selfexec_jax.train.state import TrainState, abstract_state
 from selfexec_jax.train.summary import right_share, summary
 from selfexec_jax.train.update import Learner, items_of, make_learner, make_optimizer, needs_old_logprobs
 
 _VALIDATION = 1 << 40  # in the place of a step: seeds that no step has
+_MEND = (
+    "the last checkpoint is from before: evaluate it (--config.stages=eval,report), or begin again from SFT with other"
+    " settings of rl (another --workdir, --config.init_from=THIS_RUN)"
+)
 Log = Callable[[int, dict, list[Group]], None]
 
 
@@ -67,10 +71,11 @@ def train(
             log(run.step, line, groups)
             wrong = complaint(run.history, knobs)
             if wrong:
-                raise Unhealthy(f"rl: stopped after step {run.step}: {wrong}; the last checkpoint is from before")
+                raise Unhealthy(f"rl: stopped after step {run.step}: {wrong}; {_MEND}")
             if run.step % knobs.checkpoint_every == 0 or run.step == knobs.steps:
+                arrays = ready.packed([batch.collect()[0] for batch in run.batches])  # which waits for their outcomes
                 extra = {"run": run.counters(), "environment": environment.state()}
-                checkpoints.save(run.step, run.state, extra, ready.packed([b.collect()[0] for b in run.batches]))
+                checkpoints.save(run.step, run.state, extra, arrays)
         return run.state.params
 
 
@@ -82,12 +87,11 @@ class _Run:
     step: int = 0  # batches learned from
     sampled: int = 0  # batches sampled
     best: float = -1.0  # on the validation prompts
-    best_step: int = 0
     history: list[dict] = dataclasses.field(default_factory=list)  # what `complaint` looks at
     batches: deque[Drawn] = dataclasses.field(default_factory=deque)  # sampled and not learned from yet
 
     def counters(self) -> dict:
-        return {name: getattr(self, name) for name in ("step", "sampled", "best", "best_step", "history")}
+        return {name: getattr(self, name) for name in ("step", "sampled", "best", "history")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +120,7 @@ class _Loop:
         line["occupancy"] = occupancy
         line["seconds"] = sum(times.values())
         line["tokens_per_s"] = line["sampled_tokens"] / line["seconds"]
-        run.history.append({name: line[name] for name in WATCHED})
+        run.history.append(watched(line))
         return line, groups
 
     def validate(self, run: _Run, best: Checkpoints) -> dict[str, float]:
@@ -128,7 +132,7 @@ class _Loop:
         shares = {f"validation/{task}": right_share(groups, task) for task in sorted({p.task for p in prompts})}
         found = right_share(groups)
         if found > run.best:
-            run.best, run.best_step = found, run.step
+            run.best = found
             best.save(run.step, run.state, {"validation": found})
         return {"validation": found} | shares
 
@@ -160,10 +164,7 @@ class _Loop:
             try:
                 run.state, norm, found = self.learner.update(run.state, items, self.reference)
             except FloatingPointError as error:
-                raise Unhealthy(
-                    f"rl: stopped in step {run.step + 1}: {error}; lower rl.learning_rate and start again: the last"
-                    " checkpoint is from before"
-                ) from None
+                raise Unhealthy(f"rl: stopped in step {run.step + 1}: {error} (rl.learning_rate?); {_MEND}") from None
             metrics += found
             norms += [norm] if found else []
         return metrics, norms

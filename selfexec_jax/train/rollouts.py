@@ -72,13 +72,20 @@ class Group:
 
 
 @dataclasses.dataclass(frozen=True)
+class End:
+    """A rollout that was to go on ends after all."""
+
+    outcome: Future[Outcome]
+
+
+Next = list[tuple[int, ...]] | End  # prompts that are to be answered, or none
+
+
+@dataclasses.dataclass(frozen=True)
 class Ask:
-    """A rollout goes on, with an answer to each of these prompts; or it ends after all, if that is what comes.
+    """A rollout goes on with an answer to each of the prompts that come. is_learned: whether these are learned from."""
 
-    is_learned: whether the answers are learned from.
-    """
-
-    prompts: Future[list[tuple[int, ...]] | Future[Outcome]]
+    prompts: Future[Next]
     is_learned: bool = True
 
 
@@ -182,8 +189,8 @@ def sample_batch(
         for i, j in [key for key, ask in going_on.items() if ask.prompts.done()]:
             ask, rollout = going_on.pop((i, j)), rollouts[i][j]
             tokens = ask.prompts.result()
-            if isinstance(tokens, Future):
-                rollout.outcome = tokens
+            if isinstance(tokens, End):
+                rollout.outcome = tokens.outcome
                 continue
             rollout.answers, rollout.is_learned = [None] * len(tokens), ask.is_learned
             for place, one in enumerate(tokens):
@@ -192,8 +199,8 @@ def sample_batch(
         return found
 
     requests = [request(prompt.tokens, n, i) for i, prompt in enumerate(prompts)]
-    while requests:
-        for number, sample in engine.stream(requests):
+    while requests or going_on:
+        for number, sample in engine.stream(requests) if requests else ():
             i, j, place = places[number]
             take(i, sample.index if j is None else j, place, sample)
             for more in next_requests():

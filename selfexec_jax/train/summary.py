@@ -14,7 +14,8 @@ def summary(groups: list[Group], metrics: list[dict], norms: list[float]) -> dic
     """
     line: dict[str, float] = {}
     outcomes = [r.outcome for g in groups for r in g.rollouts]
-    for task in sorted({g.prompt.task for g in groups}):
+    tasks = sorted({g.prompt.task for g in groups})
+    for task in tasks:
         here = [r.outcome for g in groups if g.prompt.task == task for r in g.rollouts]
         valid = [o for o in here if is_reward(o.reward)]
         line[f"reward/{task}"] = _mean([o.reward for o in valid])
@@ -23,8 +24,9 @@ def summary(groups: list[Group], metrics: list[dict], norms: list[float]) -> dic
             line[f"label/{task}/{label}"] = _mean([o.label == label for o in here])
             if earned := [o.reward for o in valid if o.label == label]:
                 line[f"label_reward/{task}/{label}"] = _mean(earned)
-    for remark in sorted({remark for o in outcomes for remark in o.remarks}):
-        line[f"remark/{remark}"] = _mean([remark in o.remarks for o in outcomes])
+    judged = [o for o in outcomes if o.label in ("passed", "failed")]
+    for remark in sorted({remark for o in judged for remark in o.remarks}):
+        line[f"remark/{remark}"] = _mean([remark in o.remarks for o in judged])
     turns = [turn for g in groups for r in g.rollouts for turn in r.turns]
     samples = [turn.sample for turn in turns]
     learned = [turn.sample for turn in turns if turn.is_learned]
@@ -35,7 +37,7 @@ def summary(groups: list[Group], metrics: list[dict], norms: list[float]) -> dic
         "groups": len(groups),
         "groups_kept": sum(map(has_advantage, groups)),
         "masked": sum(not is_reward(o.reward) for o in outcomes),
-        "infra_share": _mean([o.label == "infra_error" for o in outcomes]),
+        "infra_share": max((line.get(f"label/{task}/infra_error", 0.0) for task in tasks), default=0.0),
         "truncated": _mean([s.finish_reason == "length" for s in samples]),
         "turns": len(learned) / max(len(outcomes), 1),
         "answer_tokens_mean": _mean([len(s.tokens) for s in learned]),

@@ -15,7 +15,7 @@ from selfexec_jax.model.sharding import batch_rows, batch_sharding, one_at_a_tim
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train import losses
 from selfexec_jax.train.data import pack_rows
-from selfexec_jax.train.rollouts import Group, Turn
+from selfexec_jax.train.rollouts import Group, Turn, has_advantage, is_reward
 from selfexec_jax.train.scores import scores
 from selfexec_jax.train.state import TrainState, adafactor, adamw, trainable
 
@@ -56,11 +56,17 @@ def needs_old_logprobs(knobs) -> bool:
 
 
 def items_of(groups: list[Group], knobs) -> list[Item]:
-    """The turns to learn from, scaled by the config's normaliser for one of `updates` parts of a batch."""
+    """The turns to learn from, scaled by the config's normaliser for one of `updates` parts of a batch.
+
+    None of a rollout that earned no reward, and none at all where there is neither an advantage nor a regulariser.
+    """
+    if not (any(map(has_advantage, groups)) or knobs.kl or knobs.entropy_bonus):
+        return []
     found = []
     for group in groups:
         for rollout, advantage in zip(group.rollouts, group.advantages, strict=True):
-            if knobs.zero_advantage_filter and abs(advantage) <= 1e-8:
+            is_left_out = knobs.zero_advantage_filter and abs(advantage) <= 1e-8
+            if is_left_out or not is_reward(rollout.outcome.reward):
                 continue
             learned = [turn for turn in rollout.turns if turn.is_learned and turn.sample.tokens]
             first = rollout.outcome.first_wrong if advantage < 0 else 0
@@ -131,7 +137,7 @@ def make_loss(model: Transformer, knobs) -> Callable:
         if knobs.entropy_bonus:
             gain += knobs.entropy_bonus * entropy
         if knobs.kl:
-            kl = losses.kl_to_reference(logprobs, batch["reference"])
+            kl = losses.kl_to_reference(logprobs * mask, batch["reference"] * mask)
             gain -= knobs.kl * kl
             sums["kl"] = (kl * mask).sum()
         # Against the policy that sampled: at staleness 0, how far trainer and sampler are apart.
@@ -200,11 +206,7 @@ class Learner:
 
 
 def make_learner(model: Transformer, tx, knobs, target: TrainState, mesh: Mesh) -> Learner:
-    """The functions of an update, compiled when first called. Raises ValueError for a piece that there is not."""
-    for field, table in (("advantage", losses.ADVANTAGES), ("normaliser", losses.NORMALISERS),
-                         ("objective", losses.OBJECTIVES)):  # fmt: skip
-        if knobs[field] not in table:
-            raise ValueError(f"rl.{field}={knobs[field]!r} is none of {', '.join(table)}")
+    """The functions of an update, compiled when first called."""
     loss = make_loss(model, knobs)
     shardings = jax.tree.map(lambda t: t.sharding, target)
     of_learned = trainable(shardings.params)

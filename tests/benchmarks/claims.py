@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from selfexec_jax.evals import bootstrap_ci, pass_at_k, rank_score_at_k
+from selfexec_jax.evals import bootstrap_ci
 from selfexec_jax.problems.datasets import load_problems
+from selfexec_jax.stages.strategies import unsimulated
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, config_file, run, values_of
 
@@ -132,22 +133,16 @@ def at_equal_tokens(runs: dict, values: dict, ids: dict) -> list[dict]:
             for split in SPLITS:
                 chosen = sorted(ids[split] & set(of) & set(cost))
                 at = [of[i] for i in chosen]
-                lengths, correct = (np.array(candidates[key], float)[at] for key in ("lengths", "correct"))
-                budget = np.mean([cost[i] for i in chosen]) - np.array(candidates["prompts"])[at].mean()
-                k = int(np.clip(budget // lengths.mean(), 1, lengths.shape[1]))
+                drawn = [np.array(candidates[key], float)[at] for key in ("lengths", "prompts", "correct")]
+                affordable, k, others = unsimulated(*drawn, np.mean([cost[i] for i in chosen]))
                 mine = np.array([values[BASE][name][i] for i in chosen])
-                others = {
-                    f"short1@{k}": [rank_score_at_k(-n, c, k) for n, c in zip(lengths, correct, strict=True)],
-                    f"random@{k}": correct.mean(1),
-                    f"pass@{k} (a ceiling, no method)": [pass_at_k(len(c), int(c.sum()), k) for c in correct],
-                }
                 who = "" if model == BASE else "the solving-only model's "
                 for other, found in others.items():
                     words = name.replace("_at_", "@").replace("_", " ").replace("self rlef", "Self-RLEF")
-                    claimed = None if "ceiling" in other else True
-                    capped = " (all there are)" if k == lengths.shape[1] and budget // lengths.mean() > k else ""
-                    what = f"{words} over {who}{other}".replace(f"@{k}", "@k'")
-                    rows.append(_row(EQUAL, what, split, mine - np.array(found), claimed) | {"k": f"{k}{capped}"})
+                    ceiling = " (a ceiling, no method)" if other == "pass" else ""
+                    what = f"{words} over {who}{other}@k'{ceiling}"
+                    row = _row(EQUAL, what, split, mine - found, None if ceiling else True)
+                    rows.append(row | {"k": f"{k}" if affordable == k else f"{k} of {affordable}"})
     return rows
 
 

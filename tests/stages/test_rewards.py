@@ -1,14 +1,18 @@
 """What answers earn and what is asked next, with a real sandbox and answers that are written here."""
 
 
+import dataclasses
+from concurrent.futures import Future
+
 import pytest
 
 from selfexec_jax.configs import base
 from selfexec_jax.problems import Problem, Test
 from selfexec_jax.rollout import Sample
-from selfexec_jax.sandbox import SandboxPool
+from selfexec_jax.sandbox import Execution, SandboxPool
+from selfexec_jax.stages.checks import check_rl
 from selfexec_jax.stages.environment import ExecutionTasks
-from selfexec_jax.stages.rewards import Case, Rewards, is_gibberish, repeats, standing
+from selfexec_jax.stages.rewards import Case, Episode, Rewards, has_room, is_gibberish, repeats, standing
 from selfexec_jax.stages.verdicts import Verdicts
 from selfexec_jax.tasks import fix, predict
 from selfexec_jax.traces import narrate
@@ -73,7 +77,7 @@ def solve_prompt():
 
 
 def episode(kind="real"):
-    return Prompt("rlef", "add", (1,), (ADD, kind))
+    return Prompt("rlef", "add", (1,), Episode(ADD, kind))
 
 
 def said(ask):
@@ -101,6 +105,7 @@ def test_a_program_earns_its_verdict(rewards, answer, outcome):
     [
         ({}, turn(RIGHT, "length"), Outcome(-1.0, "truncated")),
         ({"overlong": "mask"}, turn(RIGHT, "length"), Outcome(None, "truncated")),
+        ({}, turn("ab" * 60, "length"), Outcome(-1.0, "truncated")),  # going on for ever is no way out
         ({}, turn("", "too_long"), Outcome(None, "too_long")),
         ({}, turn("ab" * 60), Outcome(None, "gibberish")),
         ({"gibberish_repeats": 1.0}, turn("ab" * 60), Outcome(-1.0, "failed")),
@@ -200,7 +205,13 @@ def test_random_feedback_does_not_depend_on_what_the_program_gives(rewards, pool
 
 def test_an_episode_whose_next_prompt_has_no_room_ends_with_its_verdict(rewards):
     ending = said(rewards().react(episode(), [turn(TOO_LONG)]))
-    assert ending.result(timeout=60) == Outcome(-1.0, "failed")
+    assert ending.outcome.result(timeout=60) == Outcome(-1.0, "failed")
+    # The engine's cache may be what is too small.
+    config = config_with()
+    config.rollout.cache_length = 300
+    assert not has_room(config, [1] * 101) and has_room(config, [1] * 100)
+    config.rollout.cache_length = 2000
+    assert not has_room(config, [1] * 501) and has_room(config, [1] * 500)
 
 
 class Broken:
@@ -210,10 +221,6 @@ class Broken:
         self._pool = pool
 
     def request(self, runs, limits, finding, make):
-        from concurrent.futures import Future
-
-        from selfexec_jax.sandbox import Execution
-
         done = Future()
         done.set_result(make([Execution("infra_error") for _ in runs], None))
         return done
@@ -223,7 +230,8 @@ def test_what_the_infrastructure_failed_is_no_reward_and_not_remembered(pool, tm
     verdicts = Verdicts(tmp_path, Broken(pool))
     found = Rewards(config_with(), Characters(), [ADD], pool, verdicts)
     assert found.react(solve_prompt(), [turn(RIGHT)]).result(timeout=60) == Outcome(None, "infra_error")
-    assert said(found.react(episode(), [turn(WRONG)])).result(timeout=60) == Outcome(None, "infra_error")
+    ended = said(found.react(episode(), [turn(WRONG)])).outcome
+    assert ended.result(timeout=60) == Outcome(None, "infra_error")
     verdicts._pool = pool
     assert found.react(solve_prompt(), [turn(RIGHT)]).result(timeout=60).is_right
     verdicts.close()
@@ -235,10 +243,45 @@ def test_the_standing_program_is_the_last_one_that_was_written():
     assert standing([turn(WRONG), turn(" ")], "compact") is None
 
 
-@pytest.mark.parametrize("field", ["overlong", "credit", "feedback", "feedback_end"])
-def test_a_choice_that_there_is_not_is_named(pool, tmp_path, field):
-    with pytest.raises(ValueError, match=rf"rl\.{field}='odd' is none of"):
-        Rewards(config_with(**{field: "odd"}), Characters(), [ADD], pool, Verdicts(tmp_path, pool))
+def test_a_judge_that_breaks_is_heard_of(pool, tmp_path):
+    class Raising:
+        def request(self, *_, **__):
+            broken = Future()
+            broken.set_exception(RuntimeError("the comparison broke"))
+            return broken
+
+    verdicts = Verdicts(tmp_path, Raising())
+    found = Rewards(config_with(), Characters(), [ADD], pool, verdicts)
+    for prompt in (solve_prompt(), episode()):
+        reaction = found.react(prompt, [turn(RIGHT)])
+        with pytest.raises(RuntimeError, match="the comparison broke"):
+            (reaction.prompts if isinstance(reaction, Ask) else reaction).result(timeout=60)
+    verdicts.close()
+
+
+def test_a_problem_without_public_tests_is_judged_by_its_private_ones(rewards):
+    bare = dataclasses.replace(ADD, id="bare", public_tests=())
+    assert rewards().react(Prompt("solve", "bare", (1,), bare), [turn(RIGHT)]).result(timeout=60).is_right
+    ends = rewards().react(Prompt("rlef", "bare", (1,), Episode(bare)), [turn(WRONG)])
+    assert ends.result(timeout=60) == Outcome(-1.0, "failed")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [*((field, "odd", "is none of") for field in ("advantage", "objective", "normaliser", "optimizer", "overlong",
+                                                  "credit", "feedback", "feedback_end", "keep")),
+     ("staleness", -1, "at least 0"), ("updates", 0, "at least 1"), ("checkpoint_every", 0, "at least 1"),
+     ("group_size", 1, "take 2 or more"), ("keep", "best", "validate_every"),
+     ("share", {"predict": 0.5, "solve": 0.5, "rlef": 0.4}, "add up to 1")],
+)  # fmt: skip
+def test_a_field_that_cannot_be_is_named(field, value, says):
+    with pytest.raises(ValueError, match=rf"rl\.{field}=.*{says}"):
+        check_rl(config_with(**{field: value}))
+    check_rl(base.get_config())
+    rounded = base.get_config()
+    rounded.rollout.int8_cache = True
+    with pytest.raises(ValueError, match=r"set rl\.importance_cap"):
+        check_rl(rounded)
 
 
 # ---- the journal ----------------------------------------------------------------------------------------
@@ -336,6 +379,10 @@ def test_prompts_that_are_never_or_always_solved_are_drawn_last(rewards):
     inside = {f"add-{i}" for i in range(10) if i % 5 in (1, 2)}
     assert {p.name for p in tasks.draw(0, 4)} == inside
     assert {p.name for p in tasks.draw(0, 6)} > inside
+    # The remainder goes by what the whole numbers left over.
+    odd = tasks_of(rewards, share={"predict": 0.05, "solve": 0.475, "rlef": 0.475})
+    drawn = [p.task for step in range(300) for p in odd.draw(step, 9)]
+    assert abs(drawn.count("predict") / len(drawn) - 0.05) < 0.012
     solved = next(p for p in tasks.draw(0, 10) if p.name == "add-1")
     rollouts = [Rollout((turn(RIGHT),), Outcome(1.0, "passed", True))] * 4
     tasks.learn([Group(solved, rollouts, None)])
@@ -374,7 +421,7 @@ def test_failed_programs_come_back_as_outputs_to_predict(rewards):
 def test_feedback_is_annealed(rewards):
     share = {"predict": 0.0, "solve": 0.0, "rlef": 1.0}
     tasks = tasks_of(rewards, share=share, feedback_end="simulated", steps=21)
-    kinds = [[p.subject[1] for p in tasks.draw(step, 10)] for step in range(21)]
+    kinds = [[p.subject.feedback for p in tasks.draw(step, 10)] for step in range(21)]
     assert set(kinds[0]) == {"real"} and set(kinds[20]) == {"simulated"}
     assert 0.3 < sum(k == "simulated" for row in kinds[8:13] for k in row) / 50 < 0.7
 
@@ -386,5 +433,4 @@ def test_validation_prompts_are_never_drawn(rewards):
     problems_held = {p.subject.problem.id if p.task == "predict" else p.name for p in tasks.validation()}
     for step in range(20):
         for p in tasks.draw(step, 12):
-            subject = p.subject[0] if p.task == "rlef" else p.subject
-            assert (subject.problem.id if p.task == "predict" else subject.id) not in problems_held
+            assert (p.subject.id if p.task == "solve" else p.subject.problem.id) not in problems_held

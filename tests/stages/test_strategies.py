@@ -6,7 +6,8 @@ import pytest
 from selfexec_jax.configs import base
 from selfexec_jax.problems import Problem
 from selfexec_jax.rollout import Sample
-from selfexec_jax.self_execution import Episode, Ranking
+from selfexec_jax.self_execution import Episode, Prediction, Ranking
+from selfexec_jax.stages import strategies as strategies_module
 from selfexec_jax.stages.strategies import Decided, Judged, at_equal_tokens, save_values, strategies_of, summarise
 from selfexec_jax.stages.workdir import Workdir
 
@@ -21,9 +22,16 @@ def samples(*lengths):
 LENGTHS = [(4, 6, 5, 5), (8, 2, 10, 20)]
 CORRECT = np.array([[0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
 PUBLIC = np.array([[0.5, 1.0, 1.0, 0.5], [1.0, 0.0, 0.0, 0.0]])
+def predicted(n_tokens, n_prompt, votes=1):
+    """A candidate's simulated runs on one test."""
+    return ((Prediction("3", "", "stop", n_tokens, n_prompt),) * votes,)
+
+
+# The second problem's two candidates are one program, simulated once.
 DECIDED = Decided(
-    [samples(*row) for row in LENGTHS], [["a"] * 4] * 2,
-    [Ranking((0.0, 1.0), (), 100, 40), Ranking((0.5, 0.5), (), 60, 20)],
+    [samples(*row) for row in LENGTHS], [["a", "b", "c", "d"], ["a", "a", "c", "d"]],
+    [Ranking((0.0, 1.0), (predicted(60, 25), predicted(20, 15, 2)), 100, 40),
+     Ranking((0.5, 0.5), (predicted(60, 20), predicted(60, 20)), 60, 20)],
     {"self_rlef": [Episode("a", "b", (), 50, 30), Episode("a", "c", (), 0, 0)]},
 )  # fmt: skip
 JUDGED = {"": Judged(CORRECT, PUBLIC), "self_rlef": Judged(np.array([[1.0], [0.0]]), np.array([[1.0], [0.0]]))}
@@ -58,6 +66,12 @@ def test_a_prompt_is_paid_for_once():
     assert paid["self_rlef"] == ([54, 8], [40, 10])
 
 
+def test_simulating_some_of_the_candidates_costs_what_their_programs_cost():
+    one = strategies_module._simulating(DECIDED, 2, 1)
+    assert one.tolist() == [[50.0, 20.0], [60.0, 20.0]]  # of the second problem any choice is the whole cost
+    assert strategies_module._simulating(DECIDED, 2, 2).tolist() == [[100.0, 40.0], [60.0, 20.0]]
+
+
 def test_what_as_many_tokens_buy_without_simulating():
     found, report = strategies_of(DECIDED, JUDGED, 2), {"results": {}, "comparisons": {}, "tables": {}}
     at_equal_tokens(config(), report, found, DECIDED, CORRECT, PROBLEMS, 2)
@@ -65,8 +79,8 @@ def test_what_as_many_tokens_buy_without_simulating():
     # best@2 costs (160 + 100) / 2 = 130, a prompt 10, a program 7.5 on average: 16 programs, of which there are 4.
     assert table["best_at_2_simulated"]["tokens read and generated"] == 130
     assert table["best_at_2_simulated"]["programs for as many"] == "4 (all; 16 could be paid)"
-    # Self-RLEF costs (94 + 18) / 2 = 56: six programs.
-    assert table["self_rlef"]["programs for as many"] == "4 (all; 6 could be paid)"
+    # Self-RLEF costs (94 + 18) / 2 = 56: six programs and a bit, which counts as seven.
+    assert table["self_rlef"]["programs for as many"] == "4 (all; 7 could be paid)"
     assert report["results"]["short1_at_tokens_of_self_rlef"]["value"] == 0.0
     assert report["results"]["pass_at_tokens_of_self_rlef"]["value"] == 1.0
     difference = report["comparisons"]["best_at_2_simulated_over_short1_at_equal_tokens"]["value"]

@@ -1,6 +1,7 @@
 """What is looked at for reward hacking."""
 
 import numpy as np
+import pytest
 
 from selfexec_jax.rollout import Sample
 from selfexec_jax.stages import watch
@@ -33,9 +34,9 @@ def test_labels_over_time_the_longest_and_the_most_repeated(tmp_path):
     labels = {row["label"]: row for row in tables["answers_in_rl_by_label"]}
     assert labels["failed"]["first third, %"] == 40.0 and labels["failed"]["mean reward"] == -1.0
     assert labels["truncated"]["last third, %"] == 20.0 and labels["gibberish"]["mean reward"] == "none"
-    assert tables["remarks_in_rl"][0] == {
-        "label": "passes_public_only", "first third, %": 20.0, "middle third, %": 20.0, "last third, %": 20.0,
-    }  # fmt: skip
+    (remark,) = tables["remarks_in_rl"]
+    assert remark.pop("label") == "passes_public_only"
+    assert list(remark.values()) == pytest.approx([100 / 3] * 3)  # of the programs that were judged
     longest = tables["longest_answers_in_rl"]
     assert [row["tokens"] for row in longest[:2]] == [56, 55] and longest[0]["label"] == "truncated"
     repeated = tables["most_repeated_answers_in_rl"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from selfexec_jax.train.health import complaint
+from selfexec_jax.train.health import complaint, watched
 from tests.train.knobs import knobs
 
 GOOD = {"entropy": 0.5, "answer_tokens_mean": 50.0, "reward": 0.2, "infra_share": 0.0}
@@ -26,6 +26,16 @@ def test_a_collapse_is_named_once_it_lasts(bad, field):
     off = knobs(health_window=3, stop_entropy_share=0.0, stop_length_share=0.0, stop_reward_drop=0.0,
                 stop_infra_share=0.0)  # fmt: skip
     assert complaint(history + [GOOD | bad] * 3, off) == ""
+
+
+def test_steps_that_had_nothing_to_measure_are_left_out():
+    empty = GOOD | {"entropy": None, "reward": None}
+    assert complaint([GOOD] * 4 + [empty] * 6, OPTIONS) == ""
+    assert complaint([empty] * 4 + [GOOD | {"reward": -0.9}] * 6, OPTIONS) == ""
+    line = {"entropy": 0.0, "learned_tokens": 0.0, "answer_tokens_mean": 3.0, "reward": 0.0, "infra_share": 0.0}
+    assert watched(line)["entropy"] is None and watched(line)["reward"] is None
+    known = watched(line | {"learned_tokens": 5.0, "label_reward/solve/failed": -1.0})
+    assert (known["entropy"], known["reward"]) == (0.0, 0.0)
 
 
 def test_what_recovers_or_has_just_begun_is_let_be():

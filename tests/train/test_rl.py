@@ -1,5 +1,8 @@
 """The RL loop: what is packed, what the gradient is, how stale it may be, and that a choice worth taking is learned."""
 
+import threading
+from concurrent.futures import Future
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +12,7 @@ from selfexec_jax.model.sharding import make_mesh
 from selfexec_jax.train import rl
 from selfexec_jax.train.checkpoint import Checkpoints
 from selfexec_jax.train.health import Unhealthy
-from selfexec_jax.train.rollouts import Drawn, Group, Outcome, Prompt, Rollout, Turn, with_advantages
+from selfexec_jax.train.rollouts import Ask, Drawn, End, Group, Outcome, Prompt, Rollout, Turn, with_advantages
 from selfexec_jax.train.scores import token_logprobs
 from selfexec_jax.train.state import abstract_state
 from selfexec_jax.train.update import items_of, make_learner, make_optimizer, pack, row_counts
@@ -94,9 +97,13 @@ def test_packing_keeps_every_answer_once_and_drops_what_has_no_advantage(counts)
     assert sorted(found) == sorted(expected)
 
 
-def test_without_the_filter_everything_is_packed():
+def test_without_the_filter_all_that_earned_a_reward_is_packed():
     groups = with_advantages(GROUPS, "mean", WEIGHT)
-    assert len(items_of(groups, knobs(zero_advantage_filter=False))) == 4 + 4 + 8 + 4 + 4
+    assert len(items_of(groups, knobs(zero_advantage_filter=False))) == 4 + 4 + 3 * 2 + 1 + 4
+    # Without any advantage and without a regulariser there is nothing to learn.
+    none = with_advantages(GROUPS[1:2], "mean", WEIGHT)
+    assert items_of(none, knobs(zero_advantage_filter=False)) == []
+    assert len(items_of(none, knobs(zero_advantage_filter=False, kl=0.1))) == 4
 
 
 def test_what_is_not_learned_from_is_not_packed():
@@ -303,6 +310,21 @@ def test_turns_that_are_simulated_are_asked_together_and_not_learned_from(mesh, 
     ) and kept  # fmt: skip
 
 
+def test_an_episode_that_ends_while_others_wait_does_not_end_them(mesh, tmp_path):
+    class Late(Toy):
+        def react(self, prompt, turns):
+            if len(turns) > 1:
+                return super().react(prompt, turns)
+            asked, index = Future(), turns[0].sample.index
+            said = End(super().react(prompt, turns)) if index % 2 else [(9, 9)]
+            threading.Timer(0.02 * index, lambda: asked.set_result(said)).start()
+            return Ask(asked)
+
+    toy = Late(prompts((3, 2)), lambda prompt, turns: right(len(turns) == 2))
+    _, lines, seen = trained(knobs(steps=1, prompts=1, **SMALL), toy, mesh, tmp_path / "rl")
+    assert [len(r.turns) for r in seen[0][0].rollouts] == [2, 1] * 8 and lines[0]["right/toy"] == 0.5
+
+
 @pytest.mark.parametrize("staleness", [0, 3])
 def test_a_batch_is_sampled_wholly_by_the_policy_of_its_staleness(mesh, tmp_path, staleness):
     toy = Toy(prompts((3, 2), (2, 2, 3)), choosing_two, slow_s=0.01)
@@ -378,15 +400,6 @@ def test_a_reward_that_collapses_stops_the_run(mesh, tmp_path):
     options = knobs(steps=40, prompts=2, health_window=2, **SMALL | {"learning_rate": 0.1, "stop_reward_drop": 0.3})
     with pytest.raises(Unhealthy, match=r"the reward fell from .* \(rl\.stop_reward_drop\)"):
         trained(options, Toy(prompts((3, 2), (2, 2, 3)), judge), mesh, tmp_path / "rl")
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [("advantage", "median"), ("objective", "ppo"), ("normaliser", "words"), ("optimizer", "sgd")]
-)
-def test_a_piece_that_there_is_not_is_named(mesh, tmp_path, field, value):
-    options = knobs(steps=1, prompts=2, **SMALL | {field: value})
-    with pytest.raises(ValueError, match=rf"rl\.{field}='{value}' is n"):
-        trained(options, Toy(prompts((3, 2)), choosing_two), mesh, tmp_path / "rl")
 
 
 def test_the_best_checkpoint_is_kept_beside_the_last(mesh, tmp_path):

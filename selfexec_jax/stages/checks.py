@@ -1,0 +1,33 @@
+"""What a config's `rl` section must be like, before anything is run for it."""
+
+from __future__ import annotations
+
+from selfexec_jax.train.losses import ADVANTAGES, NORMALISERS, OBJECTIVES
+
+_FEEDBACK = ("real", "simulated", "random")
+_CHOICES = {
+    "advantage": ADVANTAGES, "objective": OBJECTIVES, "normaliser": NORMALISERS, "optimizer": ("adamw", "adafactor"),
+    "overlong": ("punish", "mask"), "credit": ("answer", "first_wrong"), "feedback": _FEEDBACK,
+    "feedback_end": _FEEDBACK, "keep": ("last", "best"),
+}  # fmt: skip
+_AT_LEAST = {"staleness": 0, "updates": 1, "prompts": 1, "group_size": 1, "checkpoint_every": 1, "validate_every": 0,
+             "health_window": 1, "fixes": 0, "temperature": 1e-3}  # fmt: skip
+
+
+def check_rl(config) -> None:
+    """Raises ValueError with one line that names the field and what it may be."""
+    rl = config.rl
+    for field, choices in _CHOICES.items():
+        if rl[field] not in choices:
+            raise ValueError(f"rl.{field}={rl[field]!r} is none of {', '.join(choices)}")
+    for field, least in _AT_LEAST.items():
+        if rl[field] < least:
+            raise ValueError(f"rl.{field}={rl[field]}: at least {least}")
+    if abs(sum(rl.share.values()) - 1) > 1e-6 or min(rl.share.values()) < 0:
+        raise ValueError(f"rl.share={dict(rl.share)}: shares of the prompts, which add up to 1")
+    if rl.group_size == 1 and rl.advantage != "batch":
+        raise ValueError(f"rl.group_size=1: rl.advantage={rl.advantage} compares a group's members; take 2 or more")
+    if rl.keep == "best" and not rl.validate_every:
+        raise ValueError("rl.keep=best: nothing is best without rl.validate_every")
+    if config.rollout.int8_cache and not rl.importance_cap:
+        raise ValueError("rollout.int8_cache: the sampler is off by its rounding; set rl.importance_cap (2, say)")
