@@ -1,4 +1,5 @@
-"""What the table of claims is measured with: tiny with three times as much RL and twice as many candidates.
+"""What the table of claims is measured with: tiny with twice as much RL, twice as many candidates, and all of its
+simulations sampled at the temperature that RL trains.
 
     python -m tests.benchmarks.claims --workdir=runs/claims --seeds=3
 """
@@ -11,10 +12,11 @@ ROWS = tiny.ROWS
 def get_config(arg: str | None = None):
     c = tiny.get_config()
     c.name = "claims"
-    c.rl.steps = 48
-    c.rl.validate_every = 12
+    c.rl.steps = 32
+    c.rl.validate_every = 8
     c.rl.validation_prompts = 160
     c.rl.validation_samples = 2
+    c.eval.simulate_temperature = 1.0  # (paper)
     c.eval.candidates = 16
     c.eval.more_candidates = 112
     return ablations.apply(c, arg, ROWS)

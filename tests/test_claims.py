@@ -57,6 +57,7 @@ def test_claims_are_compared_seed_by_seed(tmp_path, capsys):
     assert n == {"fully specified": 20, "all held-out": 30}
     assert found["RL over SFT", "every kind"]["n"] == 3 * 30 - 1  # own programs differ, and one did not end well
     assert found["RL over SFT", "not narrated"]["n"] == 2 * 30
+    assert found["RL over SFT", "not narrated, own programs too"]["n"] == 3 * 30
     assert abs(found["gain after RL over gain before", "all held-out"]["value"] - 0.1) < 0.02
     # 80 tokens a problem less a prompt of 10 buy seven programs and a bit, of about ten tokens.
     assert found["Self-RLEF over short1@k'", "all held-out"]["k"] in ("7", "8")

@@ -17,7 +17,7 @@ from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import predict
 from selfexec_jax.traces import check_claims, parse_claims
 
-SHIFTED = ("own", "near_miss", "new_form")  # the kinds of cases that SFT did not narrate
+SHIFTED = ("own", "near_miss", "new_form", "own_form")  # the kinds of cases that SFT did not narrate
 Values = dict[str, np.ndarray]  # a figure's name -> one value a problem (or case)
 
 
@@ -85,7 +85,7 @@ def summarise_predictions(config, report, workdir, cases, graded: Values, answer
             }  # fmt: skip
     if "rl" in graded:
         # The headline is the form that SFT never narrated: there RL has something to teach.
-        shifts = {"": np.isin(kinds, ("new_form", "benchmark")), "_shifted": is_shifted}
+        shifts = {"": np.isin(kinds, ("new_form", "own_form", "benchmark")), "_shifted": is_shifted}
         shifts["_narrated_like"] = kinds == "narrated_like"
         shifts |= {f"_{kind}": kinds == kind for kind in SHIFTED}
         for suffix, mask in shifts.items():

@@ -55,8 +55,9 @@ def cases_of(config, problems: Sequence[Problem], written: Sequence[Sequence[str
     """Outputs to predict, of programs written for problems: the candidates of the model, or the problem's own.
 
     Of generated problems: `narrated_like`, right programs of narrated forms on short inputs. What SFT did not narrate:
-    `own` and `near_miss` programs on longer inputs, and programs of a `new_form` on short ones. All but `own` are the
-    same for every model. Of a benchmark's: `own` programs on the first public test.
+    `own` and `near_miss` programs on longer inputs, and the model's own (`own_form`) and other programs of a `new_form`
+    on short ones. All but own programs are the same for every model. Of a benchmark's: `own` programs on the first
+    public test.
     """
     cases = []
     for problem, sources in zip(problems, written, strict=True):
@@ -69,6 +70,8 @@ def cases_of(config, problems: Sequence[Problem], written: Sequence[Sequence[str
         new = [s for s in (*problem.solutions, *problem.wrong_solutions) if is_left_to_rl(config, s)]
         cases += [Case("narrated_like", problem, s, short) for s in known[:1]]
         cases += [Case("new_form", problem, s, short) for s in new[:1]]
+        own = [s for s in sources if s and is_left_to_rl(config, s)]
+        cases += [Case("own_form", problem, s, short) for s in own[:1]]
         long = [t.input for t in problem.private_tests if input_size(t.input) >= config.rl.long_size]
         if not long:
             continue

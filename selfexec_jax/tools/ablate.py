@@ -153,9 +153,10 @@ def values_of(run: Run) -> compared.Values:
         found[row["name"]] = dict(zip(row["ids"], row["values"], strict=True))
     for row in work.read_rows(work.data / "case_values.jsonl.gz"):
         pairs = zip(row["ids"], row["values"], strict=True)
-        found[row["name"]] = {i: v for i, v in pairs if v is not None and "/own/" not in i}  # alike for all models
+        found[row["name"]] = {i: v for i, v in pairs if v is not None}
     policy = work.facts("eval")["policy"]
-    found[OUTPUTS] = found[f"{OUTPUTS}_{policy}"]
+    alike = found[f"{OUTPUTS}_{policy}"].items()
+    found[OUTPUTS] = {i: v for i, v in alike if not i.split("/")[-2].startswith("own")}  # the same for all models
     found["best_at_K_simulated"] = found[f"best_at_{work.facts('eval')['K']}_simulated"]
     return found
 

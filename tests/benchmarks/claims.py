@@ -22,9 +22,12 @@ CONFIG = "configs/claims.py"
 RESULTS = Path(__file__).with_name("claims")
 ROWS = ("direct_answers", "output_prediction_only", "single_turn", "no_rl", "solving_only", "simulated_feedback",
         "random_feedback")  # fmt: skip
+# Where nothing is said of best@k there are fewer candidates; the first ones are the same.
+FEW = ("eval.candidates=4", "eval.more_candidates=0")
 KS = (2, 4, 8, 16)
 SPLITS = ("fully specified", "all held-out")
 CASES = {"every kind": ("narrated_like", "near_miss", "new_form"), "not narrated": ("near_miss", "new_form")}
+OWN = CASES | {"not narrated, own programs too": ("near_miss", "new_form", "own", "own_form")}  # within one run
 
 # (claim, what is compared, splits, terms: (sign, run, figure), whether above zero is what is claimed)
 SFT, RL = "output_prediction_sft", "output_prediction_rl"
@@ -33,7 +36,7 @@ COMPARISONS = [
      ((1, BASE, SFT), (-1, "direct_answers", SFT)), True),
     ("1 NLEX improves output prediction", "after RL, over direct answers", CASES,
      ((1, BASE, RL), (-1, "direct_answers", RL)), True),
-    ("2 RL improves output prediction", "RL over SFT", CASES, ((1, BASE, RL), (-1, BASE, SFT)), True),
+    ("2 RL improves output prediction", "RL over SFT", OWN, ((1, BASE, RL), (-1, BASE, SFT)), True),
     ("3 Joint training costs some output prediction", "output prediction alone over joint", CASES,
      ((1, "output_prediction_only", RL), (-1, BASE, RL)), True),
     *(
@@ -87,7 +90,8 @@ def main(argv=None) -> int:
     if args.workdir:
         load, _ = config_file(CONFIG)
         for seed in map(int, args.seeds.split(",")):
-            runs = {name: run(CONFIG, load, name, seed, Path(args.workdir), args.set) for name in (BASE, *ROWS)}
+            few = {name: [] if name in (BASE, "solving_only") else FEW for name in (BASE, *ROWS)}
+            runs = {n: run(CONFIG, load, n, seed, Path(args.workdir), [*args.set, *few[n]]) for n in few}
             folder.mkdir(exist_ok=True)
             (folder / f"seed-{seed}.json").write_text(json.dumps(compared(runs), indent=1) + "\n")
     seeds = {int(p.stem[5:]): json.loads(p.read_text()) for p in sorted(folder.glob("seed-*.json"))}
@@ -111,7 +115,7 @@ def compared(runs: dict) -> list[dict]:
         for split in splits:
             parts = [values[name][figure] for _, name, figure in terms]
             common = sorted(set.intersection(*map(set, parts)))
-            chosen = [i for i in common if (i in ids[split] if split in ids else i.split("/")[-2] in CASES[split])]
+            chosen = [i for i in common if (i in ids[split] if split in ids else i.split("/")[-2] in OWN[split])]
             vector = sum(sign * np.array([part[i] for i in chosen])
                          for (sign, *_), part in zip(terms, parts, strict=True))  # fmt: skip
             rows.append(_row(claim, what, split, vector, claimed))
