@@ -122,7 +122,7 @@ def loop(run: str, steps: int, missed: list[str]) -> dict:
 def lengths_like_tiny(n: int) -> np.ndarray:
     """(prompt, answer) lengths, about as in tiny: answers of many lengths after prompts that differ less."""
     rng = np.random.default_rng(0)
-    return np.stack([rng.integers(45, 90, n), np.clip(rng.gamma(3.0, 25.0, n), 8, 200).astype(int)], 1)
+    return np.stack([rng.integers(45, 90, n), np.clip(rng.gamma(3.0, 25.0, n), 8, 160).astype(int)], 1)
 
 
 def update(rounds: int, missed: list[str]) -> dict:
