@@ -5,7 +5,6 @@ tests/benchmarks/claims/seed-N.json with every comparison, and prints the table 
 over problems or cases; 95 % bootstrap intervals; a claim holds if it holds in each seed.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.stages.strategies import unsimulated
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, config_file, run, values_of
+from tests.benchmarks.ending import conclude, parser_of
 
 CONFIG = "configs/claims.py"
 RESULTS = Path(__file__).with_name("claims")
@@ -78,13 +78,11 @@ EQUAL = "9 At equal tokens, read and generated"
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.claims", description=__doc__)
+    parser = parser_of("claims", __doc__)
     parser.add_argument("--workdir", default="", help="where the runs go; without it, only the table is printed")
     parser.add_argument("--seeds", default="0,1,2", help="with commas between them")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of every run")
     parser.add_argument("--results", default=str(RESULTS), help="where a file a seed lies")
-    parser.add_argument("--json", help="write the table as JSON too")
-    parser.add_argument("--check", action="store_true", help="exit 1 when a claim does not hold")
     args = parser.parse_args(argv)
     folder = Path(args.results)
     if args.workdir:
@@ -100,9 +98,8 @@ def main(argv=None) -> int:
         return 2
     rows = table(seeds)
     print_table(rows, sorted(seeds))
-    if args.json:
-        Path(args.json).write_text(json.dumps(rows, indent=1) + "\n")
-    return int(args.check and any(row["holds"] is False for row in rows))
+    missed = [f"{row['claim']}: {row['what']}, {row['split']}" for row in rows if row["holds"] is False]
+    return conclude(args, {"claims": rows}, missed)
 
 
 def compared(runs: dict) -> list[dict]:

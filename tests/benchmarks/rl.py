@@ -8,12 +8,14 @@ many steps. Timings are taken in turns; the run of `--run` is only read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -69,6 +71,22 @@ def main() -> int:
     return conclude(args, found, missed)
 
 
+@contextlib.contextmanager
+def after_each_step(look: Callable[[], None]) -> Iterator[None]:
+    """Looks whenever the RL stage says its line about a step."""
+    say = stage.progress_line
+
+    def noted(config, step: int, line: dict) -> str:
+        look()
+        return say(config, step, line)
+
+    stage.progress_line = noted
+    try:
+        yield
+    finally:
+        stage.progress_line = say
+
+
 def loop(run: str, steps: int, missed: list[str]) -> dict:
     """Seconds of a step by phase, after the first two; CPU of the sandbox beside that of the whole."""
     config = tiny.get_config()
@@ -86,19 +104,10 @@ def loop(run: str, steps: int, missed: list[str]) -> dict:
                 continue
         return own, rewards
 
-    write = stage.progress_line
-
-    def noted(config, step, line):  # the stage says a line a step; here is when it does
-        seen.append((time.monotonic(), *cpu()))
-        return write(config, step, line)
-
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(Path(run) / "data", Path(folder) / "data")
-        stage.progress_line = noted
-        try:
+        with after_each_step(lambda: seen.append((time.monotonic(), *cpu()))):
             stage.run(config, Workdir(folder))
-        finally:
-            stage.progress_line = write
         lines = read_metrics(Workdir(folder))[2:]
     mean = {k: statistics.mean(line[k] for line in lines) for k in
             ("seconds", "sampling_s", "waiting_s", "updating_s", "useful_share", "sampled_tokens", "learned_tokens",
@@ -242,22 +251,13 @@ def memory(steps: int, missed: list[str]) -> dict:
         "rollout.prompt_buckets": (128, 320), "rl.stop_entropy_share": 0.0, "rl.stop_length_share": 0.0,
     })  # fmt: skip
     seen = []
-    write = stage.progress_line
-
-    def noted(config, step, line):
-        seen.append(psutil.Process().memory_info().rss / 2**20)
-        return write(config, step, line)
-
     with tempfile.TemporaryDirectory() as folder:
         work = Workdir(folder)
         work.open(config)
         for module in (first, imitation):
             module.run(config, work)
-        stage.progress_line = noted
-        try:
+        with after_each_step(lambda: seen.append(psutil.Process().memory_info().rss / 2**20)):
             stage.run(config, work)
-        finally:
-            stage.progress_line = write
     start = min(100, len(seen) // 2)
     growth = max(seen[-20:]) / max(seen[start : start + 20])
     print(f"\nMemory over {steps} steps: {seen[start]:.0f} MiB at step {start}, {seen[-1]:.0f} at the end"

@@ -19,8 +19,9 @@ CACHE = 64
 @pytest.fixture(scope="module")
 def new_engine(tiny, letters):
     def make(**options):
-        options = {"slots": 6, "devices": jax.devices()[:1], "prefill_tokens": 48, "steps_per_dispatch": 4} | options
-        return Engine(tiny[0], letters, cache_length=CACHE, prompt_buckets=(16,), **options)
+        options = {"slots": 6, "devices": jax.devices()[:1], "prefill_tokens": 48, "steps_per_dispatch": 4,
+                   "prompt_buckets": (16,)} | options  # fmt: skip
+        return Engine(tiny[0], letters, cache_length=CACHE, **options)
 
     return make
 
@@ -84,6 +85,17 @@ def test_answers_do_not_depend_on_the_rest_of_the_batch(engine, together):
     backwards = engine.generate(MIXED[::-1])[::-1]
     for a, b in zip(backwards, together, strict=True):
         same(a, b)
+
+
+def test_with_a_cache_of_one_length_they_are_the_same_to_the_last_bit(new_engine, tiny):
+    """So what rounds is the length of the cache alone: not the crowd, the slots, or what is prefilled together."""
+    one_length = new_engine(prompt_buckets=()).load(tiny[1], 0)
+    crowd = one_length.generate(MIXED)
+    for request, samples in zip(MIXED, crowd, strict=True):
+        same(one_length.generate([request])[0], samples, atol=0)
+    backwards = one_length.generate(MIXED[::-1])[::-1]
+    for a, b in zip(backwards, crowd, strict=True):
+        same(a, b, atol=0)
 
 
 def test_answers_do_not_depend_on_lanes_and_dispatches(new_engine, tiny, together):
