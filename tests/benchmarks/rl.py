@@ -142,7 +142,7 @@ def update(rounds: int, missed: list[str]) -> dict:
 
     tx = sft.make_optimizer(config.sft)
     init, _, target = abstract_state(model, tx, 0, mesh)
-    step, state = sft.make_train_step(model, tx, target, mesh), init()
+    step, state = sft.make_train_step(model, tx, target, mesh, config.sft.micro_batches), init()
     examples = {"x": [Example(p, a) for p, a in pairs]}
     batches = iter(packed_batches(examples, {"x": 1.0}, config.sft.batch_rows, config.sft.row_tokens, 0))
 
@@ -200,7 +200,7 @@ def against_torch(rounds: int, missed: list[str]) -> dict:
         config.sft.optimizer = "adamw"
         tx = sft.make_optimizer(config.sft)
         init, _, target = abstract_state(model, tx, 0, mesh)
-        step, state = sft.make_train_step(model, tx, target, mesh), init()
+        step, state = sft.make_train_step(model, tx, target, mesh, config.sft.micro_batches), init()
         tokens = np.random.default_rng(0).integers(2, shape.vocab_size, (16, 256)).astype(np.int32)
         batch = {"tokens": tokens, "positions": np.tile(np.arange(256, dtype=np.int32), (16, 1)),
                  "segments": np.ones_like(tokens), "is_answer": np.ones_like(tokens)}  # fmt: skip
