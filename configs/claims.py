@@ -1,4 +1,4 @@
-"""What the table of claims is measured with: tiny with twice as much RL, twice as many candidates, and all of its
+"""What the table of claims is measured with: tiny with more RL, twice as many candidates, and all of its
 simulations sampled at the temperature that RL trains.
 
     python -m tests.benchmarks.claims --workdir=runs/claims --seeds=3
@@ -12,8 +12,8 @@ ROWS = tiny.ROWS
 def get_config(arg: str | None = None):
     c = tiny.get_config()
     c.name = "claims"
-    c.rl.steps = 32
-    c.rl.validate_every = 8
+    c.rl.steps = 100
+    c.rl.validate_every = 20
     c.rl.validation_prompts = 160
     c.rl.validation_samples = 2
     c.eval.simulate_temperature = 1.0  # (paper)
