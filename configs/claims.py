@@ -1,7 +1,7 @@
 """What the table of claims is measured with: tiny with more RL, twice as many candidates, and all of its
 simulations sampled at the temperature that RL trains.
 
-    python -m tests.benchmarks.claims --workdir=runs/claims --seeds=3
+    python -m tests.benchmarks.claims --workdir=runs/claims --seeds=0,1,2
 """
 
 from selfexec_jax.configs import ablations, tiny
