@@ -49,10 +49,10 @@ def get_config(arg: str | None = None):
     c.rl.max_new_tokens = 224
     c.rl.row_tokens = 352
     c.rl.micro_tokens = 1408  # for the same reason
-    c.rl.long_inputs = 0  # in a few minutes RL can teach one thing: the form that SFT left to it
     c.rl.prompts = 48
     c.rl.problems = 400
-    c.rl.learning_rate = 1e-4  # three times as much undoes in noise what it learns
+    c.rl.learning_rate = 1.5e-4  # twice as much undoes in noise what it learns
+    c.rl.final_lr_share = 0.0
     c.rl.share.update({"predict": 0.75, "solve": 0.125, "rlef": 0.125})
     c.eval.simulate_temperature = 0.0  # greedy: a small model's slips are noise that a draw only adds to
     c.eval.max_fixes = 6
