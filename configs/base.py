@@ -77,6 +77,13 @@ def get_config() -> ConfigDict:
     c.mesh.context = 1  # ways to divide the tokens of a row, and parameters as well
     c.mesh.tensor = 1  # ways to shard heads and hidden units; the rest of the devices is data
 
+    c.plan = ConfigDict()  # what tools.plan cannot know beforehand
+    c.plan.shape = ""  # of configs/shapes.py, where no init_from says it
+    c.plan.example_tokens = 2048  # of a packed example in SFT, mean: attention within it counts as work
+    c.plan.prompt_tokens = 1024  # of a prompt in RL and evaluation, mean
+    c.plan.answer_tokens = 2048  # of an answer there, mean
+    c.plan.headroom = 0.1  # share of a chip's memory that is to stay free
+
     c.sft = ConfigDict()
     c.sft.steps = 1000  # updates
     c.sft.batch_rows = 32  # packed rows an update

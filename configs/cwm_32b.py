@@ -11,6 +11,7 @@ from selfexec_jax.configs import ablations, qwen2p5_7b
 def get_config(arg: str | None = None):
     c = qwen2p5_7b.get_config()
     c.name = "cwm_32b"
+    c.plan.shape = "cwm_32b"
     c.model.rope_scale = 1.0
     c.mesh.fsdp = 64
     c.mesh.tensor = 4

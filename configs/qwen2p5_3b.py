@@ -11,6 +11,7 @@ from selfexec_jax.configs import ablations, qwen2p5_7b
 def get_config(arg: str | None = None):
     c = qwen2p5_7b.get_config()
     c.name = "qwen2p5_3b"
+    c.plan.shape = "qwen2p5_3b"
     c.mesh.fsdp = 16
     c.mesh.tensor = 2
     return ablations.apply(c, arg)

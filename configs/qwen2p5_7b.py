@@ -13,6 +13,7 @@ from selfexec_jax.configs import ablations, base
 def get_config(arg: str | None = None):
     c = base.get_config()
     c.name = "qwen2p5_7b"
+    c.plan.shape = "qwen2p5_7b"
     c.problems.families = ("accumulate", "extremum", "helper", "digits", "running", "pairs", "letters", "tables")
     c.problems.n_train = 50_000
     c.problems.public_size = (3, 8)

@@ -95,10 +95,7 @@ def self_attention(
     if K % tensor and tensor % K:
         raise ValueError(f"mesh.tensor={tensor} and {K} key/value heads: one must divide the other")
     order_L = zigzag(L, context)
-    is_tpu = (jax.devices() if mesh is None else mesh.devices.flat)[0].platform == "tpu"
-    kernel = None
-    if cfg.attention == "splash":
-        kernel = _splash(N // tensor, tuple(order_L.tolist()), context, window, cfg.attention_cap, is_tpu)
+    kernel = kernel_of(cfg, L, window, mesh) if cfg.attention == "splash" else None
 
     def local(q, k, v, q_segments, kv_segments, order, kernel):
         if context > 1:
@@ -136,6 +133,17 @@ def zigzag(length: int, context: int) -> np.ndarray:
         return np.arange(length)
     pieces = np.arange(length).reshape(2 * context, -1)
     return np.concatenate([np.concatenate([pieces[i], pieces[-1 - i]]) for i in range(context)])
+
+
+def kernel_of(cfg: ModelConfig, length: int, window: int, mesh: Mesh | None):
+    """The splash kernel of a layer on rows of `length` tokens; made once.
+
+    Ahead of time it must have been made outside of `jax.set_mesh`: its tables cannot lie on devices that are not there.
+    """
+    context, tensor = context_of(mesh), 1 if mesh is None else mesh.shape["tensor"]
+    is_tpu = (jax.devices() if mesh is None else mesh.devices.flat)[0].platform == "tpu"
+    order = tuple(zigzag(length, context).tolist())
+    return _splash(cfg.n_heads // tensor, order, context, window, cfg.attention_cap, is_tpu)
 
 
 @functools.lru_cache(maxsize=64)

@@ -12,14 +12,14 @@ from jax.sharding import PartitionSpec as P
 
 # First match wins; the leading axis of a layer's parameter is the layer. Optimizer state has the same
 # paths with a prefix, so the same rows shard it.
-_SPREAD = ("fsdp", "context")  # parameters and their optimizer state are divided over both
+SPREAD = ("fsdp", "context")  # parameters and their optimizer state are divided over both
 RULES = (
-    (r"(^|/)(embed|head)$", P("tensor", _SPREAD)),
-    (r"(^|/)q$", P(None, _SPREAD, "tensor", None)),
-    (r"(^|/)(k|v)$", P(None, _SPREAD, None, None)),  # few key/value heads: kept whole on the tensor axis
-    (r"(^|/)o$", P(None, "tensor", None, _SPREAD)),
-    (r"(^|/)(gate|up)$", P(None, _SPREAD, "tensor")),
-    (r"(^|/)down$", P(None, "tensor", _SPREAD)),
+    (r"(^|/)(embed|head)$", P("tensor", SPREAD)),
+    (r"(^|/)q$", P(None, SPREAD, "tensor", None)),
+    (r"(^|/)(k|v)$", P(None, SPREAD, None, None)),  # few key/value heads: kept whole on the tensor axis
+    (r"(^|/)o$", P(None, "tensor", None, SPREAD)),
+    (r"(^|/)(gate|up)$", P(None, SPREAD, "tensor")),
+    (r"(^|/)down$", P(None, "tensor", SPREAD)),
     (r"_lora_(a|b)$", P()),
     (r"(^|/)q_bias$", P(None, "tensor", None)),
     (r"(^|/)((k|v|o)_bias|\w+_norm)$", P()),

@@ -7,9 +7,7 @@ ablations.json.
 """
 
 import argparse
-import ast
 import dataclasses
-import importlib.util
 import json
 import os
 import subprocess
@@ -21,6 +19,7 @@ from selfexec_jax.evals import ablations as compared
 from selfexec_jax.evals.figures import short_number
 from selfexec_jax.stages.sharing import READS, is_done, prepare
 from selfexec_jax.stages.workdir import Workdir, read_metrics, write_whole
+from selfexec_jax.tools.configs import changed, config_file
 
 STAGES = tuple(READS)
 BASE = "base"
@@ -86,28 +85,13 @@ def main(argv=None) -> int:
     return 0
 
 
-def config_file(path: str):
-    """(get_config, own rows) of a config file. Raises ValueError for one that is none."""
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: no such config file")
-    spec = importlib.util.spec_from_file_location("config_of_ablations", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise ValueError(f"{path}: not a config file: it has no get_config")
-    return module.get_config, getattr(module, "ROWS", {})
-
-
 def run(path: str, load, name: str, seed: int, root: Path, changes: list[str]) -> Run:
     """One row with one seed, stage by stage; what is done is taken as it is."""
     row = "" if name == BASE else name
     flags = [f"--config={path}{':' + row if row else ''}", f"--config.seed={seed}"]
     flags += [f"--config.{change}" for change in changes]
-    config = load(row or None)
+    config = changed(load(row or None), changes)
     config.seed = seed
-    for change in changes:
-        field, _, value = change.partition("=")
-        config.update_from_flattened_dict({field: _parsed(value, config, field)})
     for stage in STAGES:
         folder = prepare(root, config, stage)
         if is_done(root, config, stage):
@@ -128,16 +112,6 @@ def run(path: str, load, name: str, seed: int, root: Path, changes: list[str]) -
 def overlaps(field: str, other: str) -> bool:
     """Whether one is the other or holds it."""
     return f"{field}.".startswith(f"{other}.") or f"{other}.".startswith(f"{field}.")
-
-
-def _parsed(value: str, config, field: str):
-    before = config
-    for part in field.split("."):
-        before = before[part]
-    try:
-        return value if isinstance(before, str) else ast.literal_eval(value)
-    except (SyntaxError, ValueError):
-        raise ValueError(f"--set {field}={value}: not a value of the kind of {before!r}") from None
 
 
 # ---- comparing ------------------------------------------------------------------------------------------

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from selfexec_jax.model.attention import capped
+from selfexec_jax.model.sharding import BATCH_ROWS, SPREAD
 from selfexec_jax.model.transformer import Transformer
 
 
@@ -24,38 +27,43 @@ def entropy(logits_BxLxV: jax.Array, temperature: float = 1.0) -> jax.Array:
 
 def chunked_scores(
     hidden_BxLxD: jax.Array, head_VxD: jax.Array, tokens_BxL: jax.Array, chunk: int, cap: float = 0.0,
-    temperature: float = 1.0,
+    temperature: float = 1.0, mesh: Mesh | None = None,
 ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
     """`token_logprobs` and `entropy` without all logits at once: `chunk` entries of the vocabulary at a time.
 
-    The backward pass computes a chunk's logits again. cap: see `ModelConfig.logit_cap`.
+    The backward pass computes a chunk's logits again. cap: see `ModelConfig.logit_cap`. On a mesh every chunk takes as
+    much of each of the parts into which the vocabulary is divided, so that all devices work on every chunk.
     """
     V, D = head_VxD.shape
-    n = -(-V // chunk)
-    heads_CxVxD = jnp.pad(head_VxD, ((0, n * chunk - V), (0, 0))).reshape(n, chunk, D)
-    hidden_BxLxD, wanted_BxL = hidden_BxLxD[:, :-1], tokens_BxL[:, 1:]
+    T = 1 if mesh is None else mesh.shape["tensor"]  # parts of the vocabulary
+    of_part = -(-chunk // T)  # entries of a part in a chunk
+    n = -(-V // (of_part * T))
+    held = lambda x, *spec: x if mesh is None else jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P(*spec)))  # noqa: E731
+    head_TxNxCxD = jnp.pad(head_VxD, ((0, n * of_part * T - V), (0, 0))).reshape(T, n, of_part, D)
+    heads_NxCxD = held(head_TxNxCxD.swapaxes(0, 1).reshape(n, T * of_part, D), None, "tensor", SPREAD)
+    wanted_BxL = jnp.pad(tokens_BxL[:, 1:], ((0, 0), (0, 1)))
+    first_C = (jnp.arange(T)[:, None] * n * of_part + jnp.arange(of_part)).reshape(-1)  # entries of the first chunk
 
     @jax.checkpoint
     def step(carry: tuple, part: tuple) -> tuple:
         top, total, weighted, picked = carry  # the largest so far; sums of exp(x - top) and of x exp(x - top)
-        i, head = part
-        x = jnp.einsum("bld,vd->blv", hidden_BxLxD, head, preferred_element_type=jnp.float32)
-        x = capped(x, cap) / temperature
-        is_real = i * chunk + jnp.arange(chunk) < V
-        new = jnp.maximum(top, jax.lax.stop_gradient(jnp.where(is_real, x, -jnp.inf).max(-1)))
-        e = jnp.where(is_real, jnp.exp(x - new[..., None]), 0.0)
+        i, head_CxD = part
+        x_BxLxC = jnp.einsum("bld,cd->blc", hidden_BxLxD, head_CxD, preferred_element_type=jnp.float32)
+        x_BxLxC = capped(held(x_BxLxC, BATCH_ROWS, "context", "tensor"), cap) / temperature
+        entry_C = first_C + i * of_part
+        is_real = entry_C < V
+        new = jnp.maximum(top, jax.lax.stop_gradient(jnp.where(is_real, x_BxLxC, -jnp.inf).max(-1)))
+        e_BxLxC = jnp.where(is_real, jnp.exp(x_BxLxC - new[..., None]), 0.0)
         shrunk = jnp.exp(top - new)
-        here = wanted_BxL - i * chunk
-        found = jnp.take_along_axis(x, jnp.clip(here, 0, chunk - 1)[..., None], -1)[..., 0]
-        picked = jnp.where((here >= 0) & (here < chunk), found, picked)
-        return (new, total * shrunk + e.sum(-1), weighted * shrunk + (e * x).sum(-1), picked), None
+        picked += jnp.where(entry_C == wanted_BxL[..., None], x_BxLxC, 0.0).sum(-1)
+        return (new, total * shrunk + e_BxLxC.sum(-1), weighted * shrunk + (e_BxLxC * x_BxLxC).sum(-1), picked), None
 
     zeros = jnp.zeros(wanted_BxL.shape, jnp.float32)
     start = (jnp.full_like(zeros, -1e30), zeros, zeros, zeros)
-    (top, total, weighted, picked), _ = jax.lax.scan(step, start, (jnp.arange(n), heads_CxVxD))
+    (top, total, weighted, picked), _ = jax.lax.scan(step, start, (jnp.arange(n), heads_NxCxD))
     normaliser = top + jnp.log(total)
-    pad = lambda x: jnp.pad(x, ((0, 0), (1, 0)))  # noqa: E731
-    return pad(picked - normaliser), pad(normaliser - weighted / total)
+    later = lambda x: jnp.pad(x[:, :-1], ((0, 0), (1, 0)))  # noqa: E731
+    return later(picked - normaliser), later(normaliser - weighted / total)
 
 
 def scores(
@@ -70,7 +78,8 @@ def scores(
     if model.cfg.vocab_chunk:
         hidden, head = model.apply(*given, method="hidden")
         c = model.cfg
-        logprobs, spread = chunked_scores(hidden, head, batch["tokens"], c.vocab_chunk, c.logit_cap, temperature)
+        rest = c.vocab_chunk, c.logit_cap, temperature, model.mesh
+        logprobs, spread = chunked_scores(hidden, head, batch["tokens"], *rest)
         return logprobs, held(spread)
     logits = model.apply(*given)
     return token_logprobs(logits, batch["tokens"], temperature), entropy(held(logits), temperature)

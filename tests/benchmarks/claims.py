@@ -15,7 +15,8 @@ from selfexec_jax.evals import bootstrap_ci
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.stages.strategies import unsimulated
 from selfexec_jax.stages.workdir import Workdir
-from selfexec_jax.tools.ablate import BASE, config_file, run, values_of
+from selfexec_jax.tools.ablate import BASE, run, values_of
+from selfexec_jax.tools.configs import config_file
 from tests.benchmarks.ending import conclude, parser_of
 
 CONFIG = "configs/claims.py"

@@ -10,7 +10,7 @@ import pytest
 _SCRIPT = """
 import os
 os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", TPU_ACCELERATOR_TYPE="v5p-128",
-                  TPU_WORKER_HOSTNAMES="localhost")
+                  TPU_WORKER_HOSTNAMES="localhost", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
 import dataclasses, importlib, json, sys
 import jax, jax.numpy as jnp
 from jax.experimental import topologies

@@ -13,7 +13,7 @@ _SCRIPT = """
 import os, sys, json
 topology, accelerator, tensor, slots, length, is_int8 = json.loads(sys.argv[1])
 os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", TPU_ACCELERATOR_TYPE=accelerator,
-                  TPU_WORKER_HOSTNAMES="localhost")
+                  TPU_WORKER_HOSTNAMES="localhost", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
 import dataclasses, functools
 import jax, jax.numpy as jnp
 from jax.experimental import topologies

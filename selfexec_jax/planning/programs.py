@@ -1,0 +1,225 @@
+"""The programs of a run, compiled for a slice of TPUs that need not be there, and what each costs a chip."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import math
+import re
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from selfexec_jax.model import hf
+from selfexec_jax.model.architectures import read_config
+from selfexec_jax.model.attention import kernel_of
+from selfexec_jax.model.cache import empty_cache
+from selfexec_jax.model.config import ModelConfig
+from selfexec_jax.model.decoding import decoding_config, decoding_params, decoding_shardings
+from selfexec_jax.model.sharding import batch_sharding, make_mesh, tree_shardings
+from selfexec_jax.model.transformer import Transformer, init_params
+from selfexec_jax.planning import arithmetic
+from selfexec_jax.planning.chips import Slice
+from selfexec_jax.planning.costs import Costs, costs_of
+from selfexec_jax.planning.hlo import parse
+from selfexec_jax.rollout import decode
+from selfexec_jax.train import sft, update
+from selfexec_jax.train.state import abstract_state, model_config, runtime_fields, with_longer_rope
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A program on one chip. arguments: bytes that stay, of them `kept`, by name, what they are."""
+
+    name: str
+    costs: Costs
+    kernels_s: float  # of attention's kernel, at the chip's rate
+    temporary: int  # bytes
+    code: int
+
+    @property
+    def seconds(self) -> float:
+        return self.costs.seconds + self.kernels_s
+
+    @property
+    def limit(self) -> str:
+        """What takes most of its time."""
+        c = self.costs
+        if c.network_s > c.busy_s + c.exposed_s + self.kernels_s:
+            return "network"
+        parts = {"arithmetic": c.compute_s + self.kernels_s, "memory": c.busy_s - c.compute_s, "network": c.exposed_s}
+        return max(parts, key=parts.get)
+
+
+class TooLarge(Exception):
+    """A program that the compiler gives up on: it needs more memory than a chip has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is compiled for: a config, a model of its shape, the devices of a slice."""
+
+    config: object
+    cfg: ModelConfig
+    where: Slice
+    devices: Sequence
+
+    @functools.cached_property
+    def mesh(self) -> Mesh:
+        mesh = self.config.mesh
+        return make_mesh(mesh.fsdp, mesh.tensor, mesh.context, devices=self.devices)
+
+    @functools.cached_property
+    def model(self) -> Transformer:
+        return Transformer(self.cfg, self.mesh)
+
+    @functools.cached_property
+    def lane(self) -> Mesh:
+        tensor = self.config.rollout.tensor
+        return make_mesh(tensor=tensor, devices=self.devices[:tensor])
+
+    def compiled(self, name: str, lower: Callable, mesh: Mesh, kernels: float = 0.0) -> Compiled:
+        """kernels: operations of attention's kernel that one chip does."""
+        try:
+            compiled = lower().compile()
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            used = re.search(r"Used (\S+) of (\S+) hbm", str(error))
+            used = used or re.search(r"\((\S+)\) exceeds available HBM \((\S+)\)", str(error))
+            raise TooLarge(f"{name} takes {used[1]} of {used[2]}" if used else f"{name}: {error}") from None
+        coordinates = [tuple(device.coords) for device in mesh.devices.flat]
+        memory = compiled.memory_analysis()
+        costs = costs_of(parse(compiled.as_text()), self.where, coordinates)
+        beyond = memory.output_size_in_bytes - memory.alias_size_in_bytes
+        return Compiled(
+            name, costs, kernels / self.where.chip.bf16_flops, memory.temp_size_in_bytes + max(beyond, 0),
+            memory.generated_code_size_in_bytes,
+        )  # fmt: skip
+
+
+def shape_of(config) -> ModelConfig:
+    """The decoder that a config trains: of its checkpoint, of `plan.shape`, or of its own `model` section."""
+    if config.init_from:
+        shape = hf.load_config(config.init_from, **runtime_fields(config))
+    elif config.plan.shape:
+        shapes = importlib.import_module("selfexec_jax.configs.shapes").SHAPES
+        if config.plan.shape not in shapes:
+            raise ValueError(f"plan.shape={config.plan.shape!r} is none of {', '.join(shapes)}")
+        shape = read_config(shapes[config.plan.shape], "configs/shapes.py")
+        shape = dataclasses.replace(shape, **runtime_fields(config))
+    else:
+        return model_config(config, config.text.vocab_size)
+    return with_longer_rope(shape, config.model.rope_scale)
+
+
+def setting_of(config, where: Slice) -> Setting:
+    """Raises ValueError where the config's mesh does not divide the slice."""
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=where.topology).devices
+    found = Setting(config, shape_of(config), where, devices)
+    for _ in (found.mesh, decoding_config(found.cfg, config.rollout.tensor)):  # so that errors come at once
+        pass
+    return found
+
+
+def bytes_a_chip(tree) -> int:
+    """Of arrays that lie as their shardings say."""
+    return sum(t.dtype.itemsize * math.prod(t.sharding.shard_shape(t.shape)) for t in jax.tree.leaves(tree))
+
+
+def parameters(s: Setting) -> dict:
+    """The parameters as training has them, abstract."""
+    shapes = jax.eval_shape(lambda: init_params(s.model, jax.random.key(0)))
+    shardings = tree_shardings(shapes, s.mesh)
+    return jax.tree.map(lambda t, d: jax.ShapeDtypeStruct(t.shape, t.dtype, sharding=d), shapes, shardings)
+
+
+def sft_step(s: Setting) -> tuple[Compiled, dict[str, int]]:
+    """One update of SFT, and the bytes of what it keeps on a chip."""
+    knobs = s.config.sft
+    tx = sft.make_optimizer(knobs)
+    _, _, target = abstract_state(s.model, tx, 0, s.mesh)
+    step = sft.make_train_step(s.model, tx, target, s.mesh, knobs.micro_batches)
+    batch = _batch(s, knobs.batch_rows, knobs.row_tokens, _INTS)
+    kernels = _kernels(s, knobs.batch_rows * knobs.row_tokens, knobs.row_tokens, True)
+    return s.compiled("SFT update", lambda: step.lower(target, batch), s.mesh, kernels), _state(target)
+
+
+def rl_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
+    """A micro-batch of an update of RL and the optimizer's step, and the bytes of what they keep on a chip."""
+    knobs = s.config.rl
+    tx = update.make_optimizer(knobs)
+    _, _, target = abstract_state(s.model, tx, 0, s.mesh)
+    learner = update.make_learner(s.model, tx, knobs, target, s.mesh)
+    rows = update.row_counts(knobs, s.mesh)[0]
+    batch = _batch(s, rows, knobs.row_tokens, _INTS) | _batch(s, rows, knobs.row_tokens, _FLOATS, jnp.float32)
+    grads = jax.tree.map(lambda t: t, target.params)
+    kernels = _kernels(s, rows * knobs.row_tokens, knobs.row_tokens, True)
+    programs = [
+        s.compiled("RL micro-batch", lambda: learner.accumulate.lower(target.params, grads, batch), s.mesh, kernels),
+        s.compiled("RL optimizer", lambda: learner.apply.lower(target, grads), s.mesh),
+    ]
+    return programs, _state(target) | {"gradients": bytes_a_chip(grads)}
+
+
+def rollout_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
+    """A prefill of the longest prompts and one step of decoding, and the bytes of what they keep on a chip."""
+    knobs = s.config.rollout
+    cfg = decoding_config(s.cfg, knobs.tensor)
+    model, mesh = Transformer(cfg, s.lane), s.lane
+    whole, heads = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, "tensor"))
+    placed = lambda t, sharding: jax.ShapeDtypeStruct(t.shape, t.dtype, sharding=sharding)  # noqa: E731
+    params = jax.eval_shape(lambda: init_params(Transformer(s.cfg), jax.random.key(0)))
+    params = jax.eval_shape(functools.partial(decoding_params, cfg=s.cfg, tensor=knobs.tensor), params)
+    params = jax.tree.map(placed, params, decoding_shardings(params, mesh))
+    lanes = max(s.where.chips_a_host // knobs.tensor, 1)  # of a host, whose engine has the config's slots
+    classes = [(n // lanes, length) for n, length in knobs.short_slots]
+    slots = knobs.slots // lanes
+    classes.append((slots - sum(n for n, _ in classes), knobs.cache_length))
+    caches = []
+    for n, length in classes:
+        empty = jax.eval_shape(functools.partial(empty_cache, cfg, n, length, knobs.int8_cache))
+        caches.append(jax.tree.map(lambda t: placed(t, heads), empty))
+    state = {name: jax.ShapeDtypeStruct((slots,), dtype, sharding=whole) for name, dtype in decode.FIELDS.items()}
+    state["key"] = jax.ShapeDtypeStruct((slots, 2), jnp.uint32, sharding=whole)
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    lengths = tuple(length for _, length in classes)
+    longest = max(b for b in knobs.prompt_buckets if b < knobs.cache_length)
+    rows = max(1, knobs.prefill_tokens // longest)
+    prompts = jax.ShapeDtypeStruct((rows, longest), jnp.int32, sharding=whole)
+    kernels = rows * longest * arithmetic.kernels(cfg, longest, False) / knobs.tensor
+    prefill = functools.partial(decode.prefill.lower, model, params, prompts, knobs.int8_cache)
+    step = functools.partial(
+        decode.decode.lower, model, params, caches, state, lengths, knobs.steps_per_dispatch, number, False, number
+    )
+    if cfg.attention == "splash":
+        for layer in range(cfg.period()):
+            kernel_of(cfg, longest, cfg.window(layer), mesh)
+    with jax.set_mesh(mesh):
+        programs = [
+            s.compiled("prefill", prefill, mesh, kernels),
+            s.compiled("decoding, a token a slot", step, mesh),
+        ]
+    return programs, {"weights of the sampler": bytes_a_chip(params), "cache": bytes_a_chip(caches)}
+
+
+_INTS, _FLOATS = ("tokens", "positions", "segments", "is_answer"), ("advantage", "scale", "sampler", "old")
+
+
+def _batch(s: Setting, rows: int, tokens: int, names: Sequence[str], dtype=jnp.int32) -> dict:
+    one = jax.ShapeDtypeStruct((rows, tokens), dtype, sharding=batch_sharding(s.mesh))
+    return dict.fromkeys(names, one)
+
+
+def _kernels(s: Setting, tokens: int, row: int, is_training: bool) -> float:
+    return tokens * arithmetic.kernels(s.cfg, row, is_training) / s.where.n_chips
+
+
+def _state(target) -> dict[str, int]:
+    return {"parameters": bytes_a_chip(target.params), "optimizer": bytes_a_chip(target.opt)}
+
