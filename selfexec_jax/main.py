@@ -12,6 +12,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.train import stopping
 
 STAGES = ("problems", "sft", "rl", "eval", "report")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with an ablation after a colon.")
@@ -29,6 +30,7 @@ def main(argv: list[str]) -> None:
     for stage in wanted:
         if stage not in STAGES:
             raise ValueError(f"config.stages: no stage {stage!r}; there are {','.join(STAGES)}")
+    stopping.listen()
     workdir.open(config)
     if config.mesh.cpu_devices:
         jax.config.update("jax_num_cpu_devices", config.mesh.cpu_devices)
@@ -61,6 +63,9 @@ def run() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on from here\n")
         sys.exit(130)
+    except stopping.Stopped as stopped:
+        sys.stderr.write(f"{stopped}; the same command goes on from here\n")
+        sys.exit(stopping.EXIT_CODE)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         sys.exit(2)

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selfexec_jax.train.stopping import EXIT_CODE
+
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
     "--config=configs/tiny.py",
@@ -122,8 +124,8 @@ def copy_of(whole, tmp_path, *, without):
     return target
 
 
-def killed_then_resumed(workdir, stage, after):
-    """Starts the run, kills it -9 once `stage` has logged step `after`, and runs it to its end."""
+def killed_then_resumed(workdir, stage, after, how=signal.SIGKILL):
+    """Starts the run, kills it once `stage` has logged step `after`, and runs it to its end."""
     environment = os.environ | {"SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu"}
     process = subprocess.Popen(
         command(workdir), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -135,8 +137,12 @@ def killed_then_resumed(workdir, stage, after):
             break
         time.sleep(0.005)
     assert process.poll() is None, "the run ended before it could be killed"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    if how == signal.SIGKILL:
+        os.killpg(process.pid, how)
+        process.wait()
+    else:
+        process.send_signal(how)  # the run itself, as a launcher does
+        assert process.wait(timeout=60) == EXIT_CODE
     assert not (workdir / "done" / f"{stage}.json").exists()
     run(workdir)
 
@@ -176,16 +182,17 @@ def test_two_undisturbed_runs_agree(whole, tmp_path):
     assert (whole / "data" / "eval.json").read_bytes() == (other / "data" / "eval.json").read_bytes()
 
 
-@pytest.mark.parametrize("after", [1, 6])
-def test_sft_killed_and_resumed_equals_the_undisturbed_run(whole, tmp_path, after):
+@pytest.mark.parametrize(("after", "how"), [(1, signal.SIGKILL), (6, signal.SIGKILL), (3, signal.SIGTERM)])
+def test_sft_killed_and_resumed_equals_the_undisturbed_run(whole, tmp_path, after, how):
     other = copy_of(whole, tmp_path, without=("sft", "rl", "eval", "report"))
-    killed_then_resumed(other, "sft", after)
+    killed_then_resumed(other, "sft", after, how)
     assert_same(final_params(whole, "sft"), final_params(other, "sft"))
 
 
-def test_rl_killed_and_resumed_equals_the_undisturbed_run(whole, tmp_path):
+@pytest.mark.parametrize(("after", "how"), [(3, signal.SIGKILL), (2, signal.SIGTERM)])
+def test_rl_killed_and_resumed_equals_the_undisturbed_run(whole, tmp_path, after, how):
     other = copy_of(whole, tmp_path, without=("rl", "eval", "report"))
-    killed_then_resumed(other, "rl", 3)
+    killed_then_resumed(other, "rl", after, how)
     assert_same(final_params(whole, "rl"), final_params(other, "rl"))
 
 

@@ -28,6 +28,7 @@ from selfexec_jax.train.checkpoint import Checkpoints
 from selfexec_jax.train.health import Unhealthy, complaint, watched
 from selfexec_jax.train.rollouts import Drawn, Environment, Group, Prompt, sample_batch, with_advantages
 from selfexec_jax.train.state import TrainState, abstract_state
+from selfexec_jax.train.stopping import Stopped, between_steps
 from selfexec_jax.train.summary import right_share, summary
 from selfexec_jax.train.update import Learner, items_of, make_learner, make_optimizer, needs_old_logprobs
 
@@ -46,13 +47,15 @@ def train(
     """Runs or resumes the loop from `params` and returns the final parameters.
 
     Leaves checkpoints in `directory`, and in `directory`_best the one that did best on the validation prompts. `log`
-    gets every step's metrics and groups. Raises Unhealthy when training is not worth going on with.
+    gets every step's metrics and groups. Raises Unhealthy when training is not worth going on with, and Stopped, once
+    all is saved, where the run was asked to end.
     """
     tx = make_optimizer(knobs)
     _, start, target = abstract_state(model, tx, seed, mesh)
     learner = make_learner(model, tx, knobs, target, mesh)
     loop = _Loop(knobs, engine, learner, environment, seed, params if knobs.kl else None)
-    with Checkpoints(directory) as checkpoints, Checkpoints(f"{directory}_best") as best:
+    kept = Checkpoints(directory), Checkpoints(f"{directory}_best")
+    with kept[0] as checkpoints, kept[1] as best, between_steps() as is_asked_to_end:
         found = checkpoints.restore(target)
         if found is None:
             run = _Run(start(jax.tree.map(jnp.copy, params)))  # the caller's stay
@@ -72,10 +75,13 @@ def train(
             wrong = complaint(run.history, knobs)
             if wrong:
                 raise Unhealthy(f"rl: stopped after step {run.step}: {wrong}; {_MEND}")
-            if run.step % knobs.checkpoint_every == 0 or run.step == knobs.steps:
+            ends_here = is_asked_to_end()
+            if run.step % knobs.checkpoint_every == 0 or run.step == knobs.steps or ends_here:
                 arrays = ready.packed([batch.collect()[0] for batch in run.batches])  # which waits for their outcomes
                 extra = {"run": run.counters(), "environment": environment.state()}
                 checkpoints.save(run.step, run.state, extra, arrays)
+            if ends_here and run.step < knobs.steps:
+                raise Stopped(f"rl: saved after step {run.step} of {knobs.steps}")
         return run.state.params
 
 

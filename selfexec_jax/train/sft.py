@@ -16,6 +16,7 @@ from selfexec_jax.train import losses
 from selfexec_jax.train.checkpoint import Checkpoints
 from selfexec_jax.train.scores import scores
 from selfexec_jax.train.state import TrainState, abstract_state, adafactor, adamw, muon, trainable
+from selfexec_jax.train.stopping import Stopped, between_steps
 
 
 def make_optimizer(knobs) -> optax.GradientTransformation:
@@ -87,7 +88,7 @@ def train(
         raise ValueError(f"sft.micro_batches={knobs.micro_batches} does not divide sft.batch_rows={knobs.batch_rows}")
     tx = make_optimizer(knobs)
     init, start, target = abstract_state(model, tx, seed, mesh)
-    with Checkpoints(directory) as checkpoints:
+    with Checkpoints(directory) as checkpoints, between_steps() as is_asked_to_end:
         iterator = iter(batches)
         found = checkpoints.restore(target)
         if found is None:
@@ -111,6 +112,9 @@ def train(
                 line |= {"tokens": tokens, "examples": examples, "seconds": elapsed, "tokens_per_s": tokens / elapsed}
                 started, tokens, examples = time.monotonic(), 0, 0
                 log(done, line)
-            if done % knobs.checkpoint_every == 0 or done == knobs.steps:
+            ends_here = is_asked_to_end()
+            if done % knobs.checkpoint_every == 0 or done == knobs.steps or ends_here:
                 checkpoints.save(done, state, {"data": iterator.get_state()})
+            if ends_here and done < knobs.steps:
+                raise Stopped(f"sft: saved after step {done} of {knobs.steps}")
         return state.params

@@ -5,7 +5,7 @@ import sys
 import jax
 
 from selfexec_jax.model.sharding import make_mesh
-from selfexec_jax.train import rl
+from selfexec_jax.train import rl, stopping
 from tests.train.knobs import knobs
 from tests.train.toy import Toy, prompts, right, small_engine, small_model
 
@@ -24,7 +24,12 @@ def main(directory, steps, staleness):
     def log(step, line, groups):
         print(step, line.get("reward/toy"), line.get("groups_kept"), line.get("validation"), toy.learned, flush=True)
 
-    rl.train(options, model, engine, params, make_mesh(devices=jax.devices()[:1]), 0, directory, toy, log)
+    stopping.listen()
+    try:
+        rl.train(options, model, engine, params, make_mesh(devices=jax.devices()[:1]), 0, directory, toy, log)
+    except stopping.Stopped as stopped:
+        print(stopped)
+        sys.exit(stopping.EXIT_CODE)
 
 
 if __name__ == "__main__":

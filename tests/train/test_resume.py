@@ -12,6 +12,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from selfexec_jax.train.stopping import EXIT_CODE
+
 SCRIPT = Path(__file__).with_name("resume_run.py")
 ROOT = SCRIPT.parent.parent.parent
 STEPS = 12
@@ -80,3 +82,20 @@ def test_killed_at_random_equals_undisturbed(tmp_path, staleness, n):
     assert best(directory) == best(tmp_path / "whole")
 
 
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("staleness", [0, 2])
+def test_asked_to_end_it_saves_at_the_next_step_and_goes_on_from_there(tmp_path, staleness):
+    whole = start(tmp_path / "whole", staleness)
+    lines = whole.communicate(timeout=300)[0].splitlines()
+    asked = start(tmp_path / "asked", staleness)
+    found = [asked.stdout.readline().strip() for _ in range(6)]  # steps 0 to 5
+    asked.terminate()
+    rest = asked.communicate(timeout=300)[0].splitlines()
+    assert asked.returncode == EXIT_CODE
+    assert rest[-1] == f"rl: saved after step {5 + len(rest) - 1} of {STEPS}" and len(rest) <= 3
+    goes_on = start(tmp_path / "asked", staleness)
+    rest = found + rest[:-1] + goes_on.communicate(timeout=300)[0].splitlines()
+    assert goes_on.returncode == 0 and rest == lines  # no step twice
+    assert_same(final(tmp_path / "whole"), final(tmp_path / "asked"))
