@@ -34,12 +34,12 @@ from selfexec_jax.train.state import abstract_state, model_config, runtime_field
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """A program on one chip. arguments: bytes that stay, of them `kept`, by name, what they are."""
+    """A program on one chip: what it costs, and the bytes that it needs beside what is kept from step to step."""
 
     name: str
     costs: Costs
     kernels_s: float  # of attention's kernel, at the chip's rate
-    temporary: int  # bytes
+    temporary: int
     code: int
 
     @property
