@@ -54,8 +54,11 @@ def train(
     _, start, target = abstract_state(model, tx, seed, mesh)
     learner = make_learner(model, tx, knobs, target, mesh)
     loop = _Loop(knobs, engine, learner, environment, seed, params if knobs.kl else None)
-    kept = Checkpoints(directory), Checkpoints(f"{directory}_best")
-    with kept[0] as checkpoints, kept[1] as best, between_steps() as is_asked_to_end:
+    with (
+        Checkpoints(directory) as checkpoints,
+        Checkpoints(f"{directory}_best") as best,
+        between_steps() as is_asked_to_end,
+    ):
         found = checkpoints.restore(target)
         if found is None:
             run = _Run(start(jax.tree.map(jnp.copy, params)))  # the caller's stay
@@ -80,7 +83,7 @@ def train(
                 arrays = ready.packed([batch.collect()[0] for batch in run.batches])  # which waits for their outcomes
                 extra = {"run": run.counters(), "environment": environment.state()}
                 checkpoints.save(run.step, run.state, extra, arrays)
-            if ends_here and run.step < knobs.steps:
+            if ends_here:
                 raise Stopped(f"rl: saved after step {run.step} of {knobs.steps}")
         return run.state.params
 

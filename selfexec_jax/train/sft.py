@@ -115,6 +115,6 @@ def train(
             ends_here = is_asked_to_end()
             if done % knobs.checkpoint_every == 0 or done == knobs.steps or ends_here:
                 checkpoints.save(done, state, {"data": iterator.get_state()})
-            if ends_here and done < knobs.steps:
+            if ends_here:
                 raise Stopped(f"sft: saved after step {done} of {knobs.steps}")
         return state.params

@@ -35,3 +35,5 @@ def between_steps() -> Iterator[Callable[[], bool]]:
         yield _asked.is_set
     finally:
         _trains.clear()
+    if _asked.is_set():  # meanwhile, after the last step
+        raise Stopped("training is done and saved")
