@@ -12,7 +12,7 @@ import re
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """One chip. links: to neighbours, one in each direction of each axis of its torus."""
+    """One chip, linked to its neighbours along each axis of a torus."""
 
     name: str
     bf16_flops: float  # a second
@@ -65,6 +65,13 @@ class Slice:
     @property
     def chips_a_host(self) -> int:
         return min(self.n_chips, 8 if self.chip.axes == 2 and self.n_chips <= 8 else 4)
+
+
+def compiler_environment(chip: Chip) -> dict[str, str]:
+    """Environment variables with which programs are compiled for a chip that is not there, beside other processes that
+    do; to be set before jax is imported."""
+    return {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost",
+            "TPU_ACCELERATOR_TYPE": chip.accelerator, "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # fmt: skip
 
 
 def slice_named(name: str) -> Slice:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from selfexec_jax.model.hf import target_of
 from selfexec_jax.planning import arithmetic, programs
 from selfexec_jax.planning.chips import Slice
 from selfexec_jax.planning.programs import Compiled, Setting
@@ -67,10 +68,10 @@ class Plan:
         return all(self.headroom(phase) >= self.free for phase in self.phases)
 
 
-def plan_of(config, s: Setting, tell: Callable[[str], None] = lambda text: None) -> Plan:
+def plan_of(s: Setting, tell: Callable[[str], None] = lambda text: None) -> Plan:
     """Compiles everything. `tell` hears what is being compiled."""
-    cfg, chips, rl, plan = s.cfg, s.where.n_chips, config.rl, config.plan
-    phases = []
+    config, cfg, chips = s.config, s.cfg, s.where.n_chips
+    rl, plan, phases = config.rl, config.plan, []
     if config.sft.steps:
         tell("SFT")
         update, kept = programs.sft_step(s)
@@ -98,20 +99,16 @@ def plan_of(config, s: Setting, tell: Callable[[str], None] = lambda text: None)
         (micro, apply), kept = programs.rl_programs(s)
         learned = answers * length
         work = learned * arithmetic.training(cfg, length)
-        updates = [(micro, learned / _micro_tokens(config, s)), (apply, rl.updates)]
+        updates = [(micro, learned / (row_counts(rl, s.mesh)[0] * rl.row_tokens)), (apply, rl.updates)]
         phases.append(Phase("RL update", kept | sampler, updates, rl.steps, learned, work))
         work = answers * plan.answer_tokens * arithmetic.forward(cfg, length)
         tokens = answers * plan.answer_tokens
         phases.append(Phase("RL sampling", kept | sampler, sampling(answers), rl.steps, tokens, work))
     answers = _evaluated(config)
     work = answers * plan.answer_tokens * arithmetic.forward(cfg, length)
-    kept = {"parameters": programs.bytes_a_chip(programs.parameters(s))} | sampler
+    kept = {"parameters": programs.bytes_a_chip(target_of(s.model, mesh=s.mesh))} | sampler
     phases.append(Phase("evaluation", kept, sampling(answers), 1, answers * plan.answer_tokens, work))
     return Plan(s.where, arithmetic.matrix_parameters(cfg), phases, plan.headroom)
-
-
-def _micro_tokens(config, s: Setting) -> int:
-    return row_counts(config.rl, s.mesh)[0] * config.rl.row_tokens
 
 
 def _evaluated(config) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -15,13 +14,14 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from selfexec_jax.configs.shapes import SHAPES
 from selfexec_jax.model import hf
 from selfexec_jax.model.architectures import read_config
 from selfexec_jax.model.attention import kernel_of
 from selfexec_jax.model.cache import empty_cache
 from selfexec_jax.model.config import ModelConfig
 from selfexec_jax.model.decoding import decoding_config, decoding_params, decoding_shardings
-from selfexec_jax.model.sharding import batch_sharding, make_mesh, tree_shardings
+from selfexec_jax.model.sharding import batch_sharding, make_mesh
 from selfexec_jax.model.transformer import Transformer, init_params
 from selfexec_jax.planning import arithmetic
 from selfexec_jax.planning.chips import Slice
@@ -29,7 +29,7 @@ from selfexec_jax.planning.costs import Costs, costs_of
 from selfexec_jax.planning.hlo import parse
 from selfexec_jax.rollout import decode
 from selfexec_jax.train import sft, update
-from selfexec_jax.train.state import abstract_state, model_config, runtime_fields, with_longer_rope
+from selfexec_jax.train.state import abstract_state, model_config, runtime_fields, trainable, with_longer_rope
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,26 +62,18 @@ class TooLarge(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is compiled for: a config, a model of its shape, the devices of a slice."""
+    """What is compiled for: a config, the shape of its model in training and in the engine, their meshes."""
 
     config: object
     cfg: ModelConfig
+    sampler: ModelConfig
     where: Slice
-    devices: Sequence
+    mesh: Mesh
+    lane: Mesh
 
-    @functools.cached_property
-    def mesh(self) -> Mesh:
-        mesh = self.config.mesh
-        return make_mesh(mesh.fsdp, mesh.tensor, mesh.context, devices=self.devices)
-
-    @functools.cached_property
+    @property
     def model(self) -> Transformer:
         return Transformer(self.cfg, self.mesh)
-
-    @functools.cached_property
-    def lane(self) -> Mesh:
-        tensor = self.config.rollout.tensor
-        return make_mesh(tensor=tensor, devices=self.devices[:tensor])
 
     def compiled(self, name: str, lower: Callable, mesh: Mesh, kernels: float = 0.0) -> Compiled:
         """kernels: operations of attention's kernel that one chip does."""
@@ -108,10 +100,9 @@ def shape_of(config) -> ModelConfig:
     if config.init_from:
         shape = hf.load_config(config.init_from, **runtime_fields(config))
     elif config.plan.shape:
-        shapes = importlib.import_module("selfexec_jax.configs.shapes").SHAPES
-        if config.plan.shape not in shapes:
-            raise ValueError(f"plan.shape={config.plan.shape!r} is none of {', '.join(shapes)}")
-        shape = read_config(shapes[config.plan.shape], "configs/shapes.py")
+        if config.plan.shape not in SHAPES:
+            raise ValueError(f"plan.shape={config.plan.shape!r} is none of {', '.join(SHAPES)}")
+        shape = read_config(SHAPES[config.plan.shape], "configs/shapes.py")
         shape = dataclasses.replace(shape, **runtime_fields(config))
     else:
         return model_config(config, config.text.vocab_size)
@@ -119,24 +110,17 @@ def shape_of(config) -> ModelConfig:
 
 
 def setting_of(config, where: Slice) -> Setting:
-    """Raises ValueError where the config's mesh does not divide the slice."""
+    """Raises ValueError where the config's meshes do not divide the slice, or the model's heads."""
     devices = topologies.get_topology_desc(platform="tpu", topology_name=where.topology).devices
-    found = Setting(config, shape_of(config), where, devices)
-    for _ in (found.mesh, decoding_config(found.cfg, config.rollout.tensor)):  # so that errors come at once
-        pass
-    return found
+    mesh = make_mesh(config.mesh.fsdp, config.mesh.tensor, config.mesh.context, devices=devices)
+    tensor = config.rollout.tensor
+    cfg, lane = shape_of(config), make_mesh(tensor=tensor, devices=devices[:tensor])
+    return Setting(config, cfg, decoding_config(cfg, tensor), where, mesh, lane)
 
 
 def bytes_a_chip(tree) -> int:
     """Of arrays that lie as their shardings say."""
     return sum(t.dtype.itemsize * math.prod(t.sharding.shard_shape(t.shape)) for t in jax.tree.leaves(tree))
-
-
-def parameters(s: Setting) -> dict:
-    """The parameters as training has them, abstract."""
-    shapes = jax.eval_shape(lambda: init_params(s.model, jax.random.key(0)))
-    shardings = tree_shardings(shapes, s.mesh)
-    return jax.tree.map(lambda t, d: jax.ShapeDtypeStruct(t.shape, t.dtype, sharding=d), shapes, shardings)
 
 
 def sft_step(s: Setting) -> tuple[Compiled, dict[str, int]]:
@@ -145,7 +129,7 @@ def sft_step(s: Setting) -> tuple[Compiled, dict[str, int]]:
     tx = sft.make_optimizer(knobs)
     _, _, target = abstract_state(s.model, tx, 0, s.mesh)
     step = sft.make_train_step(s.model, tx, target, s.mesh, knobs.micro_batches)
-    batch = _batch(s, knobs.batch_rows, knobs.row_tokens, _INTS)
+    batch = _batch(s, knobs.batch_rows, knobs.row_tokens, update.INTS)
     kernels = _kernels(s, knobs.batch_rows * knobs.row_tokens, knobs.row_tokens, True)
     return s.compiled("SFT update", lambda: step.lower(target, batch), s.mesh, kernels), _state(target)
 
@@ -157,8 +141,9 @@ def rl_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
     _, _, target = abstract_state(s.model, tx, 0, s.mesh)
     learner = update.make_learner(s.model, tx, knobs, target, s.mesh)
     rows = update.row_counts(knobs, s.mesh)[0]
-    batch = _batch(s, rows, knobs.row_tokens, _INTS) | _batch(s, rows, knobs.row_tokens, _FLOATS, jnp.float32)
-    grads = jax.tree.map(lambda t: t, target.params)
+    batch = _batch(s, rows, knobs.row_tokens, update.INTS)
+    batch |= _batch(s, rows, knobs.row_tokens, update.FLOATS, jnp.float32)
+    grads = trainable(target.params)
     kernels = _kernels(s, rows * knobs.row_tokens, knobs.row_tokens, True)
     programs = [
         s.compiled("RL micro-batch", lambda: learner.accumulate.lower(target.params, grads, batch), s.mesh, kernels),
@@ -170,8 +155,8 @@ def rl_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
 def rollout_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
     """A prefill of the longest prompts and one step of decoding, and the bytes of what they keep on a chip."""
     knobs = s.config.rollout
-    cfg = decoding_config(s.cfg, knobs.tensor)
-    model, mesh = Transformer(cfg, s.lane), s.lane
+    cfg, mesh = s.sampler, s.lane
+    model = Transformer(cfg, mesh)
     whole, heads = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, "tensor"))
     placed = lambda t, sharding: jax.ShapeDtypeStruct(t.shape, t.dtype, sharding=sharding)  # noqa: E731
     params = jax.eval_shape(lambda: init_params(Transformer(s.cfg), jax.random.key(0)))
@@ -208,9 +193,6 @@ def rollout_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
     return programs, {"weights of the sampler": bytes_a_chip(params), "cache": bytes_a_chip(caches)}
 
 
-_INTS, _FLOATS = ("tokens", "positions", "segments", "is_answer"), ("advantage", "scale", "sampler", "old")
-
-
 def _batch(s: Setting, rows: int, tokens: int, names: Sequence[str], dtype=jnp.int32) -> dict:
     one = jax.ShapeDtypeStruct((rows, tokens), dtype, sharding=batch_sharding(s.mesh))
     return dict.fromkeys(names, one)
@@ -222,4 +204,3 @@ def _kernels(s: Setting, tokens: int, row: int, is_training: bool) -> float:
 
 def _state(target) -> dict[str, int]:
     return {"parameters": bytes_a_chip(target.params), "optimizer": bytes_a_chip(target.opt)}
-

@@ -138,7 +138,6 @@ class ExecutionTasks:
         return Prompt(task, name, tuple(self._tokenizer.encode_prompt(messages)), subject)
 
 
-
 def _problem_of(prompt: Prompt) -> Problem:
     return prompt.subject if isinstance(prompt.subject, Problem) else prompt.subject.problem
 

@@ -26,22 +26,26 @@ def main(argv=None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the config")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(argv)
-    from selfexec_jax.planning.chips import slice_named
+    from selfexec_jax.planning.chips import compiler_environment, slice_named
 
     try:
-        where = slice_named(args.topology)
-        os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost",
-                       "TPU_ACCELERATOR_TYPE": where.chip.accelerator, "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # fmt: skip
-        plan = _planned(_config(args), where)
+        where, config = slice_named(args.topology), _config(args)
+        os.environ |= compiler_environment(where.chip)
+        from selfexec_jax.planning.plan import plan_of
+        from selfexec_jax.planning.programs import TooLarge, setting_of
+
+        try:
+            s = setting_of(config, where)
+            plan = plan_of(s, lambda text: print(f"compiling: {text}", file=sys.stderr))
+        except TooLarge as error:
+            print(f"DOES NOT FIT: {error}; take more chips, raise mesh.fsdp, or lower what it holds")
+            return 1
     except (OSError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except ImportError as error:
         print(f"error: {error}; pip install 'selfexec_jax[tpu]'", file=sys.stderr)
         return 2
-    if isinstance(plan, str):
-        print(plan)
-        return 1
     print(json.dumps(_plain(plan), indent=1) if args.json else _text(plan))
     return 0 if plan.fits else 1
 
@@ -55,18 +59,6 @@ def _config(args):
         return changed(load(row or None), args.set)
     except (KeyError, AttributeError) as error:
         raise ValueError(str(error)) from None
-
-
-def _planned(config, where):
-    """The plan, or in one line why there is none."""
-    from selfexec_jax.planning.plan import plan_of
-    from selfexec_jax.planning.programs import TooLarge, setting_of
-
-    s = setting_of(config, where)
-    try:
-        return plan_of(config, s, lambda text: print(f"compiling: {text}", file=sys.stderr))
-    except TooLarge as error:
-        return f"DOES NOT FIT: {error}; take more chips, raise mesh.fsdp, or lower what it holds"
 
 
 def _plain(plan) -> dict:

@@ -19,7 +19,8 @@ from selfexec_jax.train.rollouts import Group, Turn, has_advantage, is_reward
 from selfexec_jax.train.scores import scores
 from selfexec_jax.train.state import TrainState, adafactor, adamw, trainable
 
-_INTS, _FLOATS = ("tokens", "positions", "segments", "is_answer"), ("advantage", "scale", "sampler", "old")
+# Of a batch of packed rows, by tokens: what every kind of training has, and what only RL adds.
+INTS, FLOATS = ("tokens", "positions", "segments", "is_answer"), ("advantage", "scale", "sampler", "old")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +101,8 @@ def pack(items: list[Item], row_tokens: int, counts: list[int]) -> list[dict[str
 
 
 def _filled(items: list[Item], rows: list[list[int]], n_rows: int, row_tokens: int) -> dict[str, np.ndarray]:
-    batch = {k: np.zeros((n_rows, row_tokens), np.int32) for k in (*_INTS, "item")}
-    batch |= {k: np.zeros((n_rows, row_tokens), np.float32) for k in _FLOATS}
+    batch = {k: np.zeros((n_rows, row_tokens), np.int32) for k in (*INTS, "item")}
+    batch |= {k: np.zeros((n_rows, row_tokens), np.float32) for k in FLOATS}
     for r, row in enumerate(rows):
         at = 0
         for segment, i in enumerate(row, 1):

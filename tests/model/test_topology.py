@@ -1,31 +1,32 @@
 """The paper's rows of 65,536 and 131,072 tokens, compiled ahead of time for pods; no TPU is needed, only libtpu."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 
 import pytest
 
+from tests.compiling import needs_libtpu
+
 _SCRIPT = """
-import os
-os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", TPU_ACCELERATOR_TYPE="v5p-128",
-                  TPU_WORKER_HOSTNAMES="localhost", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
-import dataclasses, importlib, json, sys
+import dataclasses, importlib, json, os, sys
+from selfexec_jax.planning.chips import CHIPS, compiler_environment
+os.environ.update(compiler_environment(CHIPS["v5p"]))
 import jax, jax.numpy as jnp
 from jax.experimental import topologies
+from selfexec_jax.configs.shapes import SHAPES
 from selfexec_jax.model.architectures import read_config
 from selfexec_jax.model.sharding import batch_sharding, make_mesh
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train.sft import make_optimizer, make_train_step
 from selfexec_jax.train.state import abstract_state, runtime_fields
 
-name, shape, topology, (fsdp, context, tensor), rows = json.loads(sys.argv[1])
+name, topology, (fsdp, context, tensor), rows = json.loads(sys.argv[1])
 config = importlib.import_module(f"selfexec_jax.configs.{name}").get_config()
 config.model.attention = "splash"
 devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
 mesh = make_mesh(fsdp, tensor, context, devices=devices)
-model = Transformer(dataclasses.replace(read_config(shape, "here"), **runtime_fields(config)), mesh)
+model = Transformer(dataclasses.replace(read_config(SHAPES[name], "here"), **runtime_fields(config)), mesh)
 tx = make_optimizer(config.sft)
 _, _, target = abstract_state(model, tx, 0, mesh)
 a_batch = jax.ShapeDtypeStruct((rows, config.sft.row_tokens), jnp.int32, sharding=batch_sharding(mesh))
@@ -33,18 +34,14 @@ batch = {part: a_batch for part in ("tokens", "positions", "segments", "is_answe
 memory = make_train_step(model, tx, target, mesh).lower(target, batch).compile().memory_analysis()
 print(json.dumps({"state": memory.argument_size_in_bytes, "temporary": memory.temp_size_in_bytes}))
 """
-QWEN = {"model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28,
-        "num_hidden_layers": 28, "num_key_value_heads": 4, "vocab_size": 152064, "rope_theta": 1e6}  # fmt: skip
-CWM = {"model_type": "cwm", "hidden_size": 6144, "intermediate_size": 21504, "num_attention_heads": 48,
-       "num_hidden_layers": 64, "num_key_value_heads": 8, "vocab_size": 128256}  # fmt: skip
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="pip install libtpu")
+@needs_libtpu
 @pytest.mark.parametrize(
     "asked",
-    [("qwen2p5_7b", QWEN, "v5p:4x4x4", (4, 4, 4), 4), ("cwm_32b", CWM, "v5p:4x8x8", (8, 8, 4), 8)],
+    [("qwen2p5_7b", "v5p:4x4x4", (4, 4, 4), 4), ("cwm_32b", "v5p:4x8x8", (8, 8, 4), 8)],
     ids=lambda asked: asked[0],
 )
 def test_a_step_fits_a_chip(asked):

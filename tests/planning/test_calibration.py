@@ -1,11 +1,12 @@
 """The bound against what MaxText publishes for its own models: above it, and not far above."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 
 import pytest
+
+from tests.compiling import needs_libtpu
 
 CONFIG = """
 from selfexec_jax.configs import qwen2p5_7b
@@ -21,7 +22,7 @@ def get_config(arg=None):
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="pip install libtpu")
+@needs_libtpu
 @pytest.mark.parametrize(
     "shape, slice, published, length, rows_a_chip",
     [("llama2_70b", "v5p-512", 0.654, 4096, 4), ("llama3p1_8b", "v6e-256", 0.455, 8192, 2)],

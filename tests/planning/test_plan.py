@@ -1,13 +1,13 @@
 """The tool from end to end: small decoders compiled for slices that are not there."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 
 import pytest
 
-needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="pip install libtpu")
+from tests.compiling import needs_libtpu
+
 CONFIG = """
 from selfexec_jax.configs import base
 

@@ -1,6 +1,5 @@
 """Decoding of a 7B model compiled ahead of time for TPUs: what it reads, holds and sends; only libtpu is needed."""
 
-import importlib.util
 import json
 import os
 import re
@@ -9,15 +8,19 @@ import sys
 
 import pytest
 
+from selfexec_jax.planning.hlo import parse, size_of
+from tests.compiling import needs_libtpu
+
 _SCRIPT = """
 import os, sys, json
 topology, accelerator, tensor, slots, length, is_int8 = json.loads(sys.argv[1])
-os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", TPU_ACCELERATOR_TYPE=accelerator,
-                  TPU_WORKER_HOSTNAMES="localhost", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
+from selfexec_jax.planning.chips import compiler_environment, slice_named
+os.environ.update(compiler_environment(slice_named(accelerator).chip))
 import dataclasses, functools
 import jax, jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import NamedSharding, PartitionSpec as P
+from selfexec_jax.configs.shapes import SHAPES
 from selfexec_jax.model.architectures import read_config
 from selfexec_jax.model.cache import empty_cache
 from selfexec_jax.model.decoding import decoding_config, decoding_params, decoding_shardings
@@ -25,11 +28,9 @@ from selfexec_jax.model.sharding import make_mesh
 from selfexec_jax.model.transformer import Transformer, init_params
 from selfexec_jax.rollout import decode
 
-QWEN = {"model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28,
-        "num_hidden_layers": 28, "num_key_value_heads": 4, "vocab_size": 152064, "rope_theta": 1e6}
 devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
 mesh = make_mesh(tensor=tensor, devices=devices[:tensor])
-trained = dataclasses.replace(read_config(QWEN, "here"), compute_dtype="bfloat16")
+trained = dataclasses.replace(read_config(SHAPES["qwen2p5_7b"], "here"), compute_dtype="bfloat16")
 cfg = decoding_config(trained, tensor)
 of = lambda t, sharding: jax.ShapeDtypeStruct(t.shape, t.dtype, sharding=sharding)
 whole, heads = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, "tensor"))
@@ -50,33 +51,14 @@ open(sys.argv[2], "w").write(compiled.as_text())
 memory = compiled.memory_analysis()
 print(json.dumps({"params": size(params), "cache": size(cache), "temporary": memory.temp_size_in_bytes}))
 """
-_BYTES = {"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "s8": 1, "u8": 1, "pred": 1}
 _FREE = ("parameter", "get-tuple-element", "tuple", "bitcast", "constant", "copy-done", "slice-done", "all-reduce-done")
-_LINE = re.compile(r"(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][\w\-]*)\((.*)")
-
-
-def size_of(shapes, is_anywhere=False):
-    """Bytes of the arrays that a type names, those in the chip's own memory (a layout with "S(1)") left out."""
-    total = 0
-    for dtype, dims, layout in re.findall(r"\b(\w+)\[([\d,]*)\](\{[^}]*\})?", shapes):
-        if dtype in _BYTES and (is_anywhere or "S(" not in layout):
-            n = _BYTES[dtype]
-            for dim in filter(None, dims.split(",")):
-                n *= int(dim)
-            total += n
-    return total
 
 
 def loop_of(text):
     """The instructions of the largest loop of a compiled program: one step of decoding."""
-    computations, name = {}, ""
-    for line in text.splitlines():
-        if begun := re.match(r"(?:ENTRY )?%?([\w.\-]+) .*\{$", line):
-            name = begun[1]
-            computations[name] = []
-        elif found := _LINE.match(line.strip()):
-            computations[name].append(found.groups())
-    return max((computations[body] for body in re.findall(r"body=%?([\w.\-]+)", text)), key=len)
+    computations = parse(text).computations
+    largest = max((computations[body] for body in re.findall(r"body=%?([\w.\-]+)", text)), key=len)
+    return [(i.name, i.shape, i.kind, i.rest) for i in largest.values()]
 
 
 def bytes_moved(loop):
@@ -106,7 +88,7 @@ def bytes_moved(loop):
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="pip install libtpu")
+@needs_libtpu
 @pytest.mark.parametrize(
     "asked",
     [("v5e:2x4", "v5litepod-8", 4, 64, 4096, False), ("v5e:2x4", "v5litepod-8", 4, 64, 4096, True),

@@ -82,8 +82,6 @@ def test_killed_at_random_equals_undisturbed(tmp_path, staleness, n):
     assert best(directory) == best(tmp_path / "whole")
 
 
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("staleness", [0, 2])
 def test_asked_to_end_it_saves_at_the_next_step_and_goes_on_from_there(tmp_path, staleness):
