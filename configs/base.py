@@ -77,6 +77,10 @@ def get_config() -> ConfigDict:
     c.mesh.context = 1  # ways to divide the tokens of a row, and parameters as well
     c.mesh.tensor = 1  # ways to shard heads and hidden units; the rest of the devices is data
 
+    c.hosts = ConfigDict()  # where a run has several
+    c.hosts.join_s = 600.0  # seconds that they wait for each other at the start
+    c.hosts.lost_s = 30.0  # seconds of silence after which one is taken for gone
+
     c.plan = ConfigDict()  # what tools.plan cannot know beforehand
     c.plan.shape = ""  # of configs/shapes.py, where no init_from says it
     c.plan.example_tokens = 2048  # of a packed example in SFT, mean: attention within it counts as work

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 import time
 
@@ -11,12 +12,17 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
+from selfexec_jax.hosts import ALONE, EXIT_CODE, Hosts, Lost, joining, supervising
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.train import stopping
 
 STAGES = ("problems", "sft", "rl", "eval", "report")
+_OF_ONE_HOST = ("problems", "report")  # no devices, and files that one writes
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with an ablation after a colon.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; made if need be, resumed if there.")
+_HOSTS = flags.DEFINE_string("hosts", "1", "How many processes the run has; auto: as the TPU pod or the cluster says.")
+_HOST = flags.DEFINE_integer("host", 0, "Which of them this is, from 0.")
+_COORDINATOR = flags.DEFINE_string("coordinator", f"127.0.0.1:{joining.PORT}", "HOST:PORT of host 0.")
 
 
 def main(argv: list[str]) -> None:
@@ -25,25 +31,60 @@ def main(argv: list[str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     for name in ("absl", "jax", "orbax"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    config, workdir = _CONFIG.value, Workdir(_WORKDIR.value)
+    config = _CONFIG.value
+    if _HOSTS.value != "1" and not supervising.is_supervised():
+        sys.exit(supervising.supervise([sys.executable, "-m", "selfexec_jax.main", *sys.argv[1:]]))
     wanted = [s for s in config.stages.split(",") if s]
     for stage in wanted:
         if stage not in STAGES:
             raise ValueError(f"config.stages: no stage {stage!r}; there are {','.join(STAGES)}")
     stopping.listen()
-    workdir.open(config)
+    hosts = _hosts(config)
+    try:
+        workdir = Workdir(_WORKDIR.value, hosts)
+        workdir.open(config)
+        for stage in (s for s in STAGES if s in wanted):
+            _run(stage, config, workdir)
+            hosts.wait(f"after {stage}")
+    except BaseException as error:
+        if hosts.count == 1:
+            raise
+        code, said = _ending(error)
+        if code == 1:
+            logging.exception("this host")
+        hosts.leave(code, said)
+        _end(code, said)
+    if hosts.count > 1:
+        jax.distributed.shutdown()  # waits for all
+        hosts.leave(0, "done")
+
+
+def _hosts(config) -> Hosts:
+    """This host among the run's; with several, they find each other here, and so do their devices."""
     if config.mesh.cpu_devices:
         jax.config.update("jax_num_cpu_devices", config.mesh.cpu_devices)
-    for stage in (s for s in STAGES if s in wanted):
-        if workdir.is_done(stage):
-            logging.info("%s: done before", stage)
-            continue
-        logging.info("%s: starting", stage)
-        started = time.monotonic()
-        facts = importlib.import_module(f"selfexec_jax.stages.{stage}").run(config, workdir)
-        seconds = time.monotonic() - started
-        workdir.mark_done(stage, facts | {"seconds": round(seconds, 1)})
-        logging.info("%s: done in %.0f s", stage, seconds)
+    address, count, index = _COORDINATOR.value, _HOSTS.value, _HOST.value
+    if count == "auto":
+        address, count, index = joining.where()
+    if int(count) == 1:
+        return ALONE
+    hosts = joining.join(address, int(count), index, config.hosts.join_s, config.hosts.lost_s)
+    joining.start_devices(hosts, address, config.hosts.join_s)
+    return hosts
+
+
+def _run(stage: str, config, workdir: Workdir) -> None:
+    if workdir.hosts.any(f"is {stage} done", workdir.is_done(stage)):
+        logging.info("%s: done before", stage)
+        return
+    if stage in _OF_ONE_HOST and not workdir.hosts.is_first:
+        return
+    logging.info("%s: starting", stage)
+    started = time.monotonic()
+    facts = importlib.import_module(f"selfexec_jax.stages.{stage}").run(config, workdir)
+    seconds = time.monotonic() - started
+    workdir.mark_done(stage, facts | {"seconds": round(seconds, 1)})
+    logging.info("%s: done in %.0f s", stage, seconds)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -60,15 +101,30 @@ def run() -> None:
     flags.mark_flags_as_required(["config", "workdir"])
     try:
         app.run(main, flags_parser=_parse)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from here\n")
-        sys.exit(130)
-    except stopping.Stopped as stopped:
-        sys.stderr.write(f"{stopped}; the same command goes on from here\n")
-        sys.exit(stopping.EXIT_CODE)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        sys.exit(2)
+    except (Exception, KeyboardInterrupt) as error:
+        code, said = _ending(error)
+        if code == 1:
+            raise
+        sys.stderr.write(f"{said}\n")
+        sys.exit(code)
+
+
+def _ending(error: BaseException) -> tuple[int, str]:
+    """The exit code of a run that ends with an error, and the one line to say; 1: nobody expected it."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "interrupted; the same command goes on from here"
+    if isinstance(error, (stopping.Stopped, Lost)):
+        return EXIT_CODE, f"{error}; the same command goes on from here"
+    if isinstance(error, (ValueError, OSError)):
+        return 2, f"error: {' '.join(str(error).split())}"
+    return 1, f"{type(error).__name__}: {error}"
+
+
+def _end(code: int, said: str) -> None:
+    """At once: on several hosts, what JAX does at the end of a process waits for processes that are gone."""
+    sys.stderr.write(f"{said}\n")
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfexec_jax.train.stopping import EXIT_CODE
+from selfexec_jax.hosts import EXIT_CODE
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
@@ -158,7 +158,7 @@ def test_every_stage_leaves_its_files(whole):
     for name in ("output_prediction_rl_over_sft", "best_at_2_simulated_over_pass_at_1", "simulation_gap_at_2",
                  "self_rlef_over_single_turn", "fixed_over_broken"):  # fmt: skip
         assert set(report["comparisons"][name]) == {"value", "low", "high", "n"}
-    for file in ("config.json", "metrics.jsonl", "report.md", "report.html", "samples/step-4.host-0.jsonl.gz"):
+    for file in ("config.json", "metrics.jsonl", "report.md", "report.html", "samples/step-4.jsonl.gz"):
         assert (whole / file).is_file(), file
     assert list((whole / "events").rglob("events*"))
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -62,6 +64,19 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, BATCH)
+
+
+def place(batch: dict, mesh: Mesh) -> dict:
+    """A batch of numpy arrays, rows x tokens, on the devices; every host has the whole and feeds its own part."""
+    sharding = batch_sharding(mesh)
+    if sharding.is_fully_addressable:
+        return jax.device_put(batch, sharding)
+    return {name: jax.make_array_from_callback(a.shape, sharding, a.__getitem__) for name, a in batch.items()}
+
+
+def fetched(array: jax.Array) -> np.ndarray:
+    """An array with all that other hosts have of it; they must call this too."""
+    return np.asarray(array if array.is_fully_addressable else multihost_utils.process_allgather(array, tiled=True))
 
 
 def batch_rows(mesh: Mesh) -> int:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Several
 
 import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
 from selfexec_jax.model.decoding import decoding_config, decoding_params, decoding_shardings
 from selfexec_jax.model.sharding import make_mesh
@@ -49,7 +51,8 @@ class Engine:
         int8_cache: bool = False,
         devices: Several | None = None,
     ):
-        devices = list(jax.local_devices() if devices is None else devices)
+        everywhere = list(devices or sorted(jax.devices(), key=lambda d: (d.process_index, d.id)))
+        devices = [d for d in everywhere if d.process_index == jax.process_index()]
         n_lanes, rest = divmod(len(devices), tensor)
         if rest or not n_lanes:
             raise ValueError(f"rollout.tensor={tensor} does not divide {len(devices)} devices")
@@ -68,6 +71,7 @@ class Engine:
         self._steps = steps_per_dispatch
         cfg = decoding_config(model.cfg, tensor)
         self._prepare = jax.jit(functools.partial(decoding_params, cfg=model.cfg, tensor=tensor))
+        self._all_lanes = Mesh(np.array(everywhere).reshape(-1, tensor), ("lane", "tensor"))
         self.lanes = []
         own, rows = [n // n_lanes for n in counts], [self._rows(bucket) for bucket in self._buckets]
         for i in range(n_lanes):
@@ -85,10 +89,11 @@ class Engine:
         self._refused: list[int] = []
 
     def load(self, params: dict, version: int) -> Engine:
-        """Takes new weights without recompiling; samples carry `version`."""
-        params = self._prepare(params)
+        """Takes new weights without recompiling; samples carry `version`. Of several hosts, all must call it."""
+        params = self._prepare(params)  # where they are, so that what travels is small
+        params = jax.device_put(params, decoding_shardings(params, self._all_lanes))
         for lane in self.lanes:
-            lane.load(jax.device_put(params, decoding_shardings(params, lane.mesh)))
+            lane.load(jax.tree.map(functools.partial(_on_lane, lane.mesh), params))
         self._version = version
         return self
 
@@ -256,6 +261,13 @@ class Engine:
         text = self._tokenizer.decode(t for t in tokens if t != self._tokenizer.end_id)
         prompt = s.request.prompt_tokens
         return Sample(prompt, tuple(tokens), tuple(logprobs), text, reason, self._version, s.index)
+
+
+def _on_lane(mesh: Mesh, array: jax.Array) -> jax.Array:
+    """What lies on a lane's devices, as an array of its own."""
+    parts = {s.device: s.data for s in array.addressable_shards}
+    sharding = NamedSharding(mesh, array.sharding.spec)
+    return jax.make_array_from_single_device_arrays(array.shape, sharding, [parts[d] for d in mesh.devices.flat])
 
 
 def _check(i: int, request: Request) -> None:

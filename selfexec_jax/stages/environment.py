@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import Future
 
+from selfexec_jax.hosts import ALONE, Hosts
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.self_execution.simulate import request_seed
@@ -25,8 +27,10 @@ class ExecutionTasks:
     `programs`: rows of `stages.material`. Prompts that leave no room for an answer are left out.
     """
 
-    def __init__(self, config, tokenizer, problems: list[Problem], programs: list[dict], rewards: Rewards):
-        self._config, self._tokenizer, self._rewards = config, tokenizer, rewards
+    def __init__(
+        self, config, tokenizer, problems: list[Problem], programs: list[dict], rewards: Rewards, hosts: Hosts = ALONE
+    ):
+        self._config, self._tokenizer, self._rewards, self._hosts = config, tokenizer, rewards, hosts
         self._template = config.tasks.template
         self._problems = {p.id: p for p in problems}
         held_back = max(config.rl.validation_prompts // 2, 1) if config.rl.validate_every else 0
@@ -82,15 +86,20 @@ class ExecutionTasks:
         self._curriculum.learn([g for g in groups if not g.prompt.name.startswith(_RECYCLED)])
         if not self._config.rl.recycled:
             return
-        for group in groups:
-            if group.prompt.task != "predict":
-                for rollout in group.rollouts:
-                    if rollout.outcome.label == "failed":
-                        self._recycle(self._problems[group.prompt.name], standing(rollout.turns, self._template))
+        failed = [
+            (self._problems[group.prompt.name], standing(rollout.turns, self._template))
+            for group in groups
+            if group.prompt.task != "predict"
+            for rollout in group.rollouts
+            if rollout.outcome.label == "failed"
+        ]
+        ask = lambda pairs: [self._rewards.outputs(source, problem) for problem, source in pairs]  # noqa: E731
+        for (problem, source), outputs in zip(failed, self._hosts.divide("outputs", failed, ask), strict=True):
+            self._recycle(problem, source, outputs)
         self._recycled = self._recycled[-self._config.rl.recycled_kept :]
 
-    def _recycle(self, problem: Problem, source: str) -> None:
-        for test, output in zip(problem.public_tests, self._rewards.outputs(source, problem), strict=False):
+    def _recycle(self, problem: Problem, source: str, outputs: Sequence[str | None]) -> None:
+        for test, output in zip(problem.public_tests, outputs, strict=False):
             row = [problem.id, source, test.input, output]
             if output is None or row in self._recycled:
                 continue

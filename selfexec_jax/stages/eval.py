@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 
+from selfexec_jax.hosts import ALONE, Hosts
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.judge import answer_of, judge, limits_of, run_on
 from selfexec_jax.rollout.endpoint import Chat, Endpoint
@@ -24,6 +25,7 @@ from selfexec_jax.stages.checks import check_rl
 from selfexec_jax.stages.measures import grade_cases, make_examples, save_case_values, summarise_predictions
 from selfexec_jax.stages.problems import open_pool
 from selfexec_jax.stages.questions import LIKE_TRAINING, Case, cases_of, problems_and_cases
+from selfexec_jax.stages.shared_engine import SharedEngine
 from selfexec_jax.stages.strategies import (
     Decided,
     Judged,
@@ -63,9 +65,11 @@ def run(config, workdir: Workdir) -> dict:
     with open_pool(config) as pool:
         runs_before_choice = pool.n_runs
         first = [(p, s[0]) for p, s in zip(problems, decided.sources, strict=True)]
-        told = real_feedback(pool)
+        told = real_feedback(pool, workdir.hosts)
         executed = fix(engine, tokenizer, first, told, config.eval.max_fixes, config.seed, asks["solve"])
         decided.episodes["self_rlef_executed"] = executed
+        if not workdir.hosts.is_first:  # all is decided and known to all; one host judges and reports
+            return {}
         verdicts = judge_all(problems, decided, pool)
         truths = pool.map([_traced(config, case) for case in cases])
     done(f"{len(verdicts)} programs judged")
@@ -113,6 +117,8 @@ def _who_answers(config, workdir: Workdir) -> tuple:
     if e.endpoint:
         if config.tasks.template == "compact":
             raise ValueError("eval.endpoint: a served model needs questions in words; set tasks.template=paper")
+        if workdir.hosts.count > 1:
+            raise ValueError("eval.endpoint: a served model is asked by one host; leave --hosts out")
         served = Endpoint(e.endpoint, e.endpoint_model, workdir.data / "endpoint.jsonl", e.endpoint_at_once)
         return served, Chat(), "served", None
     if config.rl.steps:
@@ -122,7 +128,7 @@ def _who_answers(config, workdir: Workdir) -> tuple:
     params = loaded.params(policy)
     if not loaded.has(policy):
         policy = "pretrained"
-    return loaded.engine().load(params, 0), loaded.tokenizer, policy, loaded
+    return SharedEngine(loaded.engine(), workdir.hosts).load(params, 0), loaded.tokenizer, policy, loaded
 
 
 def _asking(config) -> dict[str, Asking]:
@@ -200,17 +206,22 @@ def only(mask: np.ndarray, problems: list[Problem], decided: Decided) -> tuple[l
     return keep(problems), Decided(*map(keep, columns), episodes)
 
 
-def real_feedback(pool: SandboxPool):
-    """The feedback source that executes: the upper bound beside the simulated one."""
+def real_feedback(pool: SandboxPool, hosts: Hosts = ALONE):
+    """The feedback source that executes, each host its share: the upper bound beside the simulated one."""
 
-    def ask(pairs: list[tuple[Problem, str]]) -> list[Told]:
+    def outputs(pairs: list[tuple[Problem, str]]) -> list[list[str | None]]:
         futures = [
             [pool.submit(run_on(source, p, t.input), limits_of(p, p.public_tests)) for t in p.public_tests]
             for p, source in pairs
         ]
+        return [
+            [answer_of(problem, future.result()) for future in row]
+            for (problem, _), row in zip(pairs, futures, strict=True)
+        ]
+
+    def ask(pairs: list[tuple[Problem, str]]) -> list[Told]:
         answers = []
-        for (problem, _), row in zip(pairs, futures, strict=True):
-            found = [answer_of(problem, future.result()) for future in row]
+        for (problem, _), found in zip(pairs, hosts.divide("feedback", pairs, outputs), strict=True):
             tests = zip(problem.public_tests, found, strict=True)
             answers.append(Told([Feedback(test, output, problem.kind) for test, output in tests]))
         return answers

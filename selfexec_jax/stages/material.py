@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import random
 
 from selfexec_jax.problems import Problem
@@ -23,10 +24,17 @@ def problems_and_programs(config, workdir: Workdir, tokenizer, engine, pool: San
     """
     problems = load_problems(workdir.data / "train.jsonl")
     problems = random.Random(f"{config.seed}/rl").sample(problems, min(config.rl.problems, len(problems)))
-    path = workdir.data / "own_programs.jsonl.gz"
-    if not path.exists():
-        sources = own_programs(config, tokenizer, engine, problems)
-        workdir.write_rows(path, run_programs(config, problems, sources, pool))
+    path, hosts = workdir.data / "own_programs.jsonl.gz", workdir.hosts
+    if not hosts.any("are there own programs", path.exists()):
+
+        def rows_of(problems: list[Problem]) -> list[list[dict]]:
+            found = {problem.id: [] for problem in problems}
+            for row in run_programs(config, problems, own_programs(config, tokenizer, engine, problems), pool):
+                found[row["problem"]].append(row)
+            return list(found.values())
+
+        workdir.write_rows(path, itertools.chain.from_iterable(hosts.divide("own programs", problems, rows_of)))
+        hosts.wait("own programs are written")
     return problems, workdir.read_rows(path)
 
 

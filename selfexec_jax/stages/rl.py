@@ -31,9 +31,9 @@ def run(config, workdir: Workdir) -> dict:
     with open_pool(config) as pool:
         engine.load(params, 0)
         problems, programs = problems_and_programs(config, workdir, loaded.tokenizer, engine, pool)
-        verdicts = Verdicts(workdir.data / "rl_verdicts", pool)
+        verdicts = Verdicts(workdir.data / "rl_verdicts", pool, workdir.hosts)
         rewards = Rewards(config, loaded.tokenizer, problems, pool, verdicts)
-        tasks = ExecutionTasks(config, loaded.tokenizer, problems, programs, rewards)
+        tasks = ExecutionTasks(config, loaded.tokenizer, problems, programs, rewards, workdir.hosts)
         metrics = Metrics(workdir, "rl")
 
         def write(step: int, line: dict, groups: list[Group]) -> None:
@@ -44,8 +44,9 @@ def run(config, workdir: Workdir) -> dict:
             log.info("%s", progress_line(config, step, line))
 
         rl.train(
-            config.rl, loaded.model, engine, params, loaded.mesh, config.seed, workdir.checkpoints / "rl", tasks, write
-        )
+            config.rl, loaded.model, engine, params, loaded.mesh, config.seed, workdir.checkpoints / "rl", tasks, write,
+            workdir.hosts,
+        )  # fmt: skip
         metrics.close()
         verdicts.close()
     return {"prompts": tasks.counts}
@@ -75,4 +76,4 @@ def _save_samples(config, workdir: Workdir, step: int, groups: list[Group]) -> N
         for g in chosen
         for r, a in zip(g.rollouts, g.advantages, strict=True)
     ]  # fmt: skip
-    workdir.write_rows(workdir.root / "samples" / f"step-{step}.host-0.jsonl.gz", rows)
+    workdir.write_rows(workdir.root / "samples" / f"step-{step}.jsonl.gz", rows)

@@ -40,7 +40,7 @@ def run(config, workdir: Workdir) -> dict:
                  values["tokens_per_s"], left)  # fmt: skip
 
     sft.train(config.sft, loaded.model, batches, loaded.mesh, config.seed, workdir.checkpoints / "sft", write,
-              loaded.pretrained)  # fmt: skip
+              loaded.pretrained, workdir.hosts)  # fmt: skip
     metrics.close()
     return {"examples": {k: len(v) for k, v in kept.items()}, "too_long": dropped}
 

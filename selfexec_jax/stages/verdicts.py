@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
+from selfexec_jax.hosts import ALONE, Hosts
 from selfexec_jax.problems import Problem, Test, Verdict
 from selfexec_jax.problems.judge import answer_of, judge
 
@@ -53,11 +54,12 @@ class Verdicts:
 
     A run that is killed and resumed meets the same programs again; what the sandbox said of them, a timeout on a busy
     machine say, is read and not found out anew (what the infrastructure failed is). A generation lasts from one
-    checkpoint to the next, and its verdicts are known until the next one ends.
+    checkpoint to the next, and its verdicts are known until the next one ends. Every host writes its own journal, and
+    a resumed run reads all: it may have another number of hosts.
     """
 
-    def __init__(self, folder: Path, pool):
-        self._folder, self._pool = folder, pool
+    def __init__(self, folder: Path, pool, hosts: Hosts = ALONE):
+        self._folder, self._pool, self._hosts = folder, pool, hosts
         self._known: dict[str, Future[dict | None]] = {}
         self._before: dict[str, Future[dict | None]] = {}  # of the generation before
         self._lock = threading.Lock()
@@ -70,7 +72,8 @@ class Verdicts:
         self._known, self._before = {}, {}
         self._forget(generation - 1)
         for path in self._folder.glob("*.jsonl"):
-            self._read(path, self._before if int(path.stem) < generation else self._known)
+            if _generation(path) >= generation - 1:
+                self._read(path, self._before if _generation(path) < generation else self._known)
         self._open(generation)
 
     def next_generation(self) -> int:
@@ -152,8 +155,8 @@ class Verdicts:
 
     def _forget(self, generation: int) -> None:
         for path in self._folder.glob("*.jsonl"):
-            if int(path.stem) < generation:
-                path.unlink()
+            if _generation(path) < generation:
+                path.unlink(missing_ok=True)  # another host may have been faster
 
     def _read(self, path: Path, known: dict) -> None:
         for line in path.read_bytes().split(b"\n"):
@@ -169,5 +172,9 @@ class Verdicts:
             self._file.close()
         self._generation = generation
         # Unbuffered, and after a line that a kill cut short on a line of its own.
-        self._file = open(self._folder / f"{generation}.jsonl", "ab", buffering=0)  # noqa: SIM115
+        self._file = open(self._folder / f"{generation}.host-{self._hosts.index}.jsonl", "ab", buffering=0)  # noqa: SIM115
         self._file.write(b"\n")
+
+
+def _generation(path: Path) -> int:
+    return int(path.name.partition(".")[0])

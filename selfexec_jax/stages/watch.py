@@ -38,7 +38,7 @@ def save(workdir: Workdir, step: int, groups: list[Group]) -> None:
                      "prompts": sum(any(t.sample.text == text for r in g.rollouts for t in r.turns) for g in groups),
                      "right": float(np.mean([o.is_right for o in outcomes])),
                      "reward": float(np.mean(rewards)) if rewards else None, "answer": text[:_CHARS]})  # fmt: skip
-    workdir.write_rows(workdir.root / "samples" / f"watch-{step}.host-0.jsonl.gz", rows)
+    workdir.write_rows(workdir.root / "samples" / f"watch-{step}.jsonl.gz", rows)
 
 
 def tables(workdir: Workdir, curves: list[dict]) -> dict[str, list[dict]]:

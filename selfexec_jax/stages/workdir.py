@@ -13,6 +13,10 @@ from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
 from selfexec_jax.configs import base
+from selfexec_jax.hosts import ALONE, Hosts
+
+# Fields that a run may be resumed with others of: which stages, and on what machines.
+_FREE = ("stages", "init_from", "hosts.", "mesh.", "plan.", "sandbox.workers")
 
 
 class WorkdirError(ValueError):
@@ -35,22 +39,37 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 class Workdir:
-    """The paths of a run and small readers and writers for them."""
+    """The paths of a run and small readers and writers for them; of several hosts, the first one writes."""
 
-    def __init__(self, root: str | Path):
-        self.root = Path(root)
+    def __init__(self, root: str | Path, hosts: Hosts = ALONE):
+        self.root, self.hosts = Path(root), hosts
         self.data = self.root / "data"
         self.checkpoints = self.root / "checkpoints"
         self.tokenizer = self.data / "tokenizer.model"
 
     def open(self, config: ConfigDict) -> None:
-        """Makes the directory or checks that it belongs to this config (stages and init_from apart)."""
+        """Makes the directory or checks that it belongs to this config (but for fields that are free).
+
+        Raises WorkdirError; also where hosts were given different configs, or do not see the same directory.
+        """
         path = self.root / "config.json"
         now = json.loads(config.to_json_best_effort())
+        for i, theirs in enumerate(self.hosts.gather("config", now)):
+            for key in _differences(theirs, now):
+                raise WorkdirError(f"host {i} and host {self.hosts.index} have different {key}; give all the same")
+        if self.hosts.is_first:
+            self._open(path, now)
+        (written, *_) = self.hosts.gather("opened", path.read_text() if self.hosts.is_first else "")
+        if not path.exists() or path.read_text() != written:
+            raise WorkdirError(
+                f"{self.root}: host {self.hosts.index} does not see there what host 0 wrote; give a --workdir that all"
+                " hosts share (launch/tpu.sh mounts a bucket)"
+            )
+
+    def _open(self, path: Path, now: dict) -> None:
         if path.exists():
-            before = json.loads(path.read_text())
-            for key in _differences(before, now):
-                if key not in ("stages", "init_from"):
+            for key in _differences(json.loads(path.read_text()), now):
+                if not key.startswith(_FREE):
                     raise WorkdirError(
                         f"{self.root}: holds a run with another {key}; give another --workdir or the same config"
                     )
@@ -61,7 +80,8 @@ class Workdir:
             raise WorkdirError(f"{self.root}: cannot be written ({error.strerror}); give another --workdir") from None
 
     def write_json(self, path: Path, value: dict) -> None:
-        write_whole(path, json.dumps(value, indent=1).encode())
+        if self.hosts.is_first:
+            write_whole(path, json.dumps(value, indent=1).encode())
 
     def is_done(self, stage: str) -> bool:
         return (self.root / "done" / f"{stage}.json").exists()
@@ -76,6 +96,8 @@ class Workdir:
 
     def write_rows(self, path: Path, rows: Iterable[dict]) -> None:
         """Rows as gzipped jsonl, whole or not at all; the same rows give the same bytes."""
+        if not self.hosts.is_first:
+            return
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_whole(path, gzip.compress(text.encode(), compresslevel=3, mtime=0))
 
@@ -108,14 +130,18 @@ def _differences(a: dict, b: dict, prefix: str = "") -> list[str]:
 
 
 class Metrics:
-    """Appends a line a step to metrics.jsonl and TensorBoard events, and prints it when asked."""
+    """Appends a line a step to metrics.jsonl and TensorBoard events: the first host does."""
 
     def __init__(self, workdir: Workdir, stage: str):
-        self._stage = stage
+        self._stage, self._writes = stage, workdir.hosts.is_first
+        if not self._writes:
+            return
         self._file = open(workdir.root / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._events = SummaryWriter(str(workdir.root / "events" / stage))
 
     def write(self, step: int, values: dict) -> None:
+        if not self._writes:
+            return
         line = {"stage": self._stage, "step": step, "time": time.time()} | values
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
@@ -123,6 +149,8 @@ class Metrics:
             self._events.add_scalar(key, value, step)
 
     def close(self) -> None:
+        if not self._writes:
+            return
         self._file.close()
         self._events.close()
 

@@ -1,11 +1,13 @@
-"""Batches that were sampled ahead, as arrays for a checkpoint, and back."""
+"""Batches whose outcomes are known, as arrays for a checkpoint or for other hosts, and back."""
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 
+from selfexec_jax.hosts import Hosts
 from selfexec_jax.rollout import Sample
 from selfexec_jax.train.rollouts import Group, Outcome, Prompt, Rollout, Turn
 
@@ -43,6 +45,16 @@ def packed(batches: list[list[Group]]) -> dict[str, np.ndarray]:
         "tokens": np.array([0, *(t for part in tokens for t in part)], np.int32),
         "floats": np.concatenate([np.zeros(1, np.float32), *floats]),  # no array is empty: orbax takes none
     }
+
+
+def everyones(hosts: Hosts, groups: list[Group]) -> list[Group]:
+    """The whole batch, of which every host has a share."""
+    if hosts.count == 1:
+        return groups
+    file = io.BytesIO()
+    np.savez(file, **packed([groups]))
+    shares = hosts.gather_bytes("groups", file.getvalue())
+    return hosts.merged([unpacked(np.load(io.BytesIO(share)))[0] for share in shares])
 
 
 def unpacked(arrays: dict[str, np.ndarray]) -> list[list[Group]]:

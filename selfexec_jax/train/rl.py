@@ -5,6 +5,9 @@ the group's mean, clipped ratio, loss divided by rollouts x fixed length, no KL 
 the same devices. Rewards are futures: they are computed while other rollouts still decode, and, with staleness, during
 updates; only the wait that is left is exposed. Batch t is sampled wholly by the policy after update t - staleness,
 whatever is ready first, so that a run can be repeated.
+
+Several hosts draw the same prompts; each samples and judges a share of them on its own devices and in its own sandbox.
+The share's groups are then gathered, so that every host learns, decides and remembers from the same whole batch.
 """
 
 from __future__ import annotations
@@ -19,14 +22,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
+from selfexec_jax.hosts import ALONE, Hosts
 from selfexec_jax.model.transformer import Transformer
-from selfexec_jax.rollout import Engine
+from selfexec_jax.rollout import Engine, Sample
 from selfexec_jax.train import ready
 from selfexec_jax.train.checkpoint import Checkpoints
 from selfexec_jax.train.health import Unhealthy, complaint, watched
-from selfexec_jax.train.rollouts import Drawn, Environment, Group, Prompt, sample_batch, with_advantages
+from selfexec_jax.train.rollouts import Drawn, Environment, Group, Prompt, Turn, sample_batch, with_advantages
 from selfexec_jax.train.state import TrainState, abstract_state
 from selfexec_jax.train.stopping import Stopped, between_steps
 from selfexec_jax.train.summary import right_share, summary
@@ -42,7 +47,7 @@ Log = Callable[[int, dict, list[Group]], None]
 
 def train(
     knobs, model: Transformer, engine: Engine, params: dict, mesh: Mesh, seed: int, directory: str | Path,
-    environment: Environment, log: Log,
+    environment: Environment, log: Log, hosts: Hosts = ALONE,
 ) -> dict:  # fmt: skip
     """Runs or resumes the loop from `params` and returns the final parameters.
 
@@ -53,7 +58,7 @@ def train(
     tx = make_optimizer(knobs)
     _, start, target = abstract_state(model, tx, seed, mesh)
     learner = make_learner(model, tx, knobs, target, mesh)
-    loop = _Loop(knobs, engine, learner, environment, seed, params if knobs.kl else None)
+    loop = _Loop(knobs, engine, learner, environment, seed, params if knobs.kl else None, hosts)
     with (
         Checkpoints(directory) as checkpoints,
         Checkpoints(f"{directory}_best") as best,
@@ -64,7 +69,8 @@ def train(
             run = _Run(start(jax.tree.map(jnp.copy, params)))  # the caller's stay
         else:
             state, extra = found
-            run = _Run(state, **extra["run"], batches=deque(map(Drawn.of, ready.unpacked(checkpoints.arrays()))))
+            batches = (Drawn.of(hosts.share(batch)) for batch in ready.unpacked(checkpoints.arrays()))
+            run = _Run(state, **extra["run"], batches=deque(batches))
             environment.restore(extra["environment"])
         if run.step < knobs.steps:
             learner.warm_up(run.state.params)
@@ -78,11 +84,11 @@ def train(
             wrong = complaint(run.history, knobs)
             if wrong:
                 raise Unhealthy(f"rl: stopped after step {run.step}: {wrong}; {_MEND}")
-            ends_here = is_asked_to_end()
+            ends_here = hosts.any(f"rl {run.step}", is_asked_to_end())
             if run.step % knobs.checkpoint_every == 0 or run.step == knobs.steps or ends_here:
-                arrays = ready.packed([batch.collect()[0] for batch in run.batches])  # which waits for their outcomes
+                waited_for = [loop.collect(batch)[0] for batch in run.batches]
                 extra = {"run": run.counters(), "environment": environment.state()}
-                checkpoints.save(run.step, run.state, extra, arrays)
+                checkpoints.save(run.step, run.state, extra, ready.packed(waited_for))
             if ends_here:
                 raise Stopped(f"rl: saved after step {run.step} of {knobs.steps}")
         return run.state.params
@@ -111,13 +117,14 @@ class _Loop:
     environment: Environment
     seed: int
     reference: dict | None  # parameters that the KL term is taken to
+    hosts: Hosts
 
     def step(self, run: _Run) -> tuple[dict, list[Group]]:
         """Samples what is due and learns from the oldest batch; returns (metrics, groups of that batch)."""
         before = dataclasses.replace(self.engine.counts)
         times = self._sample_ahead(run)
         occupancy = self.engine.counts.since(before).occupancy
-        groups, times["waiting_s"] = run.batches.popleft().collect()
+        groups, times["waiting_s"] = self.collect(run.batches.popleft())
         groups = with_advantages(groups, self.knobs.advantage, dict(self.knobs.weight))
         self.environment.learn(groups)
         began = time.monotonic()
@@ -132,12 +139,17 @@ class _Loop:
         run.history.append(watched(line))
         return line, groups
 
+    def collect(self, drawn: Drawn) -> tuple[list[Group], float]:
+        """The groups of the whole batch, and the seconds that this host's outcomes were waited for."""
+        groups, seconds = drawn.collect()
+        return ready.everyones(self.hosts, groups), seconds
+
     def validate(self, run: _Run, best: Checkpoints) -> dict[str, float]:
         """The share of right rollouts of the validation prompts, drawn with the same seeds each time, and that of each
         task; a policy that is better than all before is saved."""
         self.engine.load(run.state.params, run.step)
         prompts = self.environment.validation()
-        groups, _ = self._sample(prompts, self.knobs.validation_samples, (self.seed, _VALIDATION)).collect()
+        groups, _ = self.collect(self._sample(prompts, self.knobs.validation_samples, (self.seed, _VALIDATION)))
         shares = {f"validation/{task}": right_share(groups, task) for task in sorted({p.task for p in prompts})}
         found = right_share(groups)
         if found > run.best:
@@ -156,7 +168,7 @@ class _Loop:
             times["sampling_s"] += drawn.sampling_s
             began = time.monotonic()
             if needs_old_logprobs(self.knobs):
-                drawn.score(functools.partial(self.learner.score, run.state.params))
+                drawn.score(functools.partial(self._score, run.state.params))
             times["scoring_s"] += time.monotonic() - began
             run.batches.append(drawn)
             run.sampled += 1
@@ -164,7 +176,19 @@ class _Loop:
 
     def _sample(self, prompts: list[Prompt], n: int, seed: tuple[int, ...]) -> Drawn:
         k = self.knobs
-        return sample_batch(self.engine, self.environment, prompts, n, k.max_new_tokens, k.temperature, seed)
+        mine, numbers = self.hosts.share(prompts), self.hosts.share(range(len(prompts)))
+        return sample_batch(self.engine, self.environment, mine, n, k.max_new_tokens, k.temperature, seed, numbers)
+
+    def _score(self, params: dict, turns: list[Turn]) -> list[np.ndarray]:
+        """Of this host's turns; those of all hosts go through the model together."""
+        shares = self.hosts.gather("turns", [(t.sample.prompt_tokens, t.sample.tokens) for t in turns])
+        everyones = [
+            Turn(Sample(tuple(prompt), tuple(tokens), (0.0,) * len(tokens), "", "stop", 0))
+            for share in shares
+            for prompt, tokens in share
+        ]
+        before = sum(map(len, shares[: self.hosts.index]))
+        return self.learner.score(params, everyones)[before : before + len(turns)]
 
     def _learn(self, run: _Run, groups: list[Group]) -> tuple[list[dict], list[float]]:
         metrics, norms = [], []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Protocol
 
@@ -159,9 +159,13 @@ class Drawn:
 
 def sample_batch(
     engine: Engine, environment: Environment, prompts: list[Prompt], n: int, max_new_tokens: int, temperature: float,
-    seed: tuple[int, ...],
+    seed: tuple[int, ...], numbers: Sequence[int] | None = None,
 ) -> Drawn:  # fmt: skip
-    """n rollouts of each prompt. What is drawn depends on the seed and the parameters, never on what is ready first."""
+    """n rollouts of each prompt. What is drawn depends on the seed and the parameters, never on what is ready first.
+
+    numbers: the prompts' places in their batch, where these are some of it.
+    """
+    numbers = range(len(prompts)) if numbers is None else numbers
     started = time.monotonic()
     rollouts = [[_Open() for _ in range(n)] for _ in prompts]
     going_on: dict[tuple[int, int], Ask] = {}  # rollouts whose next prompts are on their way
@@ -194,11 +198,11 @@ def sample_batch(
                 continue
             rollout.answers, rollout.is_learned = [None] * len(tokens), ask.is_learned
             for place, one in enumerate(tokens):
-                found.append(request(one, 1, i, j, len(rollout.turns) + place))
+                found.append(request(one, 1, numbers[i], j, len(rollout.turns) + place))
                 places.append((i, j, place))
         return found
 
-    requests = [request(prompt.tokens, n, i) for i, prompt in enumerate(prompts)]
+    requests = [request(prompt.tokens, n, i) for i, prompt in zip(numbers, prompts, strict=True)]
     while requests or going_on:
         for number, sample in engine.stream(requests) if requests else ():
             i, j, place = places[number]

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from selfexec_jax.model.sharding import batch_sharding, one_at_a_time, replicated
+from selfexec_jax.hosts import ALONE, Hosts
+from selfexec_jax.model.sharding import batch_sharding, one_at_a_time, place, replicated
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train import losses
 from selfexec_jax.train.checkpoint import Checkpoints
@@ -77,12 +78,13 @@ def make_train_step(
 
 def train(
     knobs, model: Transformer, batches, mesh: Mesh, seed: int, directory: str, log: Callable[[int, dict], None],
-    pretrained: Callable[[], dict | None] = lambda: None,
+    pretrained: Callable[[], dict | None] = lambda: None, hosts: Hosts = ALONE,
 ) -> dict:  # fmt: skip
     """Runs or resumes the loop and returns the final parameters.
 
     `batches` is a grain IterDataset; `log(step, metrics)` gets a line every `log_every` updates. `pretrained` gives
-    the parameters to start from, None for random ones. Checkpoints hold state and data position.
+    the parameters to start from, None for random ones. Checkpoints hold state and data position. Every host packs
+    the same batches and feeds its devices their rows: what is learned does not depend on how many hosts there are.
     """
     if knobs.batch_rows % knobs.micro_batches:
         raise ValueError(f"sft.micro_batches={knobs.micro_batches} does not divide sft.batch_rows={knobs.batch_rows}")
@@ -98,13 +100,12 @@ def train(
             state, extra = found
             iterator.set_state(extra["data"])
         train_step = one_at_a_time(make_train_step(model, tx, target, mesh, knobs.micro_batches), mesh)
-        place = batch_sharding(mesh)
         started, tokens, examples = time.monotonic(), 0, 0
         for step in range(int(state.step), knobs.steps):
             batch = next(iterator)
             tokens += int((batch["segments"] > 0).sum())
             examples += int(batch["segments"].max(axis=1).sum())
-            state, metrics = train_step(state, jax.device_put(batch, place))
+            state, metrics = train_step(state, place(batch, mesh))
             done = step + 1
             if done % knobs.log_every == 0 or done == knobs.steps:
                 line = {k: float(v) for k, v in metrics.items()}
@@ -112,7 +113,7 @@ def train(
                 line |= {"tokens": tokens, "examples": examples, "seconds": elapsed, "tokens_per_s": tokens / elapsed}
                 started, tokens, examples = time.monotonic(), 0, 0
                 log(done, line)
-            ends_here = is_asked_to_end()
+            ends_here = hosts.any(f"sft {done}", is_asked_to_end())
             if done % knobs.checkpoint_every == 0 or done == knobs.steps or ends_here:
                 checkpoints.save(done, state, {"data": iterator.get_state()})
             if ends_here:

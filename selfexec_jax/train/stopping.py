@@ -7,8 +7,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-EXIT_CODE = 75  # of a run that goes on when it is started again (EX_TEMPFAIL); launch/tpu.sh knows it
-
 _asked, _trains = threading.Event(), threading.Event()
 
 
@@ -20,8 +18,9 @@ def listen() -> None:
     """From now on SIGTERM asks; to be called once, from the main thread."""
 
     def ask(*_) -> None:
+        is_first = not _asked.is_set()
         _asked.set()
-        if not _trains.is_set():
+        if is_first and not _trains.is_set():
             raise Stopped("asked to end")
 
     signal.signal(signal.SIGTERM, ask)

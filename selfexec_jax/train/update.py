@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from selfexec_jax.model.sharding import batch_rows, batch_sharding, one_at_a_time, replicated
+from selfexec_jax.model.sharding import batch_rows, batch_sharding, fetched, one_at_a_time, place, replicated
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train import losses
 from selfexec_jax.train.data import pack_rows
@@ -164,14 +164,14 @@ class Learner:
         """Log-probabilities of every token of the turns' answers, as the trainer sees them."""
         found: list[np.ndarray | None] = [None] * len(turns)
         for batch in pack([Item(turn) for turn in turns], self.knobs.row_tokens, row_counts(self.knobs, self.mesh)):
-            logprobs = np.asarray(self.logprobs(params, self.place(batch)))
+            logprobs = fetched(self.logprobs(params, self.place(batch)))
             is_answer = batch["is_answer"] > 0
             for i in np.unique(batch["item"][is_answer]):
                 found[i] = logprobs[is_answer & (batch["item"] == i)]
         return found
 
     def place(self, batch: dict) -> dict:
-        return jax.device_put({k: v for k, v in batch.items() if k != "item"}, batch_sharding(self.mesh))
+        return place({k: v for k, v in batch.items() if k != "item"}, self.mesh)
 
     def update(
         self, state: TrainState, items: list[Item], reference: dict | None

@@ -301,7 +301,7 @@ def test_a_verdict_is_found_out_once_and_read_after_a_kill(pool, tmp_path):
     assert (first.status, first.is_private, counting.n) == ("failed", True, 2)
     assert verdicts.final(PUBLIC_ONLY, ADD).result(timeout=60) == first and counting.n == 2
     assert verdicts.public(WRONG, ADD).result(timeout=60).outputs == ("-1\n", "-1\n") and counting.n == 3
-    with open(tmp_path / "0.jsonl", "ab") as journal:  # a kill in the middle of a line
+    with open(tmp_path / "0.host-0.jsonl", "ab") as journal:  # a kill in the middle of a line
         journal.write(b'{"key": "ab')
     again = Verdicts(tmp_path, counting)
     assert again.final(PUBLIC_ONLY, ADD).result(timeout=60) == first and counting.n == 3
@@ -319,7 +319,7 @@ def test_the_journal_goes_back_as_far_as_a_checkpoint_may_need_it(pool, tmp_path
     verdicts.public(WRONG, ADD).result(timeout=60)
     one = verdicts.next_generation()
     verdicts.public(RIGHT, ADD).result(timeout=60)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["0.jsonl", "1.jsonl"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0.host-0.jsonl", "1.host-0.jsonl"]
     # Killed before the checkpoint was whole: the run goes on from the one before, which knows the first verdict.
     before = Verdicts(tmp_path, counting)
     n = counting.n
@@ -330,12 +330,12 @@ def test_the_journal_goes_back_as_far_as_a_checkpoint_may_need_it(pool, tmp_path
     after.start(one)
     after.public(RIGHT, ADD).result(timeout=60)
     after.public(WRONG, ADD).result(timeout=60)  # of a batch that was sampled ahead
-    assert counting.n == n and sorted(p.name for p in tmp_path.iterdir()) == ["0.jsonl", "1.jsonl"]
+    assert counting.n == n and sorted(p.name for p in tmp_path.iterdir()) == ["0.host-0.jsonl", "1.host-0.jsonl"]
     after.next_generation()
     after.public(RIGHT, ADD).result(timeout=60)
     assert counting.n == n
     after.next_generation()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["1.jsonl", "2.jsonl", "3.jsonl"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1.host-0.jsonl", "2.host-0.jsonl", "3.host-0.jsonl"]
     after.public(RIGHT, ADD).result(timeout=60)
     assert counting.n == n + 1
     for each in (verdicts, before, after):

@@ -4,6 +4,7 @@ import sys
 
 import jax
 
+from selfexec_jax.hosts import EXIT_CODE
 from selfexec_jax.model.sharding import make_mesh
 from selfexec_jax.train import rl, stopping
 from tests.train.knobs import knobs
@@ -29,7 +30,7 @@ def main(directory, steps, staleness):
         rl.train(options, model, engine, params, make_mesh(devices=jax.devices()[:1]), 0, directory, toy, log)
     except stopping.Stopped as stopped:
         print(stopped)
-        sys.exit(stopping.EXIT_CODE)
+        sys.exit(EXIT_CODE)
 
 
 if __name__ == "__main__":

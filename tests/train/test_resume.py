@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from selfexec_jax.train.stopping import EXIT_CODE
+from selfexec_jax.hosts import EXIT_CODE
 
 SCRIPT = Path(__file__).with_name("resume_run.py")
 ROOT = SCRIPT.parent.parent.parent

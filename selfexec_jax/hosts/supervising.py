@@ -1,0 +1,42 @@
+"""A parent for the process of one host of several.
+
+JAX ends a process at once, without a word of ours, when the one with its coordinator is gone. The parent has no JAX: it
+says what happened and gives the exit code of a run that goes on when it is started again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+
+from selfexec_jax.hosts.hosts import EXIT_CODE
+
+_MARK = "SELFEXEC_SUPERVISED"
+_PR_SET_PDEATHSIG = 1
+
+
+def is_supervised() -> bool:
+    return _MARK in os.environ
+
+
+def supervise(command: list[str]) -> int:
+    """Runs a command as a child that does not outlive this process; returns the exit code to end with."""
+    libc = ctypes.CDLL(None)
+    child = subprocess.Popen(
+        command, env=os.environ | {_MARK: "1"}, preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    )
+    signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the child as well
+    code = child.wait()
+    if code == -signal.SIGABRT:
+        sys.stderr.write("host 0 is gone, and with it JAX's coordinator; the same command on all hosts goes on\n")
+        return EXIT_CODE
+    if code == -signal.SIGTERM:  # before it listened
+        return EXIT_CODE
+    if code < 0:
+        sys.stderr.write(f"this host's process was ended by {signal.Signals(-code).name}\n")
+        return 128 - code
+    return code

@@ -1,0 +1,34 @@
+"""An engine a host: each answers a share of the requests, and every host gets all the answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from selfexec_jax.hosts import Hosts
+from selfexec_jax.rollout import Engine, Request, Sample
+
+
+class SharedEngine:
+    """What evaluation asks of an engine. All hosts must ask the same."""
+
+    def __init__(self, engine: Engine, hosts: Hosts):
+        self._engine, self._hosts = engine, hosts
+
+    def load(self, params: dict, version: int) -> SharedEngine:
+        self._engine.load(params, version)
+        return self
+
+    def generate(self, requests: Sequence[Request]) -> list[list[Sample]]:
+        """All samples of all requests, in order."""
+        if self._hosts.count == 1:
+            return self._engine.generate(requests)
+
+        def answers(share: Sequence[Request]) -> list[list[dict]]:
+            return [[dataclasses.asdict(s) for s in samples] for samples in self._engine.generate(share)]
+
+        return [[_sample(row) for row in rows] for rows in self._hosts.divide("answers", requests, answers)]
+
+
+def _sample(row: dict) -> Sample:
+    return Sample(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
