@@ -107,6 +107,7 @@ def get_config() -> ConfigDict:
     c.sft.beta2 = 0.98
     c.sft.grad_clip = 1.0  # global norm
     c.sft.checkpoint_every = 200  # updates
+    c.sft.checkpoints_kept = 2  # the newest; a damaged one is passed over for the one before
     c.sft.log_every = 20  # updates
 
     c.rl = ConfigDict()
@@ -158,6 +159,7 @@ def get_config() -> ConfigDict:
     c.rl.row_tokens = 448  # tokens a packed row of the update; at least the longest prompt and answer
     c.rl.micro_tokens = 7168  # tokens of a micro-batch, in packed rows
     c.rl.checkpoint_every = 10  # batches
+    c.rl.checkpoints_kept = 2  # the newest, beside the best
     c.rl.samples_kept = 8  # groups a batch that are written to samples/
     c.rl.validate_every = 0  # batches (0: never; paper: 200)
     c.rl.validation_prompts = 64  # outputs to predict and problems to solve, half and half, never trained on

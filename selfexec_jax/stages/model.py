@@ -38,7 +38,7 @@ class Loaded:
                 return self.pretrained()
             place = self.workdir.checkpoints / stage
             raise ValueError(f"{place}: no such checkpoint; run the {stage} stage or set config.init_from")
-        with Checkpoints(directory) as checkpoints:
+        with Checkpoints(directory, hosts=self.workdir.hosts) as checkpoints:
             return checkpoints.restore_params(hf.target_of(self.model, "float32", self.mesh))
 
     def has(self, stage: str) -> bool:

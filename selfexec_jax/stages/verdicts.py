@@ -70,7 +70,7 @@ class Verdicts:
     def start(self, generation: int) -> None:
         """Goes on from a checkpoint: with what was written in the generation before it, and since."""
         self._known, self._before = {}, {}
-        self._forget(generation - 1)
+        self._forget(generation - 2)
         for path in self._folder.glob("*.jsonl"):
             if _generation(path) >= generation - 1:
                 self._read(path, self._before if _generation(path) < generation else self._known)
@@ -82,7 +82,7 @@ class Verdicts:
         with self._lock:
             self._known, self._before = {}, self._known
             self._open(generation)
-        self._forget(generation - 2)  # the checkpoint before may be the one that is resumed from
+        self._forget(generation - 3)  # the checkpoint before may be the one that is resumed from, or the one before it
         return generation
 
     def public(self, source: str, problem: Problem) -> Future[Seen]:

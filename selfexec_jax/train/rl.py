@@ -60,16 +60,16 @@ def train(
     learner = make_learner(model, tx, knobs, target, mesh)
     loop = _Loop(knobs, engine, learner, environment, seed, params if knobs.kl else None, hosts)
     with (
-        Checkpoints(directory) as checkpoints,
-        Checkpoints(f"{directory}_best") as best,
+        Checkpoints(directory, knobs.checkpoints_kept, hosts) as checkpoints,
+        Checkpoints(f"{directory}_best", 1, hosts) as best,
         between_steps() as is_asked_to_end,
     ):
         found = checkpoints.restore(target)
         if found is None:
             run = _Run(start(jax.tree.map(jnp.copy, params)))  # the caller's stay
         else:
-            state, extra = found
-            batches = (Drawn.of(hosts.share(batch)) for batch in ready.unpacked(checkpoints.arrays()))
+            state, extra, arrays = found
+            batches = (Drawn.of(hosts.share(batch)) for batch in ready.unpacked(arrays))
             run = _Run(state, **extra["run"], batches=deque(batches))
             environment.restore(extra["environment"])
         if run.step < knobs.steps:

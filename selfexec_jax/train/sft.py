@@ -90,14 +90,14 @@ def train(
         raise ValueError(f"sft.micro_batches={knobs.micro_batches} does not divide sft.batch_rows={knobs.batch_rows}")
     tx = make_optimizer(knobs)
     init, start, target = abstract_state(model, tx, seed, mesh)
-    with Checkpoints(directory) as checkpoints, between_steps() as is_asked_to_end:
+    with Checkpoints(directory, knobs.checkpoints_kept, hosts) as checkpoints, between_steps() as is_asked_to_end:
         iterator = iter(batches)
         found = checkpoints.restore(target)
         if found is None:
             given = pretrained()
             state = init() if given is None else start(given)
         else:
-            state, extra = found
+            state, extra, _ = found
             iterator.set_state(extra["data"])
         train_step = one_at_a_time(make_train_step(model, tx, target, mesh, knobs.micro_batches), mesh)
         started, tokens, examples = time.monotonic(), 0, 0

@@ -366,7 +366,7 @@ def test_poisoned_batches_change_nothing_but_the_counters(mesh, tmp_path, poison
     tx = make_optimizer(options)
     _, _, target = abstract_state(small_model()[0], tx, 0, mesh)
     with Checkpoints(tmp_path / "rl") as checkpoints:
-        state, extra = checkpoints.restore(target)
+        state, extra, _ = checkpoints.restore(target)
     assert int(state.step) == 0 and extra["run"]["step"] == 2
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.opt))
 
