@@ -17,6 +17,8 @@ def get_config() -> ConfigDict:
     c.stages = "problems,sft,rl,eval,report"  # which stages run, in this order
     c.init_from = ""  # a run, whose parameters and tokenizer are taken (skips sft), or a Hugging Face checkpoint
 
+    c.checkpoints = ""  # directory or bucket (gs://) that all hosts see; empty: in the workdir
+
     c.problems = ConfigDict()
     c.problems.families = ("accumulate", "extremum")  # of problems/generator
     c.problems.n_train = 3000  # problems

@@ -43,6 +43,8 @@ def main(argv: list[str]) -> None:
     try:
         workdir = Workdir(_WORKDIR.value, hosts)
         workdir.open(config)
+        if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):  # a run that goes on compiles nothing again
+            jax.config.update("jax_compilation_cache_dir", str(workdir.root.resolve() / "compiled"))
         for stage in (s for s in STAGES if s in wanted):
             _run(stage, config, workdir)
             hosts.wait(f"after {stage}")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from etils import epath
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
@@ -44,8 +45,14 @@ class Workdir:
     def __init__(self, root: str | Path, hosts: Hosts = ALONE):
         self.root, self.hosts = Path(root), hosts
         self.data = self.root / "data"
-        self.checkpoints = self.root / "checkpoints"
         self.tokenizer = self.data / "tokenizer.model"
+
+    @property
+    def checkpoints(self) -> epath.Path:
+        """Where the run's config says, else in its directory."""
+        path = self.root / "config.json"
+        elsewhere = json.loads(path.read_text()).get("checkpoints") if path.exists() else ""
+        return epath.Path(elsewhere or self.root / "checkpoints")
 
     def open(self, config: ConfigDict) -> None:
         """Makes the directory or checks that it belongs to this config (but for fields that are free).

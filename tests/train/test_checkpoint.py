@@ -104,7 +104,8 @@ def test_when_all_are_damaged_nothing_begins_again_by_itself(made, tmp_path):
     save(tmp_path / "c", states(made, 2))
     for step in (1, 2):
         harmed(flip, tmp_path / "c", step)
-    with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(ValueError, match="every checkpoint there is damaged"):
+    said = "every checkpoint there is damaged"
+    with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(ValueError, match=said):
         checkpoints.restore(made[1])
 
 
