@@ -25,11 +25,12 @@ setup(
         "matplotlib>=3.9",  # the report's figures
         "tensorboardX>=2.6",  # event files without TensorFlow
         "tqdm>=4.66",
+        "etils[epath]>=1.12",  # paths of checkpoints, in buckets too
         "fsspec>=2024.6",  # checkpoints on disks and in buckets
         "datasketch>=1.6",  # near duplicates of evaluation problems in training data
     ],
     extras_require={
-        "tpu": ["jax[tpu]>=0.10,<0.11"],
+        "tpu": ["jax[tpu]>=0.10,<0.11", "etils[epath-gcs]>=1.12"],  # checkpoints in buckets
         # benchmarks by name from the hub, parquet, and imported models' own tokenizers and chat templates
         "hf": ["huggingface_hub>=0.30", "pyarrow>=17", "tokenizers>=0.21", "jinja2>=3.1", "protobuf>=5"],
         "endpoint": ["openai>=2"],  # models that somebody serves: evaluated, or asked as teachers

@@ -52,6 +52,11 @@ here="$(cd "$(dirname "$0")/.." && pwd)"
 home=selfexec_run # on the workers
 resumes=75        # exit code of a run that was asked to end and goes on when it is started again
 
+keys=https://packages.cloud.google.com/apt/doc/apt-key.gpg ring=/usr/share/keyrings/cloud.google.asc
+gcsfuse="curl -fsS $keys | sudo tee $ring > /dev/null &&
+echo \"deb [signed-by=$ring] https://packages.cloud.google.com/apt gcsfuse-\$(lsb_release -cs) main\" |
+sudo tee /etc/apt/sources.list.d/gcsfuse.list > /dev/null && sudo apt-get update -qq && sudo apt-get install -qq -y gcsfuse"
+
 say() { echo "$name: $*" >&2; }
 
 # Runs a command of gcloud, or prints it.
@@ -134,13 +139,28 @@ tar -xzf code.tar.gz -C $home/code && { [ -x $home/venv/bin/python ] || python3 
 $home/venv/bin/pip install -q -e '$home/code[tpu]'"
 }
 
-# Starts the run on every worker; what it ends with is kept beside its log.
+# Starts the run on every worker; what it ends with is kept beside its log. All workers see the bucket of --workdir in
+# the same place, without caches; checkpoints go there directly.
 run() {
   [ ${#rest[@]} -gt 0 ] || fail "run needs the run's arguments after --"
-  local quoted
-  quoted="$(printf '%q ' "${rest[@]}")"
-  everywhere "cd $home/code && rm -f ../exit && { [ ! -e ~/.selfexec_env ] || { set -a; . ~/.selfexec_env; set +a; }; } &&
-nohup bash -c '../venv/bin/python -m selfexec_jax.main ${quoted% }; echo \$? > ../exit' > ../log 2>&1 < /dev/null &
+  local quoted arg args=() bucket='' path mount=''
+  for arg in "${rest[@]}"; do
+    case "$arg" in
+      --workdir=gs://*/*)
+        path="${arg#--workdir=gs://}"
+        bucket="${path%%/*}" path="${path#*/}"
+        args+=("--workdir=../bucket/$path" "--config.checkpoints=gs://$bucket/$path/checkpoints")
+        ;;
+      --workdir=gs://*) fail "$arg: give a folder of the bucket" ;;
+      *) args+=("$arg") ;;
+    esac
+  done
+  quoted="$(printf '%q ' "${args[@]}")"
+  [ -z "$bucket" ] || mount="{ command -v gcsfuse > /dev/null || { $gcsfuse; }; } && mkdir -p $home/bucket &&
+{ mountpoint -q $home/bucket || gcsfuse --implicit-dirs --metadata-cache-ttl-secs=0 \
+  --metadata-cache-negative-ttl-secs=0 $bucket $home/bucket; } && "
+  everywhere "${mount}cd $home/code && rm -f ../exit && { [ ! -e ~/.selfexec_env ] || { set -a; . ~/.selfexec_env; set +a; }; } &&
+nohup bash -c '../venv/bin/python -m selfexec_jax.main --hosts=auto ${quoted% }; echo \$? > ../exit' > ../log 2>&1 < /dev/null &
 echo \$! > $home/pid"
 }
 

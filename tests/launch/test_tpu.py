@@ -102,7 +102,12 @@ def test_run_starts_every_worker_with_the_arguments_as_they_are(tpu):
     assert done.returncode == 0, done.stderr
     (call,) = done.calls
     assert call[:5] == ["compute", "tpus", "tpu-vm", "ssh", "mine"] and "--worker=all" in call
-    assert r"--config=configs/tiny.py --workdir=gs://bucket/a\ run" in call[6]
+    assert r"selfexec_jax.main --hosts=auto --config=configs/tiny.py --workdir=../bucket/a\ run" in call[6]
+    assert r"--config.checkpoints=gs://bucket/a\ run/checkpoints" in call[6]
+    assert "mountpoint -q selfexec_run/bucket || gcsfuse" in call[6] and "bucket selfexec_run/bucket; }" in call[6]
+    done = tpu("run", "mine", "--", "--workdir=/nfs/run")
+    assert "gcsfuse" not in done.calls[0][6] and "--workdir=/nfs/run" in done.calls[0][6]
+    assert subprocess.run(["bash", "-n", "-c", call[6].removeprefix("--command=")]).returncode == 0
     done = tpu("run", "mine", script=[])
     assert done.returncode == 2 and "after --" in done.stderr
 
@@ -186,7 +191,8 @@ def test_keep_waits_where_there_is_no_quota(tpu):
     [(["fly", "mine"], "launch/tpu.sh create NAME"), (["create", "Mine", "--type=v5p-8"], "NAME 'Mine'"),
      (["create", "mine"], "needs --type"), (["create", "mine", "--type=h100-8"], "no known kind"),
      (["run", "mine", "--config=x"], "after --"), (["push", "mine", "--env-file=/none"], "no such file"),
-     (["run", "mine", "--slices=0", *RUN], "--slices=0")],
+     (["run", "mine", "--slices=0", *RUN], "--slices=0"),
+     (["run", "mine", "--", "--workdir=gs://bucket"], "give a folder of the bucket")],
 )  # fmt: skip
 def test_bad_input(tpu, args, words):
     done = tpu(*args)
