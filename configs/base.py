@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     c.stages = "problems,sft,rl,eval,report"  # which stages run, in this order
     c.init_from = ""  # a run, whose parameters and tokenizer are taken (skips sft), or a Hugging Face checkpoint
 
+    c.profile = ""  # steps of training to profile, as in rl:10-12
     c.checkpoints = ""  # directory or bucket (gs://) that all hosts see; empty: in the workdir
 
     c.problems = ConfigDict()
@@ -82,10 +83,12 @@ def get_config() -> ConfigDict:
     c.hosts = ConfigDict()  # where a run has several
     c.hosts.join_s = 600.0  # seconds that they wait for each other at the start
     c.hosts.lost_s = 30.0  # seconds of silence after which one is taken for gone
+    c.hosts.beat_s = 10.0  # seconds between heartbeat files
 
     c.plan = ConfigDict()  # what tools.plan cannot know beforehand
     c.plan.shape = ""  # of configs/shapes.py, where no init_from says it
     c.plan.example_tokens = 2048  # of a packed example in SFT, mean: attention within it counts as work
+    c.plan.long_share = 0.1  # of SFT's tokens that are in examples longer than sft.short_row_tokens
     c.plan.prompt_tokens = 1024  # of a prompt in RL and evaluation, mean
     c.plan.answer_tokens = 2048  # of an answer there, mean
     c.plan.headroom = 0.1  # share of a chip's memory that is to stay free
@@ -94,6 +97,7 @@ def get_config() -> ConfigDict:
     c.sft.steps = 1000  # updates
     c.sft.batch_rows = 32  # packed rows an update
     c.sft.row_tokens = 256  # tokens a packed row
+    c.sft.short_row_tokens = 0  # of the rows of what fits into them (0: all are alike): attention costs less
     c.sft.mix = ConfigDict({"predict": 0.5, "solve": 0.3, "fix": 0.2})  # share of the examples
     c.sft.sources = ()  # more data: ((file or folder, share as in mix, openmath | opencode | narrated), ...)
     c.sft.narrated_tests = 3  # traced runs of a right program a training problem

@@ -74,10 +74,13 @@ def plan_of(s: Setting, tell: Callable[[str], None] = lambda text: None) -> Plan
     rl, plan, phases = config.rl, config.plan, []
     if config.sft.steps:
         tell("SFT")
-        update, kept = programs.sft_step(s)
-        tokens = config.sft.batch_rows * config.sft.row_tokens
-        work = tokens * arithmetic.training(cfg, min(plan.example_tokens, config.sft.row_tokens))
-        phases.append(Phase("SFT", kept, [(update, 1)], config.sft.steps, tokens, work))
+        knobs = config.sft
+        (*parts, apply), kept = programs.sft_programs(s)
+        tokens = knobs.batch_rows * knobs.row_tokens
+        work = tokens * arithmetic.training(cfg, min(plan.example_tokens, knobs.row_tokens))
+        shares = [plan.long_share, 1 - plan.long_share] if knobs.short_row_tokens else [1.0]
+        updates = [(part, share * knobs.micro_batches) for part, share in zip(parts, shares, strict=True)]
+        phases.append(Phase("SFT", kept, [*updates, (apply, 1)], knobs.steps, tokens, work))
     tell("rollouts")
     (prefill, decoding), sampler = programs.rollout_programs(s)
     engine = config.rollout

@@ -29,7 +29,15 @@ from selfexec_jax.planning.costs import Costs, costs_of
 from selfexec_jax.planning.hlo import parse
 from selfexec_jax.rollout import decode
 from selfexec_jax.train import sft, update
-from selfexec_jax.train.state import abstract_state, model_config, runtime_fields, trainable, with_longer_rope
+from selfexec_jax.train.gradients import Gradients
+from selfexec_jax.train.state import (
+    TrainState,
+    abstract_state,
+    model_config,
+    runtime_fields,
+    trainable,
+    with_longer_rope,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,15 +131,16 @@ def bytes_a_chip(tree) -> int:
     return sum(t.dtype.itemsize * math.prod(t.sharding.shard_shape(t.shape)) for t in jax.tree.leaves(tree))
 
 
-def sft_step(s: Setting) -> tuple[Compiled, dict[str, int]]:
-    """One update of SFT, and the bytes of what it keeps on a chip."""
+def sft_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
+    """A micro-batch of SFT of long rows, one of short rows if there are such, and the optimizer's step; and the bytes
+    of what they keep on a chip."""
     knobs = s.config.sft
     tx = sft.make_optimizer(knobs)
     _, _, target = abstract_state(s.model, tx, 0, s.mesh)
-    step = sft.make_train_step(s.model, tx, target, s.mesh, knobs.micro_batches)
-    batch = _batch(s, knobs.batch_rows, knobs.row_tokens, update.INTS)
-    kernels = _kernels(s, knobs.batch_rows * knobs.row_tokens, knobs.row_tokens, True)
-    return s.compiled("SFT update", lambda: step.lower(target, batch), s.mesh, kernels), _state(target)
+    gradients = sft.make_update(s.model, tx, target, s.mesh).gradients
+    tokens = knobs.batch_rows // knobs.micro_batches * knobs.row_tokens
+    shapes = [(tokens // row, row) for row in (knobs.row_tokens, knobs.short_row_tokens) if row]
+    return _update_programs(s, "SFT", gradients, target, shapes, ("scale",))
 
 
 def rl_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
@@ -139,16 +148,22 @@ def rl_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
     knobs = s.config.rl
     tx = update.make_optimizer(knobs)
     _, _, target = abstract_state(s.model, tx, 0, s.mesh)
-    learner = update.make_learner(s.model, tx, knobs, target, s.mesh)
-    rows = update.row_counts(knobs, s.mesh)[0]
-    batch = _batch(s, rows, knobs.row_tokens, update.INTS)
-    batch |= _batch(s, rows, knobs.row_tokens, update.FLOATS, jnp.float32)
-    grads = trainable(target.params)
-    kernels = _kernels(s, rows * knobs.row_tokens, knobs.row_tokens, True)
-    programs = [
-        s.compiled("RL micro-batch", lambda: learner.accumulate.lower(target.params, grads, batch), s.mesh, kernels),
-        s.compiled("RL optimizer", lambda: learner.apply.lower(target, grads), s.mesh),
-    ]
+    gradients = update.make_learner(s.model, tx, knobs, target, s.mesh).gradients
+    shapes = [(update.row_counts(knobs, s.mesh)[0], knobs.row_tokens)]
+    return _update_programs(s, "RL", gradients, target, shapes, update.FLOATS)
+
+
+def _update_programs(
+    s: Setting, name: str, gradients: Gradients, target: TrainState, shapes: Sequence[tuple[int, int]],
+    floats: Sequence[str],
+) -> tuple[list[Compiled], dict[str, int]]:  # fmt: skip
+    grads, programs = trainable(target.params), []
+    for rows, tokens in shapes:
+        batch = _batch(s, rows, tokens, update.INTS) | _batch(s, rows, tokens, floats, jnp.float32)
+        lower = functools.partial(gradients.add.lower, target.params, grads, batch)
+        kernels = _kernels(s, rows * tokens, tokens, True)
+        programs.append(s.compiled(f"{name} micro-batch, rows of {tokens}", lower, s.mesh, kernels))
+    programs.append(s.compiled(f"{name} optimizer", lambda: gradients.apply.lower(target, grads), s.mesh))
     return programs, _state(target) | {"gradients": bytes_a_chip(grads)}
 
 

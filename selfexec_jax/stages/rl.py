@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 
@@ -9,6 +10,7 @@ from selfexec_jax.stages import model as models
 from selfexec_jax.stages import watch
 from selfexec_jax.stages.checks import check_rl
 from selfexec_jax.stages.environment import ExecutionTasks
+from selfexec_jax.stages.looking import Looking
 from selfexec_jax.stages.material import problems_and_programs
 from selfexec_jax.stages.problems import open_pool
 from selfexec_jax.stages.progress import time_left
@@ -28,7 +30,7 @@ def run(config, workdir: Workdir) -> dict:
     check_rl(config)
     loaded = models.load(config, workdir)
     params, engine = loaded.params("sft"), loaded.engine()
-    with open_pool(config) as pool:
+    with open_pool(config) as pool, contextlib.closing(Looking(config, workdir, "rl")) as looking:
         engine.load(params, 0)
         problems, programs = problems_and_programs(config, workdir, loaded.tokenizer, engine, pool)
         verdicts = Verdicts(workdir.data / "rl_verdicts", pool, workdir.hosts)
@@ -45,7 +47,7 @@ def run(config, workdir: Workdir) -> dict:
 
         rl.train(
             config.rl, loaded.model, engine, params, loaded.mesh, config.seed, workdir.checkpoints / "rl", tasks, write,
-            workdir.hosts,
+            workdir.hosts, looking,
         )  # fmt: skip
         metrics.close()
         verdicts.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages.decontaminate import removed_rows
+from selfexec_jax.stages.looking import Looking
 from selfexec_jax.stages.origin import origin_of
 from selfexec_jax.stages.progress import time_left
 from selfexec_jax.stages.workdir import Metrics, Workdir
@@ -30,7 +32,10 @@ def run(config, workdir: Workdir) -> dict:
     kept = {name: data.fits(examples, config.sft.row_tokens) for name, examples in sets.items()}
     dropped = {name: len(sets[name]) - len(kept[name]) for name in sets}
     mix = dict(config.sft.mix) | {path: share for path, share, _ in config.sft.sources}
-    batches = data.packed_batches(kept, mix, config.sft.batch_rows, config.sft.row_tokens, config.seed)
+    knobs = config.sft
+    updates = data.PackedUpdates(
+        kept, mix, knobs.batch_rows, knobs.row_tokens, config.seed, knobs.micro_batches, knobs.short_row_tokens
+    )
     metrics = Metrics(workdir, "sft")
 
     def write(step: int, values: dict) -> None:
@@ -39,8 +44,11 @@ def run(config, workdir: Workdir) -> dict:
         log.info("sft %d/%d  loss %.4f  %.0f tokens/s  %s", step, config.sft.steps, values["loss"],
                  values["tokens_per_s"], left)  # fmt: skip
 
-    sft.train(config.sft, loaded.model, batches, loaded.mesh, config.seed, workdir.checkpoints / "sft", write,
-              loaded.pretrained, workdir.hosts)  # fmt: skip
+    with contextlib.closing(Looking(config, workdir, "sft")) as looking:
+        sft.train(
+            config.sft, loaded.model, updates, loaded.mesh, config.seed, workdir.checkpoints / "sft", write,
+            loaded.pretrained, workdir.hosts, looking,
+        )  # fmt: skip
     metrics.close()
     return {"examples": {k: len(v) for k, v in kept.items()}, "too_long": dropped}
 

@@ -143,22 +143,25 @@ class Metrics:
         self._stage, self._writes = stage, workdir.hosts.is_first
         if not self._writes:
             return
-        self._file = open(workdir.root / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._path = workdir.root / "metrics.jsonl"
         self._events = SummaryWriter(str(workdir.root / "events" / stage))
 
     def write(self, step: int, values: dict) -> None:
         if not self._writes:
             return
         line = {"stage": self._stage, "step": step, "time": time.time()} | values
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        with open(self._path, "a", encoding="utf-8") as file:  # on a mounted bucket a line is there when it is closed
+            file.write(json.dumps(line) + "\n")
         for key, value in values.items():
-            self._events.add_scalar(key, value, step)
+            if isinstance(value, dict):  # of each host
+                for name, i, each in ((name, i, v) for name, found in value.items() for i, v in enumerate(found)):
+                    self._events.add_scalar(f"{key}/{name}/{i}", each, step)
+            else:
+                self._events.add_scalar(key, value, step)
 
     def close(self) -> None:
         if not self._writes:
             return
-        self._file.close()
         self._events.close()
 
 

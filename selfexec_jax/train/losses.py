@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def sft_loss(logprobs_BxL: jax.Array, is_answer_BxL: jax.Array, n: jax.Array | None = None) -> jax.Array:
-    """Mean negative log-probability of the answers' tokens; n: how many there are, if these rows are not all."""
-    mask = is_answer_BxL.astype(jnp.float32)
-    return -jnp.sum(logprobs_BxL * mask) / jnp.maximum(jnp.sum(mask) if n is None else n, 1.0)
+def sft_loss(logprobs_BxL: jax.Array, scale_BxL: jax.Array) -> jax.Array:
+    """Negative log-probability of the answers' tokens, summed; a scale of one over their number makes it a mean."""
+    return -jnp.sum(logprobs_BxL * scale_BxL)
 
 
 # ---- advantages: (rewards_PxG, is_valid_PxG) -> advantage_PxG, on the host ---------------------------------------

@@ -47,13 +47,13 @@ Log = Callable[[int, dict, list[Group]], None]
 
 def train(
     knobs, model: Transformer, engine: Engine, params: dict, mesh: Mesh, seed: int, directory: str | Path,
-    environment: Environment, log: Log, hosts: Hosts = ALONE,
+    environment: Environment, log: Log, hosts: Hosts = ALONE, begins: Callable[[int], None] = lambda step: None,
 ) -> dict:  # fmt: skip
     """Runs or resumes the loop from `params` and returns the final parameters.
 
     Leaves checkpoints in `directory`, and in `directory`_best the one that did best on the validation prompts. `log`
-    gets every step's metrics and groups. Raises Unhealthy when training is not worth going on with, and Stopped, once
-    all is saved, where the run was asked to end.
+    gets every step's metrics and groups, `begins` the number of steps made as each begins. Raises Unhealthy when
+    training is not worth going on with, and Stopped, once all is saved, where the run was asked to end.
     """
     tx = make_optimizer(knobs)
     _, start, target = abstract_state(model, tx, seed, mesh)
@@ -77,6 +77,7 @@ def train(
         if run.step == 0 and knobs.validate_every:
             log(0, loop.validate(run, best), [])
         while run.step < knobs.steps:
+            begins(run.step)
             line, groups = loop.step(run)
             if knobs.validate_every and run.step % knobs.validate_every == 0:
                 line |= loop.validate(run, best)
@@ -86,7 +87,7 @@ def train(
                 raise Unhealthy(f"rl: stopped after step {run.step}: {wrong}; {_MEND}")
             ends_here = hosts.any(f"rl {run.step}", is_asked_to_end())
             if run.step % knobs.checkpoint_every == 0 or run.step == knobs.steps or ends_here:
-                waited_for = [loop.collect(batch)[0] for batch in run.batches]
+                waited_for = [loop.collect(batch) for batch in run.batches]
                 extra = {"run": run.counters(), "environment": environment.state()}
                 checkpoints.save(run.step, run.state, extra, ready.packed(waited_for))
             if ends_here:
@@ -123,33 +124,39 @@ class _Loop:
         """Samples what is due and learns from the oldest batch; returns (metrics, groups of that batch)."""
         before = dataclasses.replace(self.engine.counts)
         times = self._sample_ahead(run)
-        occupancy = self.engine.counts.since(before).occupancy
-        groups, times["waiting_s"] = self.collect(run.batches.popleft())
+        facts = {"occupancy": self.engine.counts.since(before).occupancy}
+        mine, times["waiting_s"] = run.batches.popleft().collect()
+        facts["infra_share"] = _infra_share(mine)
+        began = time.monotonic()
+        groups = ready.everyones(self.hosts, mine)
+        times["gathering_s"] = time.monotonic() - began
         groups = with_advantages(groups, self.knobs.advantage, dict(self.knobs.weight))
         self.environment.learn(groups)
         began = time.monotonic()
         metrics, norms = self._learn(run, groups)
         times["updating_s"] = time.monotonic() - began
         run.step += 1
-        line = summary(groups, metrics, norms) | times
+        everyones = self.hosts.gather("facts", facts | times)
+        line = summary(groups, metrics, norms) | {"occupancy": facts["occupancy"]}
+        line |= {name: max(host[name] for host in everyones) for name in times}
+        if self.hosts.count > 1:
+            line["hosts"] = {name: [host[name] for host in everyones] for name in everyones[0]}
         line["staleness"] = run.step - 1 - line.pop("version")
-        line["occupancy"] = occupancy
         line["seconds"] = sum(times.values())
         line["tokens_per_s"] = line["sampled_tokens"] / line["seconds"]
         run.history.append(watched(line))
         return line, groups
 
-    def collect(self, drawn: Drawn) -> tuple[list[Group], float]:
-        """The groups of the whole batch, and the seconds that this host's outcomes were waited for."""
-        groups, seconds = drawn.collect()
-        return ready.everyones(self.hosts, groups), seconds
+    def collect(self, drawn: Drawn) -> list[Group]:
+        """The groups of the whole batch, once their outcomes are known."""
+        return ready.everyones(self.hosts, drawn.collect()[0])
 
     def validate(self, run: _Run, best: Checkpoints) -> dict[str, float]:
         """The share of right rollouts of the validation prompts, drawn with the same seeds each time, and that of each
         task; a policy that is better than all before is saved."""
         self.engine.load(run.state.params, run.step)
         prompts = self.environment.validation()
-        groups, _ = self.collect(self._sample(prompts, self.knobs.validation_samples, (self.seed, _VALIDATION)))
+        groups = self.collect(self._sample(prompts, self.knobs.validation_samples, (self.seed, _VALIDATION)))
         shares = {f"validation/{task}": right_share(groups, task) for task in sorted({p.task for p in prompts})}
         found = right_share(groups)
         if found > run.best:
@@ -201,3 +208,9 @@ class _Loop:
             metrics += found
             norms += [norm] if found else []
         return metrics, norms
+
+
+def _infra_share(groups: list[Group]) -> float:
+    """The share of the rollouts that this host's sandbox could not judge."""
+    labels = [rollout.outcome.label for group in groups for rollout in group.rollouts]
+    return labels.count("infra_error") / max(len(labels), 1)

@@ -1,22 +1,24 @@
-"""Supervised fine-tuning: one jitted step, one loop that can be killed and resumed."""
+"""Supervised fine-tuning: an update of micro-batches, and one loop that can be killed and resumed."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from selfexec_jax.hosts import ALONE, Hosts
-from selfexec_jax.model.sharding import batch_sharding, one_at_a_time, place, replicated
+from selfexec_jax.model.sharding import batch_rows, place
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train import losses
 from selfexec_jax.train.checkpoint import Checkpoints
+from selfexec_jax.train.gradients import Gradients, make_gradients
 from selfexec_jax.train.scores import scores
-from selfexec_jax.train.state import TrainState, abstract_state, adafactor, adamw, muon, trainable
+from selfexec_jax.train.state import TrainState, abstract_state, adafactor, adamw, muon
 from selfexec_jax.train.stopping import Stopped, between_steps
 
 
@@ -37,85 +39,80 @@ def make_optimizer(knobs) -> optax.GradientTransformation:
     raise ValueError(f"sft.optimizer={knobs.optimizer!r} is none of adamw, muon, adafactor")
 
 
-def make_train_step(
-    model: Transformer, tx: optax.GradientTransformation, target: TrainState, mesh: Mesh, micro_batches: int = 1
-) -> Callable:
-    """`step(state, batch) -> (state, metrics)`, jitted with shardings; the old state is donated.
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """One update on the micro-batches of packed rows that a step has: `update(state, parts) -> (state, metrics)`."""
 
-    micro_batches: the rows go through the model in so many parts, whose gradients are added up.
-    """
+    gradients: Gradients
+    mesh: Mesh
 
-    def step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        learned, n = trainable(state.params), batch["is_answer"].sum()
+    def __call__(self, state: TrainState, parts: Sequence[dict[str, np.ndarray]]) -> tuple[TrainState, dict]:
+        """The mean over the answers' tokens of all parts is what falls; the old state is donated."""
+        n = sum(int(part["is_answer"].sum()) for part in parts)
+        grads, losses_ = self.gradients.zeros(state.params), []
+        for part in parts:
+            scaled = part | {"scale": (part["is_answer"] / max(n, 1)).astype(np.float32)}
+            grads, loss = self.gradients.add(state.params, grads, place(scaled, self.mesh))
+            losses_.append(loss)
+        state, norm = self.gradients.apply(state, grads)
+        return state, {"loss": losses_, "grad_norm": norm, "answer_tokens": n}
 
-        def loss(learned: dict, part: dict) -> jax.Array:
-            logprobs_BxL, _ = scores(model, state.params | learned, part)
-            return losses.sft_loss(logprobs_BxL, part["is_answer"], n)
 
-        def add(total: tuple, part: dict) -> tuple[tuple, None]:
-            return jax.tree.map(jnp.add, total, jax.value_and_grad(loss)(learned, part)), None
+def make_update(model: Transformer, tx: optax.GradientTransformation, target: TrainState, mesh: Mesh) -> Update:
+    def loss(learned: dict, params: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
+        logprobs_BxL, _ = scores(model, params | learned, batch)
+        value = losses.sft_loss(logprobs_BxL, batch["scale"])
+        return value, value
 
-        if micro_batches == 1:
-            value, grads = jax.value_and_grad(loss)(learned, batch)
-        else:
-            # Neighbouring rows go to different parts, so that a device's rows stay its own.
-            split = lambda a: a.reshape(-1, micro_batches, *a.shape[1:]).swapaxes(0, 1)  # noqa: E731
-            zeros = jnp.zeros(()), jax.tree.map(jnp.zeros_like, learned)
-            (value, grads), _ = jax.lax.scan(add, zeros, jax.tree.map(split, batch))
-        updates, opt = tx.update(grads, state.opt, learned)
-        metrics = {"loss": value, "grad_norm": optax.global_norm(grads), "answer_tokens": n}
-        params = state.params | optax.apply_updates(learned, updates)
-        return TrainState(params, opt, state.step + 1, state.key), metrics
-
-    shardings = jax.tree.map(lambda t: t.sharding, target)
-    return jax.jit(
-        step,
-        in_shardings=(shardings, batch_sharding(mesh)),
-        out_shardings=(shardings, replicated(mesh)),
-        donate_argnames=("state",),
-    )
+    return Update(make_gradients(loss, tx, target, mesh), mesh)
 
 
 def train(
-    knobs, model: Transformer, batches, mesh: Mesh, seed: int, directory: str, log: Callable[[int, dict], None],
+    knobs, model: Transformer, updates, mesh: Mesh, seed: int, directory: str, log: Callable[[int, dict], None],
     pretrained: Callable[[], dict | None] = lambda: None, hosts: Hosts = ALONE,
+    begins: Callable[[int], None] = lambda step: None,
 ) -> dict:  # fmt: skip
     """Runs or resumes the loop and returns the final parameters.
 
-    `batches` is a grain IterDataset; `log(step, metrics)` gets a line every `log_every` updates. `pretrained` gives
-    the parameters to start from, None for random ones. Checkpoints hold state and data position. Every host packs
-    the same batches and feeds its devices their rows: what is learned does not depend on how many hosts there are.
+    `updates` gives the micro-batches of an update at a time (see `data.PackedUpdates`); `log(step, metrics)` gets a
+    line every `log_every` updates, `begins` the number of updates made as each begins. `pretrained` gives the
+    parameters to start from, None for random ones. Checkpoints hold state and data position. Every host packs the same
+    rows and feeds its devices theirs: what is learned does not depend on how many hosts there are.
     """
-    if knobs.batch_rows % knobs.micro_batches:
-        raise ValueError(f"sft.micro_batches={knobs.micro_batches} does not divide sft.batch_rows={knobs.batch_rows}")
+    rows = knobs.batch_rows // knobs.micro_batches
+    if rows % batch_rows(mesh):
+        raise ValueError(
+            f"sft.batch_rows={knobs.batch_rows} in sft.micro_batches={knobs.micro_batches} parts leaves {rows} rows,"
+            f" which do not divide over {batch_rows(mesh)} groups of devices; change one of them"
+        )
     tx = make_optimizer(knobs)
     init, start, target = abstract_state(model, tx, seed, mesh)
     with Checkpoints(directory, knobs.checkpoints_kept, hosts) as checkpoints, between_steps() as is_asked_to_end:
-        iterator = iter(batches)
         found = checkpoints.restore(target)
         if found is None:
             given = pretrained()
             state = init() if given is None else start(given)
         else:
             state, extra, _ = found
-            iterator.set_state(extra["data"])
-        train_step = one_at_a_time(make_train_step(model, tx, target, mesh, knobs.micro_batches), mesh)
+            updates.set_state(extra["data"])
+        update = make_update(model, tx, target, mesh)
         started, tokens, examples = time.monotonic(), 0, 0
         for step in range(int(state.step), knobs.steps):
-            batch = next(iterator)
-            tokens += int((batch["segments"] > 0).sum())
-            examples += int(batch["segments"].max(axis=1).sum())
-            state, metrics = train_step(state, place(batch, mesh))
+            begins(step)
+            parts = next(updates)
+            tokens += sum(int((part["segments"] > 0).sum()) for part in parts)
+            examples += sum(int(part["segments"].max(axis=1).sum()) for part in parts)
+            state, metrics = update(state, parts)
             done = step + 1
             if done % knobs.log_every == 0 or done == knobs.steps:
-                line = {k: float(v) for k, v in metrics.items()}
+                line = {k: float(sum(map(float, v)) if k == "loss" else v) for k, v in metrics.items()}
                 elapsed = time.monotonic() - started
                 line |= {"tokens": tokens, "examples": examples, "seconds": elapsed, "tokens_per_s": tokens / elapsed}
                 started, tokens, examples = time.monotonic(), 0, 0
                 log(done, line)
             ends_here = hosts.any(f"sft {done}", is_asked_to_end())
             if done % knobs.checkpoint_every == 0 or done == knobs.steps or ends_here:
-                checkpoints.save(done, state, {"data": iterator.get_state()})
+                checkpoints.save(done, state, {"data": updates.get_state()})
             if ends_here:
                 raise Stopped(f"sft: saved after step {done} of {knobs.steps}")
         return state.params

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,16 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from selfexec_jax.model.sharding import batch_rows, batch_sharding, fetched, one_at_a_time, place, replicated
+from selfexec_jax.model.sharding import batch_rows, batch_sharding, fetched, place
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train import losses
 from selfexec_jax.train.data import pack_rows
+from selfexec_jax.train.gradients import Gradients, jitted, make_gradients
 from selfexec_jax.train.rollouts import Group, Turn, has_advantage, is_reward
 from selfexec_jax.train.scores import scores
-from selfexec_jax.train.state import TrainState, adafactor, adamw, trainable
+from selfexec_jax.train.state import TrainState, adafactor, adamw
 
-# Of a batch of packed rows, by tokens: what every kind of training has, and what only RL adds.
+# Of a batch of packed rows, by tokens; the numbers are what RL has.
 INTS, FLOATS = ("tokens", "positions", "segments", "is_answer"), ("advantage", "scale", "sampler", "old")
 
 
@@ -153,10 +154,8 @@ def make_loss(model: Transformer, knobs) -> Callable:
 class Learner:
     """The jitted functions of an update, for one config and one mesh."""
 
-    accumulate: Callable  # (params, sum of gradients, batch) -> (sum, metrics)
-    apply: Callable  # (state, gradients) -> (state, global norm of the gradients)
+    gradients: Gradients
     logprobs: Callable  # (params, batch) -> BxL
-    zeros: Callable  # params -> gradients of zero
     mesh: Mesh
     knobs: object
 
@@ -181,58 +180,33 @@ class Learner:
         Nothing to learn from leaves the state as it is. Raises FloatingPointError, and the state is lost, when the
         gradients are not finite.
         """
-        grads, metrics = self.zeros(state.params), []
+        grads, metrics = self.gradients.zeros(state.params), []
         for batch in pack(items, self.knobs.row_tokens, row_counts(self.knobs, self.mesh)):
             placed = self.place(batch)
             if reference is not None:
                 placed["reference"] = self.logprobs(reference, placed)
-            grads, found = self.accumulate(state.params, grads, placed)
+            grads, found = self.gradients.add(state.params, grads, placed)
             metrics.append(found | {"shape": batch["tokens"].size, "used": int((batch["segments"] > 0).sum())})
         if not metrics:
             return state, 0.0, []
-        state, norm = self.apply(state, grads)
+        state, norm = self.gradients.apply(state, grads)
         if not np.isfinite(float(norm)):
             raise FloatingPointError(f"the gradients are not finite (norm {float(norm)})")
         return state, float(norm), jax.device_get(metrics)
 
     def warm_up(self, params: dict) -> None:
         """Compiles every shape of micro-batch, on batches that hold nothing."""
-        grads = self.zeros(params)
+        grads = self.gradients.zeros(params)
         for n in row_counts(self.knobs, self.mesh):
             placed = self.place(_filled([], [], n, self.knobs.row_tokens))
             if needs_old_logprobs(self.knobs) or self.knobs.kl:
                 found = self.logprobs(params, placed)
                 placed |= {"reference": found} if self.knobs.kl else {}
-            grads, _ = self.accumulate(params, grads, placed)
+            grads, _ = self.gradients.add(params, grads, placed)
 
 
 def make_learner(model: Transformer, tx, knobs, target: TrainState, mesh: Mesh) -> Learner:
     """The functions of an update, compiled when first called."""
-    loss = make_loss(model, knobs)
-    shardings = jax.tree.map(lambda t: t.sharding, target)
-    of_learned = trainable(shardings.params)
-    whole, rows = replicated(mesh), batch_sharding(mesh)
-
-    def accumulate(params: dict, total: dict, batch: dict) -> tuple[dict, dict]:
-        grads, metrics = jax.grad(loss, has_aux=True)(trainable(params), params, batch)
-        return jax.tree.map(jnp.add, total, grads), metrics
-
-    def apply(state: TrainState, grads: dict) -> tuple[TrainState, jax.Array]:
-        learned = trainable(state.params)
-        updates, opt = tx.update(grads, state.opt, learned)
-        params = state.params | optax.apply_updates(learned, updates)
-        return TrainState(params, opt, state.step + 1, state.key), optax.global_norm(grads)
-
-    def jitted(function: Callable, inputs: Iterable, outputs, donated: tuple = ()) -> Callable:
-        return one_at_a_time(
-            jax.jit(function, in_shardings=tuple(inputs), out_shardings=outputs, donate_argnums=donated), mesh
-        )
-
-    return Learner(
-        jitted(accumulate, (shardings.params, of_learned, rows), (of_learned, whole), (1,)),
-        jitted(apply, (shardings, of_learned), (shardings, whole), (0,)),
-        jitted(lambda p, b: scores(model, p, b, knobs.temperature)[0], (shardings.params, rows), rows),
-        jitted(lambda p: jax.tree.map(jnp.zeros_like, trainable(p)), (shardings.params,), of_learned),
-        mesh,
-        knobs,
-    )
+    params, rows = jax.tree.map(lambda t: t.sharding, target.params), batch_sharding(mesh)
+    logprobs = jitted(lambda p, b: scores(model, p, b, knobs.temperature)[0], (params, rows), rows, mesh)
+    return Learner(make_gradients(make_loss(model, knobs), tx, target, mesh), logprobs, mesh, knobs)

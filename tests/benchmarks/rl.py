@@ -27,14 +27,14 @@ import psutil  # noqa: E402
 
 from selfexec_jax.configs import tiny  # noqa: E402
 from selfexec_jax.model import ModelConfig, Transformer  # noqa: E402
-from selfexec_jax.model.sharding import batch_sharding, make_mesh  # noqa: E402
+from selfexec_jax.model.sharding import make_mesh  # noqa: E402
 from selfexec_jax.rollout import Sample  # noqa: E402
 from selfexec_jax.stages import problems as first  # noqa: E402
 from selfexec_jax.stages import rl as stage  # noqa: E402
 from selfexec_jax.stages import sft as imitation  # noqa: E402
 from selfexec_jax.stages.workdir import Workdir, read_metrics  # noqa: E402
 from selfexec_jax.train import sft  # noqa: E402
-from selfexec_jax.train.data import Example, packed_batches  # noqa: E402
+from selfexec_jax.train.data import Example, PackedUpdates  # noqa: E402
 from selfexec_jax.train.rollouts import Turn  # noqa: E402
 from selfexec_jax.train.state import abstract_state  # noqa: E402
 from selfexec_jax.train.update import Item, make_learner, make_optimizer  # noqa: E402
@@ -142,9 +142,9 @@ def update(rounds: int, missed: list[str]) -> dict:
 
     tx = sft.make_optimizer(config.sft)
     init, _, target = abstract_state(model, tx, 0, mesh)
-    step, state = sft.make_train_step(model, tx, target, mesh, config.sft.micro_batches), init()
+    step, state, knobs = sft.make_update(model, tx, target, mesh), init(), config.sft
     examples = {"x": [Example(p, a) for p, a in pairs]}
-    batches = iter(packed_batches(examples, {"x": 1.0}, config.sft.batch_rows, config.sft.row_tokens, 0))
+    updates = PackedUpdates(examples, {"x": 1.0}, knobs.batch_rows, knobs.row_tokens, 0, knobs.micro_batches)
 
     rtx = make_optimizer(config.rl)
     rinit, _, rtarget = abstract_state(model, rtx, 0, mesh)
@@ -160,9 +160,9 @@ def update(rounds: int, missed: list[str]) -> dict:
         nonlocal state
         n, began = 0, time.perf_counter()
         while n < used:  # as many tokens as the other
-            batch = next(batches)
-            n += int((batch["segments"] > 0).sum())
-            state, metrics = step(state, jax.device_put(batch, batch_sharding(mesh)))
+            parts = next(updates)
+            n += sum(int((part["segments"] > 0).sum()) for part in parts)
+            state, metrics = step(state, parts)
             jax.block_until_ready(metrics)
         return n / (time.perf_counter() - began)
 
@@ -200,11 +200,12 @@ def against_torch(rounds: int, missed: list[str]) -> dict:
         config.sft.optimizer = "adamw"
         tx = sft.make_optimizer(config.sft)
         init, _, target = abstract_state(model, tx, 0, mesh)
-        step, state = sft.make_train_step(model, tx, target, mesh, config.sft.micro_batches), init()
+        step, state = sft.make_update(model, tx, target, mesh), init()
         tokens = np.random.default_rng(0).integers(2, shape.vocab_size, (16, 256)).astype(np.int32)
         batch = {"tokens": tokens, "positions": np.tile(np.arange(256, dtype=np.int32), (16, 1)),
                  "segments": np.ones_like(tokens), "is_answer": np.ones_like(tokens)}  # fmt: skip
-        batch = jax.device_put(batch, batch_sharding(mesh))
+        n = 16 // config.sft.micro_batches
+        parts = [{name: a[i : i + n] for name, a in batch.items()} for i in range(0, 16, n)]
         theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(
             vocab_size=shape.vocab_size, hidden_size=shape.d_model, num_hidden_layers=shape.n_layers,
             num_attention_heads=shape.n_heads, num_key_value_heads=shape.n_kv_heads, head_dim=shape.head_dim,
@@ -216,7 +217,7 @@ def against_torch(rounds: int, missed: list[str]) -> dict:
         def ours() -> float:
             nonlocal state
             began = time.perf_counter()
-            state, metrics = step(state, batch)  # noqa: B023
+            state, metrics = step(state, parts)  # noqa: B023
             jax.block_until_ready(metrics)
             return time.perf_counter() - began
 

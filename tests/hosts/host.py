@@ -27,16 +27,16 @@ SHAPE = ModelConfig(16, 16, 2, 2, 2, 8, 32, query_block=8)
 
 
 def packed():
-    """Batches of eight rows of examples of many lengths."""
-    examples = [data.Example([2 + i % 5] * (1 + i % 7), [3 + (i * k) % 11 for k in range(1 + i % 5)])
+    """Updates of sixteen rows of examples of many lengths, in two micro-batches."""
+    examples = [data.Example([2 + i % 5] * (1 + i % 7), [3 + (i * k) % 11 for k in range(1 + i % 6)])
                 for i in range(100)]  # fmt: skip
-    return data.packed_batches({"predict": examples}, {"predict": 1.0}, 8, 16, 0)
+    return data.PackedUpdates({"predict": examples}, {"predict": 1.0}, 16, 16, 0, 2, 8)
 
 
 def run_sft(folder, hosts):
     options = base.get_config().sft
-    options.update({"steps": STEPS, "batch_rows": 8, "row_tokens": 16, "log_every": 1, "warmup_steps": 2,
-                    "checkpoint_every": 5, "micro_batches": 2, "learning_rate": 1e-2})  # fmt: skip
+    options.update({"steps": STEPS, "batch_rows": 16, "row_tokens": 16, "log_every": 1, "warmup_steps": 2,
+                    "checkpoint_every": 5, "learning_rate": 1e-2})  # fmt: skip
     mesh = make_mesh(fsdp=4)  # over both hosts where there are two
     print_line = lambda step, line: print(json.dumps({"step": step, "loss": line["loss"]}), flush=True)  # noqa: E731
     sft.train(options, Transformer(SHAPE, mesh), packed(), mesh, 0, folder / "sft", print_line, hosts=hosts)

@@ -18,7 +18,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 import jax.numpy as jnp, numpy as np
 from selfexec_jax.model import ModelConfig, Transformer
 from selfexec_jax.model.sharding import batch_sharding, make_mesh, one_at_a_time
-from selfexec_jax.train.sft import make_train_step
+from selfexec_jax.train.sft import make_update
 from selfexec_jax.train.state import abstract_state, adamw
 
 model = Transformer(ModelConfig(vocab_size=64, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, d_ff=64))
@@ -37,11 +37,11 @@ def run(devices, fsdp, tensor):
     init, _, target = abstract_state(model, tx, 0, mesh)
     state = init()
     first = jax.device_get(state.params)
-    step = make_train_step(model, tx, target, mesh)
+    update = make_update(model, tx, target, mesh)
     found = []
     for _ in range(2):
-        state, metrics = step(state, jax.device_put(batch, batch_sharding(mesh)))
-        found.append({k: float(v) for k, v in metrics.items()})
+        state, metrics = update(state, [batch])
+        found.append({k: float(sum(v) if k == "loss" else v) for k, v in metrics.items()})
     return first, state, found
 
 one_first, one, one_metrics = run(jax.devices()[:1], 1, 1)

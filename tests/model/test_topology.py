@@ -18,7 +18,7 @@ from selfexec_jax.configs.shapes import SHAPES
 from selfexec_jax.model.architectures import read_config
 from selfexec_jax.model.sharding import batch_sharding, make_mesh
 from selfexec_jax.model.transformer import Transformer
-from selfexec_jax.train.sft import make_optimizer, make_train_step
+from selfexec_jax.train.sft import make_optimizer, make_update
 from selfexec_jax.train.state import abstract_state, runtime_fields
 
 name, topology, (fsdp, context, tensor), rows = json.loads(sys.argv[1])
@@ -31,8 +31,11 @@ tx = make_optimizer(config.sft)
 _, _, target = abstract_state(model, tx, 0, mesh)
 a_batch = jax.ShapeDtypeStruct((rows, config.sft.row_tokens), jnp.int32, sharding=batch_sharding(mesh))
 batch = {part: a_batch for part in ("tokens", "positions", "segments", "is_answer")}
-memory = make_train_step(model, tx, target, mesh).lower(target, batch).compile().memory_analysis()
-print(json.dumps({"state": memory.argument_size_in_bytes, "temporary": memory.temp_size_in_bytes}))
+batch["scale"] = jax.ShapeDtypeStruct(a_batch.shape, jnp.float32, sharding=a_batch.sharding)
+add = make_update(model, tx, target, mesh).gradients.add
+memory = add.lower(target.params, target.params, batch).compile().memory_analysis()
+moments = sum(a.dtype.itemsize * a.size for a in jax.tree.leaves(target.opt)) // len(devices)
+print(json.dumps({"state": memory.argument_size_in_bytes + moments, "temporary": memory.temp_size_in_bytes}))
 """
 
 

@@ -51,7 +51,7 @@ def test_a_plan_adds_up(tmp_path):
     assert sampler["cache"] == 2 * 4 * (512 // 4) * 4 * 128 * 2048 * 2 / 2  # 4 lanes a host of 8 chips
     programs = {p["name"]: p for phase in phases.values() for p in phase["programs"]}
     # Products of a step: forward, again, and twice backward; what the compiler makes of them may add some.
-    step, tokens = programs["SFT update"], 8 * 2048
+    step, tokens = programs["SFT micro-batch, rows of 2048"], 8 * 2048
     assert 0.95 < step["flops"] * 8 / (8 * N * tokens) < 1.1  # a layer's last product is not needed again
     assert 0.05 < phases["SFT"]["mfu"] < 0.75
     assert step["seconds"] >= max(step["busy_s"], step["network_s"]) + step["kernels_s"]

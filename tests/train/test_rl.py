@@ -144,7 +144,7 @@ def gradients(model, params, mesh, options, batches):
     learner, _ = learner_of(model, options, mesh)
     total, metrics = jax.tree.map(jnp.zeros_like, params), []
     for batch in batches:
-        total, found = learner.accumulate(params, total, learner.place(batch))
+        total, found = learner.gradients.add(params, total, learner.place(batch))
         metrics.append(found)
     return total, metrics
 

@@ -12,7 +12,7 @@ from selfexec_jax.model import Transformer
 from selfexec_jax.model.sharding import make_mesh
 from selfexec_jax.model.transformer import merged
 from selfexec_jax.train.scores import scores
-from selfexec_jax.train.sft import make_optimizer, make_train_step
+from selfexec_jax.train.sft import make_optimizer, make_update
 from selfexec_jax.train.state import abstract_state, trainable
 
 
@@ -58,11 +58,12 @@ def updated(model, micro_batches=1, steps=1, start=None, **changes):
     init, given, target = abstract_state(model, tx, 0, mesh)
     state = init() if start is None else given(jax.tree.map(jnp.copy, start))
     before = jax.device_get(state)
-    step = make_train_step(model, tx, target, mesh, micro_batches)
+    update, n = make_update(model, tx, target, mesh), 4 // micro_batches
+    parts = [{name: a[i : i + n] for name, a in batch().items()} for i in range(0, 4, n)]
     metrics = []
     for _ in range(steps):
-        state, line = step(state, batch())
-        metrics.append({name: float(value) for name, value in line.items()})
+        state, line = update(state, parts)
+        metrics.append({"loss": float(sum(line["loss"])), "grad_norm": float(line["grad_norm"])})
     return before, jax.device_get(state), metrics
 
 
