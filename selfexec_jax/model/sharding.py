@@ -68,7 +68,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 def place(batch: dict, mesh: Mesh) -> dict:
     """A batch of numpy arrays, rows x tokens, on the devices; every host has the whole and feeds its own part."""
-    sharding = batch_sharding(mesh)
+    sharding = batch_sharding(mesh_of(len(next(iter(batch.values()))), mesh))
     if sharding.is_fully_addressable:
         return jax.device_put(batch, sharding)
     return {name: jax.make_array_from_callback(a.shape, sharding, a.__getitem__) for name, a in batch.items()}
@@ -77,6 +77,15 @@ def place(batch: dict, mesh: Mesh) -> dict:
 def fetched(array: jax.Array) -> np.ndarray:
     """An array with all that other hosts have of it; they must call this too."""
     return np.asarray(array if array.is_fully_addressable else multihost_utils.process_allgather(array, tiled=True))
+
+
+def mesh_of(rows: int, mesh: Mesh) -> Mesh:
+    """What a batch of so many rows is divided over: where they are enough, devices that share rows have some of their
+    own instead. The devices are the same in the same order, and parameters lie on either alike."""
+    data, fsdp, context, tensor = mesh.devices.shape
+    if context == 1 or rows % (data * fsdp * context):
+        return mesh
+    return Mesh(mesh.devices.reshape(data, fsdp * context, 1, tensor), mesh.axis_names, axis_types=mesh.axis_types)
 
 
 def batch_rows(mesh: Mesh) -> int:

@@ -21,7 +21,7 @@ from selfexec_jax.model.attention import kernel_of
 from selfexec_jax.model.cache import empty_cache
 from selfexec_jax.model.config import ModelConfig
 from selfexec_jax.model.decoding import decoding_config, decoding_params, decoding_shardings
-from selfexec_jax.model.sharding import batch_sharding, make_mesh
+from selfexec_jax.model.sharding import batch_sharding, make_mesh, mesh_of
 from selfexec_jax.model.transformer import Transformer, init_params
 from selfexec_jax.planning import arithmetic
 from selfexec_jax.planning.chips import Slice
@@ -160,7 +160,7 @@ def _update_programs(
     grads, programs = trainable(target.params), []
     for rows, tokens in shapes:
         batch = _batch(s, rows, tokens, update.INTS) | _batch(s, rows, tokens, floats, jnp.float32)
-        lower = functools.partial(gradients.add.lower, target.params, grads, batch)
+        lower = functools.partial(gradients.add.of(rows).lower, target.params, grads, batch)
         kernels = _kernels(s, rows * tokens, tokens, True)
         programs.append(s.compiled(f"{name} micro-batch, rows of {tokens}", lower, s.mesh, kernels))
     programs.append(s.compiled(f"{name} optimizer", lambda: gradients.apply.lower(target, grads), s.mesh))
@@ -209,7 +209,7 @@ def rollout_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
 
 
 def _batch(s: Setting, rows: int, tokens: int, names: Sequence[str], dtype=jnp.int32) -> dict:
-    one = jax.ShapeDtypeStruct((rows, tokens), dtype, sharding=batch_sharding(s.mesh))
+    one = jax.ShapeDtypeStruct((rows, tokens), dtype, sharding=batch_sharding(mesh_of(rows, s.mesh)))
     return dict.fromkeys(names, one)
 
 

@@ -59,12 +59,15 @@ class Update:
 
 
 def make_update(model: Transformer, tx: optax.GradientTransformation, target: TrainState, mesh: Mesh) -> Update:
-    def loss(learned: dict, params: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
-        logprobs_BxL, _ = scores(model, params | learned, batch)
-        value = losses.sft_loss(logprobs_BxL, batch["scale"])
-        return value, value
+    def loss_of(model: Transformer) -> Callable:
+        def loss(learned: dict, params: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
+            logprobs_BxL, _ = scores(model, params | learned, batch)
+            value = losses.sft_loss(logprobs_BxL, batch["scale"])
+            return value, value
 
-    return Update(make_gradients(loss, tx, target, mesh), mesh)
+        return loss
+
+    return Update(make_gradients(loss_of, model, tx, target, mesh), mesh)
 
 
 def train(

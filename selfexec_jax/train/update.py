@@ -15,7 +15,7 @@ from selfexec_jax.model.sharding import batch_rows, batch_sharding, fetched, pla
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train import losses
 from selfexec_jax.train.data import pack_rows
-from selfexec_jax.train.gradients import Gradients, jitted, make_gradients
+from selfexec_jax.train.gradients import Gradients, OnRows, jitted, make_gradients, on
 from selfexec_jax.train.rollouts import Group, Turn, has_advantage, is_reward
 from selfexec_jax.train.scores import scores
 from selfexec_jax.train.state import TrainState, adafactor, adamw
@@ -155,7 +155,7 @@ class Learner:
     """The jitted functions of an update, for one config and one mesh."""
 
     gradients: Gradients
-    logprobs: Callable  # (params, batch) -> BxL
+    logprobs: OnRows  # (params, batch) -> BxL
     mesh: Mesh
     knobs: object
 
@@ -207,6 +207,11 @@ class Learner:
 
 def make_learner(model: Transformer, tx, knobs, target: TrainState, mesh: Mesh) -> Learner:
     """The functions of an update, compiled when first called."""
-    params, rows = jax.tree.map(lambda t: t.sharding, target.params), batch_sharding(mesh)
-    logprobs = jitted(lambda p, b: scores(model, p, b, knobs.temperature)[0], (params, rows), rows, mesh)
-    return Learner(make_gradients(make_loss(model, knobs), tx, target, mesh), logprobs, mesh, knobs)
+    params = jax.tree.map(lambda t: t.sharding, target.params)
+
+    def scorer(mesh: Mesh) -> Callable:
+        rows, placed = batch_sharding(mesh), on(mesh, model)
+        return jitted(lambda p, b: scores(placed, p, b, knobs.temperature)[0], (params, rows), rows, mesh)
+
+    gradients = make_gradients(lambda model: make_loss(model, knobs), model, tx, target, mesh)
+    return Learner(gradients, OnRows(scorer, mesh), mesh, knobs)

@@ -17,11 +17,11 @@ import json, jax
 jax.config.update("jax_num_cpu_devices", 8)
 import jax.numpy as jnp, numpy as np
 from selfexec_jax.model import ModelConfig, Transformer
-from selfexec_jax.model.sharding import batch_sharding, make_mesh, one_at_a_time
+from selfexec_jax.model.sharding import batch_sharding, make_mesh, mesh_of, one_at_a_time
 from selfexec_jax.train.sft import make_update
 from selfexec_jax.train.state import abstract_state, adamw
 
-model = Transformer(ModelConfig(vocab_size=64, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, d_ff=64))
+shape = ModelConfig(vocab_size=64, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, d_ff=64)
 tx = adamw(1e-3, 0.98, 0.1, 1.0)
 rng = np.random.default_rng(0)
 segments = np.repeat([[1] * 9 + [2] * 6 + [0]], 8, 0)
@@ -32,20 +32,25 @@ batch = {
     "positions": np.repeat([[*range(9), *range(6), 0]], 8, 0).astype(np.int32),
 }
 
-def run(devices, fsdp, tensor):
-    mesh = make_mesh(fsdp, tensor, devices=devices)
+def run(devices, fsdp, tensor, context=1, parts=1):
+    mesh = make_mesh(fsdp, tensor, context, devices=devices)
+    model = Transformer(shape, mesh if context > 1 else None)
     init, _, target = abstract_state(model, tx, 0, mesh)
     state = init()
     first = jax.device_get(state.params)
     update = make_update(model, tx, target, mesh)
     found = []
     for _ in range(2):
-        state, metrics = update(state, [batch])
+        n = 8 // parts
+        state, metrics = update(state, [{k: a[i : i + n] for k, a in batch.items()} for i in range(0, 8, n)])
         found.append({k: float(sum(v) if k == "loss" else v) for k, v in metrics.items()})
     return first, state, found
 
 one_first, one, one_metrics = run(jax.devices()[:1], 1, 1)
 _, many, many_metrics = run(jax.devices(), 4, 2)
+_, _, rows_apart = run(jax.devices(), 2, 2, 2)  # eight rows for four pairs: none is divided
+_, _, rows_shared = run(jax.devices(), 2, 2, 2, parts=4)  # two rows at a time: each lies on two devices
+meshes = [dict(mesh_of(rows, make_mesh(2, 2, 2)).shape) for rows in (8, 2)]
 far = lambda a, b: float(np.abs(np.asarray(a) - np.asarray(b)).max())
 inner = lambda s: {k: v for k, v in s.opt[1][0].mu.items()}
 def slow_sum(x):  # with a collective
@@ -57,7 +62,8 @@ slow(wide).block_until_ready()
 print(json.dumps({
     "ready": one_at_a_time(slow, make_mesh(1, 1))(wide).is_ready(),
     "ready_if_not_waited_for": slow(wide).is_ready(),
-    "metrics": [one_metrics, many_metrics],
+    "metrics": [one_metrics, many_metrics, rows_apart, rows_shared],
+    "meshes": meshes,
     "gap": {k: far(one.params[k], many.params[k]) for k in one.params},
     "moved": {k: far(one.params[k], one_first[k]) for k in one.params},
     "shards": {k: sorted({s.data.shape for s in v.addressable_shards}) for k, v in many.params.items()},
@@ -75,12 +81,18 @@ def found():
 
 
 def test_a_sharded_training_step_equals_that_of_one_device(found):
-    one, many = found["metrics"]
-    for a, b in zip(one, many, strict=True):
-        assert a == pytest.approx(b, abs=1e-5)
+    one, *others = found["metrics"]
+    for many in others:
+        for a, b in zip(one, many, strict=True):
+            assert a == pytest.approx(b, abs=1e-5)
     assert one[0]["loss"] > one[1]["loss"]
     assert min(found["moved"].values()) > 1e-4
     assert max(found["gap"].values()) < 1e-5
+
+
+def test_rows_are_divided_only_where_there_are_too_few(found):
+    apart, shared = ({"data": 1, "fsdp": fsdp, "context": n, "tensor": 2} for fsdp, n in ((4, 1), (2, 2)))
+    assert found["meshes"] == [apart, shared]
 
 
 def test_parameters_and_moments_are_cut_as_the_table_says(found):

@@ -32,7 +32,7 @@ _, _, target = abstract_state(model, tx, 0, mesh)
 a_batch = jax.ShapeDtypeStruct((rows, config.sft.row_tokens), jnp.int32, sharding=batch_sharding(mesh))
 batch = {part: a_batch for part in ("tokens", "positions", "segments", "is_answer")}
 batch["scale"] = jax.ShapeDtypeStruct(a_batch.shape, jnp.float32, sharding=a_batch.sharding)
-add = make_update(model, tx, target, mesh).gradients.add
+add = make_update(model, tx, target, mesh).gradients.add.of(rows)
 memory = add.lower(target.params, target.params, batch).compile().memory_analysis()
 moments = sum(a.dtype.itemsize * a.size for a in jax.tree.leaves(target.opt)) // len(devices)
 print(json.dumps({"state": memory.argument_size_in_bytes + moments, "temporary": memory.temp_size_in_bytes}))
