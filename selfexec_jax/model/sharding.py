@@ -41,7 +41,13 @@ def make_mesh(fsdp: int = 1, tensor: int = 1, context: int = 1, devices=None) ->
             " change one of them"
         )
     names = ("data", "fsdp", "context", "tensor")
-    return jax.make_mesh((data, fsdp, context, tensor), names, axis_types=(AxisType.Auto,) * 4, devices=devices)
+    try:
+        return jax.make_mesh((data, fsdp, context, tensor), names, axis_types=(AxisType.Auto,) * 4, devices=devices)
+    except NotImplementedError:  # on a torus every axis takes whole sides
+        raise ValueError(
+            f"mesh.fsdp={fsdp} x mesh.context={context} x mesh.tensor={tensor} cannot be laid out on these"
+            f" {len(devices)} chips: each must be a product of whole sides of the torus"
+        ) from None
 
 
 def tree_shardings(tree, mesh: Mesh):

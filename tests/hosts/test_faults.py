@@ -101,6 +101,7 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(undisturbed, tmp_pat
 
 
 @pytest.mark.long
+@pytest.mark.timeout(5400)
 def test_thirty_kills_in_sixty_steps(tmp_path):
     steps = ["--config.sft.steps=30", "--config.rl.steps=30"]
     run = Run(tmp_path / "undisturbed", *steps)
