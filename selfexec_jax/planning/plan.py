@@ -106,7 +106,8 @@ def plan_of(s: Setting, tell: Callable[[str], None] = lambda text: None) -> Plan
         phases.append(Phase("RL update", kept | sampler, updates, rl.steps, learned, work))
         work = answers * plan.answer_tokens * arithmetic.forward(cfg, length)
         tokens = answers * plan.answer_tokens
-        phases.append(Phase("RL sampling", kept | sampler, sampling(answers), rl.steps, tokens, work))
+        drawn = [(programs.reshard(s), 1), *sampling(answers)]
+        phases.append(Phase("RL sampling", kept | sampler, drawn, rl.steps, tokens, work))
     answers = _evaluated(config)
     work = answers * plan.answer_tokens * arithmetic.forward(cfg, length)
     kept = {"parameters": programs.bytes_a_chip(target_of(s.model, mesh=s.mesh))} | sampler

@@ -138,7 +138,7 @@ def sft_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
     tx = sft.make_optimizer(knobs)
     _, _, target = abstract_state(s.model, tx, 0, s.mesh)
     gradients = sft.make_update(s.model, tx, target, s.mesh).gradients
-    tokens = knobs.batch_rows // knobs.micro_batches * knobs.row_tokens
+    tokens = sft.rows_of(knobs, s.mesh) * knobs.row_tokens
     shapes = [(tokens // row, row) for row in (knobs.row_tokens, knobs.short_row_tokens) if row]
     return _update_programs(s, "SFT", gradients, target, shapes, ("scale",))
 
@@ -206,6 +206,16 @@ def rollout_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
             s.compiled("decoding, a token a slot", step, mesh),
         ]
     return programs, {"weights of the sampler": bytes_a_chip(params), "cache": bytes_a_chip(caches)}
+
+
+def reshard(s: Setting) -> Compiled:
+    """The way of the weights from the trainer's devices to every lane's, as `Engine.load` has it."""
+    tensor = s.config.rollout.tensor
+    lanes = Mesh(s.mesh.devices.reshape(-1, tensor), ("lane", "tensor"))
+    prepare = functools.partial(decoding_params, cfg=s.cfg, tensor=tensor)
+    given = hf.target_of(s.model, mesh=s.mesh)
+    shardings = decoding_shardings(jax.eval_shape(prepare, given), lanes)
+    return s.compiled("weights to the sampler", lambda: jax.jit(prepare, out_shardings=shardings).lower(given), s.mesh)
 
 
 def _batch(s: Setting, rows: int, tokens: int, names: Sequence[str], dtype=jnp.int32) -> dict:

@@ -13,8 +13,8 @@ import os
 import sys
 
 NOT_MODELLED = (
-    "loading and saving, compiling, the input pipeline, rewards and the sandbox, weights on their way to the sampler,"
-    " slots that stand empty, memory that is fragmented, collectives that wait for a slower chip"
+    "loading and saving, compiling, the input pipeline, rewards and the sandbox, slots that stand empty, memory that is"
+    " fragmented, collectives that wait for a slower chip"
 )
 
 

@@ -57,8 +57,6 @@ class PackedUpdates:
         micro_batches: int = 1, short_row_tokens: int = 0,
     ):  # fmt: skip
         short = short_row_tokens or row_tokens
-        if batch_rows % micro_batches:
-            raise ValueError(f"sft.micro_batches={micro_batches} does not divide sft.batch_rows={batch_rows}")
         if row_tokens % short:
             raise ValueError(f"sft.short_row_tokens={short} does not divide sft.row_tokens={row_tokens}")
         for name, share in mix.items():

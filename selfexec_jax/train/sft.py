@@ -39,6 +39,17 @@ def make_optimizer(knobs) -> optax.GradientTransformation:
     raise ValueError(f"sft.optimizer={knobs.optimizer!r} is none of adamw, muon, adafactor")
 
 
+def rows_of(knobs, mesh: Mesh) -> int:
+    """Long rows of a micro-batch. Raises ValueError where they do not divide over the devices."""
+    rows, rest = divmod(knobs.batch_rows, knobs.micro_batches)
+    if rest or rows % batch_rows(mesh):
+        raise ValueError(
+            f"sft.batch_rows={knobs.batch_rows} in sft.micro_batches={knobs.micro_batches} parts do not divide over"
+            f" {batch_rows(mesh)} groups of devices; change one of them, or the mesh"
+        )
+    return rows
+
+
 @dataclasses.dataclass(frozen=True)
 class Update:
     """One update on the micro-batches of packed rows that a step has: `update(state, parts) -> (state, metrics)`."""
@@ -82,12 +93,7 @@ def train(
     parameters to start from, None for random ones. Checkpoints hold state and data position. Every host packs the same
     rows and feeds its devices theirs: what is learned does not depend on how many hosts there are.
     """
-    rows = knobs.batch_rows // knobs.micro_batches
-    if rows % batch_rows(mesh):
-        raise ValueError(
-            f"sft.batch_rows={knobs.batch_rows} in sft.micro_batches={knobs.micro_batches} parts leaves {rows} rows,"
-            f" which do not divide over {batch_rows(mesh)} groups of devices; change one of them"
-        )
+    rows_of(knobs, mesh)
     tx = make_optimizer(knobs)
     init, start, target = abstract_state(model, tx, seed, mesh)
     with Checkpoints(directory, knobs.checkpoints_kept, hosts) as checkpoints, between_steps() as is_asked_to_end:

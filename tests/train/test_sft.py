@@ -12,7 +12,7 @@ from selfexec_jax.model import Transformer
 from selfexec_jax.model.sharding import make_mesh
 from selfexec_jax.model.transformer import merged
 from selfexec_jax.train.scores import scores
-from selfexec_jax.train.sft import make_optimizer, make_update
+from selfexec_jax.train.sft import make_optimizer, make_update, rows_of
 from selfexec_jax.train.state import abstract_state, trainable
 
 
@@ -75,6 +75,16 @@ def test_micro_batches_add_up_to_the_batch(tiny):
     assert others[0]["grad_norm"] == pytest.approx(metrics[0]["grad_norm"], rel=1e-4)
     for name in params:
         np.testing.assert_allclose(parts.params[name], whole.params[name], atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("changes", [{"micro_batches": 3}, {"batch_rows": 5}])
+def test_rows_that_do_not_divide_name_the_field(changes):
+    knobs = base.get_config().sft
+    knobs.update({"batch_rows": 4, "micro_batches": 2} | changes)
+    with pytest.raises(ValueError, match=r"sft\.batch_rows=\d in sft\.micro_batches=\d parts do not divide"):
+        rows_of(knobs, make_mesh(devices=jax.devices()[:1]))
+    knobs.update({"batch_rows": 4, "micro_batches": 2})
+    assert rows_of(knobs, make_mesh(devices=jax.devices()[:1])) == 2
 
 
 def test_adafactor_learns_with_a_fraction_of_the_memory(tiny):
