@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -254,11 +255,17 @@ def test_every_command_of_the_readme_runs(whole, tmp_path):
     commands = readme_commands()
     assert commands[:2] == ["bash launch/local.sh", "bash launch/test.sh"]
     for command in commands:
+        if "tools.plan" in command and find_spec("libtpu") is None:
+            continue
         small = command.replace("runs/tiny", str(whole)).replace("runs/", f"{tmp_path}/")
         small = small.replace("FILE.py", f"{tmp_path}/FILE.py").replace("INPUT.txt", f"{tmp_path}/INPUT.txt")
         small = small.replace("SAMPLES.jsonl", f"{tmp_path}/SAMPLES.jsonl")
         if "launch/local.sh" in command:
             small += f" --workdir={whole} " + " ".join(shlex.quote(a) for a in SMALL)
+        elif "tools.plan" in command:
+            fields = [a.replace("--config.", "--set=") for a in SMALL[1:]]
+            small = f"{sys.executable} -m selfexec_jax.tools.plan --config=configs/tiny.py --topology=v5e-1"
+            small += " " + " ".join(map(shlex.quote, [*fields, "--set=rl.steps=0"]))
         elif "launch/test.sh" in command:  # this suite is it: only its way to pytest is tried here
             small += " --version"
         elif "tests.benchmarks" in command:

@@ -119,7 +119,8 @@ def shape_of(config) -> ModelConfig:
 
 def setting_of(config, where: Slice) -> Setting:
     """Raises ValueError where the config's meshes do not divide the slice, or the model's heads."""
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=where.topology).devices
+    alone = {"chips_per_host_bounds": (1, 1, 1)} if where.n_chips == 1 else {}
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=where.topology, **alone).devices
     mesh = make_mesh(config.mesh.fsdp, config.mesh.tensor, config.mesh.context, devices=devices)
     tensor = config.rollout.tensor
     cfg, lane = shape_of(config), make_mesh(tensor=tensor, devices=devices[:tensor])

@@ -1,12 +1,15 @@
-"""One host of a small run, for the tests: `python host.py WHAT HOST HOSTS DEVICES COORDINATOR FOLDER`.
+"""One host of a small run, for the tests: `python host.py WHAT HOST HOSTS DEVICES COORDINATOR FOLDER [UNTIL]`.
 
-sft: 20 steps on packed rows. rl: 20 steps on a toy question; samples are drawn by an engine and written down, or taken
-from FOLDER/samples.json if that is there. Prints a line of JSON a step.
+sft: 20 steps on packed rows, interrupted as step UNTIL begins. rl, replay: 20 steps on a toy question; with replay,
+samples are drawn by an engine and written down, or taken from FOLDER/samples.json if that is there. Prints a line of
+JSON a step.
 """
 
+import contextlib
 import dataclasses
 import json
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -33,13 +36,22 @@ def packed():
     return data.PackedUpdates({"predict": examples}, {"predict": 1.0}, 16, 16, 0, 2, 8)
 
 
-def run_sft(folder, hosts):
+def told(line):
+    print(json.dumps(line | {"time": time.monotonic()}), flush=True)
+
+
+def run_sft(folder, hosts, until):
+    def begins(step):
+        if step == until:
+            raise KeyboardInterrupt
+
     options = base.get_config().sft
     options.update({"steps": STEPS, "batch_rows": 16, "row_tokens": 16, "log_every": 1, "warmup_steps": 2,
                     "checkpoint_every": 5, "learning_rate": 1e-2})  # fmt: skip
-    mesh = make_mesh(fsdp=4)  # over both hosts where there are two
-    print_line = lambda step, line: print(json.dumps({"step": step, "loss": line["loss"]}), flush=True)  # noqa: E731
-    sft.train(options, Transformer(SHAPE, mesh), packed(), mesh, 0, folder / "sft", print_line, hosts=hosts)
+    mesh = make_mesh(fsdp=4)  # over both hosts where there are two of four devices each
+    print_line = lambda step, line: told({"step": step, "loss": line["loss"]})  # noqa: E731
+    sft.train(options, Transformer(SHAPE, mesh), packed(), mesh, 0, folder / "sft", print_line, hosts=hosts,
+              begins=begins)  # fmt: skip
 
 
 class Replay:
@@ -94,21 +106,22 @@ def run_rl(folder, hosts, replays):
                 "kept": line.get("groups_kept"), "validation": line.get("validation"), "gap": line.get("logprob_gap"),
                 "prompts": [g.prompt.name for g in groups],
                 "answers": [[list(t.sample.tokens) for r in g.rollouts for t in r.turns] for g in groups]}  # fmt: skip
-        print(json.dumps(said), flush=True)
+        told(said)
 
     rl.train(options, model, engine, params, mesh, 0, folder / "rl", toy, log, hosts)
     if replays and not (folder / "samples.json").exists():
         engine.write()
 
 
-def main(what, host, count, devices, coordinator, folder):
+def main(what, host, count, devices, coordinator, folder, until=-1):
     jax.config.update("jax_num_cpu_devices", int(devices))
     hosts, folder = ALONE, Path(folder)
     if int(count) > 1:
         hosts = joining.join(coordinator, int(count), int(host), 60.0, 30.0)
         joining.start_devices(hosts, coordinator, 60.0)
     if what == "sft":
-        run_sft(folder, hosts)
+        with contextlib.suppress(KeyboardInterrupt):
+            run_sft(folder, hosts, int(until))
     else:
         run_rl(folder, hosts, replays=what == "replay")
     if hosts.count > 1:

@@ -14,24 +14,42 @@ from tests.hosts.test_hosts import free_port
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def lines(what, hosts, folder):
+def lines(what, hosts, folder, *more):
     """What every host printed, of a run on eight devices."""
     folder.mkdir(exist_ok=True, parents=True)
     address = f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "tests.hosts.host", what]
+    command, rest = [sys.executable, "-m", "tests.hosts.host", what], [str(8 // hosts), address, str(folder), *more]
     runs = [
-        subprocess.Popen([*command, str(i), str(hosts), str(8 // hosts), address, str(folder)], cwd=ROOT, text=True,
+        subprocess.Popen([*command, str(i), str(hosts), *rest], cwd=ROOT, text=True,
                          env=os.environ | {"JAX_PLATFORMS": "cpu"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for i in range(hosts)
     ]  # fmt: skip
     told = [run.communicate(timeout=400) for run in runs]
     for run, (_, said) in zip(runs, told, strict=True):
         assert run.returncode == 0, said[-3000:]
-    return [[json.loads(line) for line in out.splitlines() if line.startswith("{")] for out, _ in told]
+    found = [[json.loads(line) for line in out.splitlines() if line.startswith("{")] for out, _ in told]
+    return [[{k: v for k, v in line.items() if k != "time"} for line in one] for one in found]
 
 
-def test_sft_learns_the_same_on_two_hosts(tmp_path):
-    (alone,) = lines("sft", 1, tmp_path / "one")
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """What SFT on one host printed."""
+    return lines("sft", 1, tmp_path_factory.mktemp("taught"))[0]
+
+
+def test_what_two_hosts_began_one_goes_on_with(taught, tmp_path):
+    """And the other way round: onto another number of hosts, with the data where it was."""
+    first, second = lines("sft", 2, tmp_path / "a", "10")
+    (rest,) = lines("sft", 1, tmp_path / "a")
+    assert first == second and [line["step"] for line in first + rest] == list(range(1, 21))
+    np.testing.assert_allclose([x["loss"] for x in first + rest], [x["loss"] for x in taught], rtol=1e-5)
+    (begun,) = lines("sft", 1, tmp_path / "b", "5")
+    first, _ = lines("sft", 2, tmp_path / "b")
+    np.testing.assert_allclose([x["loss"] for x in begun + first], [x["loss"] for x in taught], rtol=1e-5)
+
+
+def test_sft_learns_the_same_on_two_hosts(taught, tmp_path):
+    alone = taught
     first, second = lines("sft", 2, tmp_path / "two")
     assert [line["step"] for line in alone] == list(range(1, 21)) and first == second
     np.testing.assert_allclose([x["loss"] for x in first], [x["loss"] for x in alone], rtol=1e-5)
