@@ -13,11 +13,10 @@ def get_config(arg: str | None = None):
     c.name = "cwm_32b"
     c.plan.shape = "cwm_32b"
     c.model.rope_scale = 1.0
-    c.mesh.fsdp = 64
-    c.mesh.tensor = 4
+    c.mesh.fsdp = 8  # of v5p-512
+    c.mesh.context = 32  # chips that share a row of 131,072; shorter rows lie on fewer
     c.sft.row_tokens = 131_072  # (paper)
     c.sft.batch_rows = 32  # 4M tokens (paper)
     c.rl.steps = 10_000  # (paper)
     c.rl.keep = "last"  # (paper)
-    c.rl.row_tokens = 131_072  # (paper)
     return ablations.apply(c, arg)

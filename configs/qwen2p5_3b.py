@@ -12,6 +12,8 @@ def get_config(arg: str | None = None):
     c = qwen2p5_7b.get_config()
     c.name = "qwen2p5_3b"
     c.plan.shape = "qwen2p5_3b"
-    c.mesh.fsdp = 16
-    c.mesh.tensor = 2
+    c.mesh.fsdp = 8  # of v5e-64; 4 of v6e-32
+    c.mesh.context = 8
+    c.sft.micro_batches = 8
+    c.rollout.tensor = 2
     return ablations.apply(c, arg)

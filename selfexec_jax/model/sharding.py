@@ -89,9 +89,11 @@ def mesh_of(rows: int, mesh: Mesh) -> Mesh:
     """What a batch of so many rows is divided over: where they are enough, devices that share rows have some of their
     own instead. The devices are the same in the same order, and parameters lie on either alike."""
     data, fsdp, context, tensor = mesh.devices.shape
-    if context == 1 or rows % (data * fsdp * context):
+    fewest = (n for n in range(1, context + 1) if context % n == 0 and rows % (data * fsdp * context // n) == 0)
+    n = next(fewest, context)  # devices that share a row
+    if n == context:
         return mesh
-    return Mesh(mesh.devices.reshape(data, fsdp * context, 1, tensor), mesh.axis_names, axis_types=mesh.axis_types)
+    return Mesh(mesh.devices.reshape(data, -1, n, tensor), mesh.axis_names, axis_types=mesh.axis_types)
 
 
 def batch_rows(mesh: Mesh) -> int:

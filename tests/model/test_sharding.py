@@ -50,7 +50,7 @@ one_first, one, one_metrics = run(jax.devices()[:1], 1, 1)
 _, many, many_metrics = run(jax.devices(), 4, 2)
 _, _, rows_apart = run(jax.devices(), 2, 2, 2)  # eight rows for four pairs: none is divided
 _, _, rows_shared = run(jax.devices(), 2, 2, 2, parts=4)  # two rows at a time: each lies on two devices
-meshes = [dict(mesh_of(rows, make_mesh(2, 2, 2)).shape) for rows in (8, 2)]
+meshes = [dict(mesh_of(rows, make_mesh(2, 1, 4)).shape) for rows in (16, 8, 12, 2)]
 far = lambda a, b: float(np.abs(np.asarray(a) - np.asarray(b)).max())
 inner = lambda s: {k: v for k, v in s.opt[1][0].mu.items()}
 def slow_sum(x):  # with a collective
@@ -91,8 +91,8 @@ def test_a_sharded_training_step_equals_that_of_one_device(found):
 
 
 def test_rows_are_divided_only_where_there_are_too_few(found):
-    apart, shared = ({"data": 1, "fsdp": fsdp, "context": n, "tensor": 2} for fsdp, n in ((4, 1), (2, 2)))
-    assert found["meshes"] == [apart, shared]
+    expected = ((8, 1), (8, 1), (4, 2), (2, 4))
+    assert found["meshes"] == [{"data": 1, "fsdp": fsdp, "context": n, "tensor": 1} for fsdp, n in expected]
 
 
 def test_parameters_and_moments_are_cut_as_the_table_says(found):
