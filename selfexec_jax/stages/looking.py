@@ -21,6 +21,7 @@ class Looking:
 
     def __init__(self, config, workdir: Workdir, stage: str):
         self._stage, self._beat_s, self._last = stage, config.hosts.beat_s, -float("inf")
+        self._hosts = workdir.hosts
         name = f"host-{workdir.hosts.index}"
         self._heartbeat = workdir.root / "heartbeat" / f"{name}.json"
         self._profile = workdir.root / "profile" / name
@@ -38,6 +39,14 @@ class Looking:
             self._is_profiling = True
         if step == self._after:
             self.close()
+
+    def with_memory(self, line: dict) -> dict:
+        """A line of metrics with the memory of the fullest device of all hosts, and of each host; all must call it."""
+        found = self._hosts.gather("memory", memory())
+        line = line | {name: max(host[name] for host in found) for name in found[0]}
+        if found[0] and self._hosts.count > 1:
+            line["hosts"] = line.get("hosts", {}) | {name: [host[name] for host in found] for name in found[0]}
+        return line
 
     def close(self) -> None:
         if self._is_profiling:

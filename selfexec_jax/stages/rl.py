@@ -39,7 +39,7 @@ def run(config, workdir: Workdir) -> dict:
         metrics = Metrics(workdir, "rl")
 
         def write(step: int, line: dict, groups: list[Group]) -> None:
-            metrics.write(step, line)
+            metrics.write(step, looking.with_memory(line))
             if groups:
                 _save_samples(config, workdir, step, groups)
                 watch.save(workdir, step, groups)

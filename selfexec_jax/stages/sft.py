@@ -39,7 +39,7 @@ def run(config, workdir: Workdir) -> dict:
     metrics = Metrics(workdir, "sft")
 
     def write(step: int, values: dict) -> None:
-        metrics.write(step, values)
+        metrics.write(step, looking.with_memory(values))
         left = time_left(step, config.sft.steps, values["seconds"] / config.sft.log_every)
         log.info("sft %d/%d  loss %.4f  %.0f tokens/s  %s", step, config.sft.steps, values["loss"],
                  values["tokens_per_s"], left)  # fmt: skip

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from selfexec_jax.configs import base
+from selfexec_jax.stages import looking as looking_module
 from selfexec_jax.stages.looking import Looking
 from selfexec_jax.stages.workdir import Workdir
 
@@ -52,3 +53,19 @@ def test_the_steps_that_are_asked_for_are_profiled(tmp_path):
 def test_a_misspelt_wish_is_one_line(tmp_path, profile):
     with pytest.raises(ValueError, match="not like sft:10-12"):
         looking(tmp_path, profile=profile)
+
+
+def test_memory_is_that_of_the_fullest_host(tmp_path, monkeypatch):
+    class Two:
+        count, index, names, is_first = 2, 0, ("a", "b"), True
+
+        def gather(self, what, value):
+            return [value, {name: 3 * v for name, v in value.items()}]
+
+    looked = Looking(base.get_config(), Workdir(tmp_path, Two()), "rl")
+    line = {"reward": 1.0, "hosts": {"waiting_s": [0, 1]}}
+    assert looked.with_memory(line) == line  # a CPU does not say
+    monkeypatch.setattr(looking_module, "memory", lambda: {"memory_gib": 2.0})
+    found = looked.with_memory(line)
+    assert found == {"reward": 1.0, "memory_gib": 6.0, "hosts": {"waiting_s": [0, 1], "memory_gib": [2.0, 6.0]}}
+    assert looking(tmp_path).with_memory({"loss": 1.0}) == {"loss": 1.0, "memory_gib": 2.0}
