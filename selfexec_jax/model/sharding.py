@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -32,7 +32,8 @@ BATCH = P(BATCH_ROWS, "context")  # rows and tokens of a batch
 
 
 def make_mesh(fsdp: int = 1, tensor: int = 1, context: int = 1, devices=None) -> Mesh:
-    """A data x fsdp x context x tensor mesh over the devices. Raises ValueError when they do not divide."""
+    """A data x fsdp x context x tensor mesh over the devices; only the data axis leads from slice to slice of TPUs,
+    whose network is slow. Raises ValueError when they do not divide."""
     devices = jax.devices() if devices is None else devices
     data, rest = divmod(len(devices), fsdp * context * tensor)
     if rest or not data:
@@ -40,9 +41,19 @@ def make_mesh(fsdp: int = 1, tensor: int = 1, context: int = 1, devices=None) ->
             f"mesh.fsdp={fsdp} x mesh.context={context} x mesh.tensor={tensor} does not divide {len(devices)} devices;"
             " change one of them"
         )
-    names = ("data", "fsdp", "context", "tensor")
+    n_slices = len({d.slice_index for d in devices if d.platform == "tpu"})
+    if n_slices > 1 and data % n_slices:
+        raise ValueError(
+            f"mesh.fsdp={fsdp} x mesh.context={context} x mesh.tensor={tensor} is more than the chips of one of"
+            f" {n_slices} slices; lower one of them"
+        )
+    names, types = ("data", "fsdp", "context", "tensor"), (AxisType.Auto,) * 4
     try:
-        return jax.make_mesh((data, fsdp, context, tensor), names, axis_types=(AxisType.Auto,) * 4, devices=devices)
+        if n_slices > 1:
+            within, across = (data // n_slices, fsdp, context, tensor), (n_slices, 1, 1, 1)
+            laid_out = mesh_utils.create_hybrid_device_mesh(within, across, devices)
+            return Mesh(laid_out, names, axis_types=types)
+        return jax.make_mesh((data, fsdp, context, tensor), names, axis_types=types, devices=devices)
     except NotImplementedError:  # on a torus every axis takes whole sides
         raise ValueError(
             f"mesh.fsdp={fsdp} x mesh.context={context} x mesh.tensor={tensor} cannot be laid out on these"

@@ -1,6 +1,7 @@
 """Eight fake devices against one: the same training step, and parameters that really lie where the table says."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,8 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from selfexec_jax.model.sharding import make_mesh, one_at_a_time, tree_shardings
+from selfexec_jax.planning.chips import CHIPS, compiler_environment
+from tests.compiling import needs_libtpu
 
 # The number of devices is fixed when jax starts, so this needs a process of its own.
 _SCRIPT = """
@@ -127,3 +130,27 @@ def test_the_optimizer_follows_its_parameter_and_an_unknown_name_is_an_error():
 def test_a_mesh_that_does_not_divide_is_an_error():
     with pytest.raises(ValueError, match="mesh.fsdp=3"):
         make_mesh(fsdp=3, devices=jax.devices()[:1])
+
+
+_SLICES = """
+import jax
+from jax.experimental import topologies
+from selfexec_jax.model.sharding import make_mesh
+
+devices = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x4", num_slices=2).devices
+mesh = make_mesh(4, 2, devices=devices)
+print(dict(mesh.shape), [sorted({d.slice_index for d in row.flat}) for row in mesh.devices])
+try:
+    make_mesh(16, devices=devices)
+except ValueError as error:
+    print(error)
+"""
+
+
+@needs_libtpu
+def test_only_the_data_axis_leads_from_slice_to_slice():
+    environment = os.environ | compiler_environment(CHIPS["v5e"])
+    done = subprocess.run([sys.executable, "-c", _SLICES], capture_output=True, text=True, env=environment, timeout=300)
+    laid_out, refused = done.stdout.splitlines()
+    assert laid_out == "{'data': 2, 'fsdp': 4, 'context': 1, 'tensor': 2} [[0], [1]]"
+    assert refused.startswith("mesh.fsdp=16 x mesh.context=1 x mesh.tensor=1 is more than the chips of one of 2 slices")
