@@ -31,7 +31,7 @@ from selfexec_jax.rollout import Engine, Sample
 from selfexec_jax.train import ready
 from selfexec_jax.train.checkpoint import Checkpoints
 from selfexec_jax.train.health import Unhealthy, complaint, watched
-from selfexec_jax.train.rollouts import Drawn, Environment, Group, Prompt, Turn, sample_batch, with_advantages
+from selfexec_jax.train.rollouts import CutShort, Drawn, Environment, Group, Prompt, Turn, sample_batch, with_advantages
 from selfexec_jax.train.state import TrainState, abstract_state
 from selfexec_jax.train.stopping import Stopped, between_steps
 from selfexec_jax.train.summary import right_share, summary
@@ -58,12 +58,13 @@ def train(
     tx = make_optimizer(knobs)
     _, start, target = abstract_state(model, tx, seed, mesh)
     learner = make_learner(model, tx, knobs, target, mesh)
-    loop = _Loop(knobs, engine, learner, environment, seed, params if knobs.kl else None, hosts)
     with (
         Checkpoints(directory, knobs.checkpoints_kept, hosts) as checkpoints,
         Checkpoints(f"{directory}_best", 1, hosts) as best,
         between_steps() as is_asked_to_end,
     ):
+        reference = params if knobs.kl else None
+        loop = _Loop(knobs, engine, learner, environment, seed, reference, hosts, is_asked_to_end)
         found = checkpoints.restore(target)
         if found is None:
             run = _Run(start(jax.tree.map(jnp.copy, params)))  # the caller's stay
@@ -76,20 +77,27 @@ def train(
             learner.warm_up(run.state.params)
         if run.step == 0 and knobs.validate_every:
             log(0, loop.validate(run, best), [])
+        saved = run.step
         while run.step < knobs.steps:
             begins(run.step)
-            line, groups = loop.step(run)
-            if knobs.validate_every and run.step % knobs.validate_every == 0:
-                line |= loop.validate(run, best)
-            log(run.step, line, groups)
-            wrong = complaint(run.history, knobs)
-            if wrong:
-                raise Unhealthy(f"rl: stopped after step {run.step}: {wrong}; {_MEND}")
-            ends_here = hosts.any(f"rl {run.step}", is_asked_to_end())
-            if run.step % knobs.checkpoint_every == 0 or run.step == knobs.steps or ends_here:
+            try:
+                line, groups = loop.step(run)
+            except CutShort:  # what was sampled of this step is left; it begins again
+                ends_here = True
+            else:
+                if knobs.validate_every and run.step % knobs.validate_every == 0:
+                    line |= loop.validate(run, best)
+                log(run.step, line, groups)
+                wrong = complaint(run.history, knobs)
+                if wrong:
+                    raise Unhealthy(f"rl: stopped after step {run.step}: {wrong}; {_MEND}")
+                ends_here = hosts.any(f"rl {run.step}", is_asked_to_end())
+            is_due = run.step % knobs.checkpoint_every == 0 or run.step == knobs.steps
+            if (is_due or ends_here) and run.step > saved:
                 waited_for = [loop.collect(batch) for batch in run.batches]
                 extra = {"run": run.counters(), "environment": environment.state()}
                 checkpoints.save(run.step, run.state, extra, ready.packed(waited_for))
+                saved = run.step
             if ends_here:
                 raise Stopped(f"rl: saved after step {run.step} of {knobs.steps}")
         return run.state.params
@@ -119,6 +127,7 @@ class _Loop:
     seed: int
     reference: dict | None  # parameters that the KL term is taken to
     hosts: Hosts
+    is_asked_to_end: Callable[[], bool]
 
     def step(self, run: _Run) -> tuple[dict, list[Group]]:
         """Samples what is due and learns from the oldest batch; returns (metrics, groups of that batch)."""
@@ -171,7 +180,7 @@ class _Loop:
             self.engine.load(run.state.params, run.step)
         while run.sampled <= due:
             prompts = self.environment.draw(run.sampled, self.knobs.prompts)
-            drawn = self._sample(prompts, self.knobs.group_size, (self.seed, run.sampled))
+            drawn = self._sample_or_end(prompts, self.knobs.group_size, (self.seed, run.sampled))
             times["sampling_s"] += drawn.sampling_s
             began = time.monotonic()
             if needs_old_logprobs(self.knobs):
@@ -181,10 +190,21 @@ class _Loop:
             run.sampled += 1
         return times
 
-    def _sample(self, prompts: list[Prompt], n: int, seed: tuple[int, ...]) -> Drawn:
+    def _sample_or_end(self, *batch) -> Drawn:
+        """Raises CutShort on all hosts where one is asked to end before its share is sampled."""
+        try:
+            drawn = self._sample(*batch, is_asked_to_end=self.is_asked_to_end)
+        except CutShort:
+            drawn = None
+        if self.hosts.any("is cut short", drawn is None):
+            raise CutShort
+        return drawn
+
+    def _sample(self, prompts: list[Prompt], n: int, seed: tuple[int, ...], **how) -> Drawn:
         k = self.knobs
         mine, numbers = self.hosts.share(prompts), self.hosts.share(range(len(prompts)))
-        return sample_batch(self.engine, self.environment, mine, n, k.max_new_tokens, k.temperature, seed, numbers)
+        answers = k.max_new_tokens, k.temperature
+        return sample_batch(self.engine, self.environment, mine, n, *answers, seed, numbers, **how)
 
     def _score(self, params: dict, turns: list[Turn]) -> list[np.ndarray]:
         """Of this host's turns; those of all hosts go through the model together."""

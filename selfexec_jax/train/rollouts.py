@@ -157,13 +157,17 @@ class Drawn:
         return groups, time.monotonic() - started
 
 
+class CutShort(Exception):
+    """A batch is not sampled to its end, because the run is to end."""
+
+
 def sample_batch(
     engine: Engine, environment: Environment, prompts: list[Prompt], n: int, max_new_tokens: int, temperature: float,
-    seed: tuple[int, ...], numbers: Sequence[int] | None = None,
+    seed: tuple[int, ...], numbers: Sequence[int] | None = None, is_asked_to_end: Callable[[], bool] = lambda: False,
 ) -> Drawn:  # fmt: skip
     """n rollouts of each prompt. What is drawn depends on the seed and the parameters, never on what is ready first.
 
-    numbers: the prompts' places in their batch, where these are some of it.
+    numbers: the prompts' places in their batch, where these are some of it. Raises CutShort as soon as it is asked to.
     """
     numbers = range(len(prompts)) if numbers is None else numbers
     started = time.monotonic()
@@ -205,6 +209,8 @@ def sample_batch(
     requests = [request(prompt.tokens, n, i) for i, prompt in zip(numbers, prompts, strict=True)]
     while requests or going_on:
         for number, sample in engine.stream(requests) if requests else ():
+            if is_asked_to_end():
+                raise CutShort
             i, j, place = places[number]
             take(i, sample.index if j is None else j, place, sample)
             for more in next_requests():

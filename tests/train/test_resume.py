@@ -93,6 +93,7 @@ def test_asked_to_end_it_saves_at_the_next_step_and_goes_on_from_there(tmp_path,
     rest = asked.communicate(timeout=300)[0].splitlines()
     assert asked.returncode == EXIT_CODE
     assert rest[-1] == f"rl: saved after step {5 + len(rest) - 1} of {STEPS}" and len(rest) <= 3
+    assert (tmp_path / "asked" / str(5 + len(rest) - 1)).is_dir()
     goes_on = start(tmp_path / "asked", staleness)
     rest = found + rest[:-1] + goes_on.communicate(timeout=300)[0].splitlines()
     assert goes_on.returncode == 0 and rest == lines  # no step twice

@@ -1,5 +1,6 @@
 """The RL loop: what is packed, what the gradient is, how stale it may be, and that a choice worth taking is learned."""
 
+import contextlib
 import threading
 from concurrent.futures import Future
 
@@ -15,6 +16,7 @@ from selfexec_jax.train.health import Unhealthy
 from selfexec_jax.train.rollouts import Ask, Drawn, End, Group, Outcome, Prompt, Rollout, Turn, with_advantages
 from selfexec_jax.train.scores import token_logprobs
 from selfexec_jax.train.state import abstract_state
+from selfexec_jax.train.stopping import Stopped
 from selfexec_jax.train.update import items_of, make_learner, make_optimizer, pack, row_counts
 from tests.train.knobs import group, knobs
 from tests.train.toy import Toy, prompts, right, small_engine, small_model
@@ -438,3 +440,29 @@ def test_nothing_is_compiled_after_the_first_steps(mesh, tmp_path):
     assert compiled[2] > 0 and compiled[-1] == compiled[2], compiled
 
 
+
+
+@pytest.mark.parametrize(("asked_in", "staleness"), [(1, 0), (3, 0), (4, 1)])
+def test_asked_while_it_samples_a_run_leaves_that_and_goes_on_as_if_it_had_not(
+    mesh, tmp_path, monkeypatch, asked_in, staleness
+):
+    """asked_in: the batch in whose sampling the run is asked to end."""
+    options = knobs(steps=5, prompts=2, **SMALL | {"checkpoint_every": 2, "staleness": staleness})
+    asks = lambda: Toy(prompts((3, 2), (2, 2, 3)), choosing_two)  # noqa: E731
+    _, whole, _ = trained(options, asks(), mesh, tmp_path / "whole")
+    toy = asks()
+    flag, react = threading.Event(), toy.react
+
+    def reacts(prompt, turns):
+        if len(toy.drawn) == asked_in and turns[-1].sample.index == 2:
+            flag.set()
+        return react(prompt, turns)
+
+    toy.react = reacts
+    monkeypatch.setattr(rl, "between_steps", lambda: contextlib.nullcontext(flag.is_set))
+    with pytest.raises(Stopped, match=f"saved after step {max(asked_in - 1 - staleness, 0)} of 5"):
+        trained(options, toy, mesh, tmp_path / "cut")
+    monkeypatch.undo()
+    _, rest, _ = trained(options, asks(), mesh, tmp_path / "cut")
+    timeless = lambda lines: [{k: v for k, v in x.items() if not k.endswith("_s") and k != "seconds"} for x in lines]  # noqa: E731
+    assert timeless(rest) == timeless(whole)[5 - len(rest) :] and len(rest) == 5 - max(asked_in - 1 - staleness, 0)
