@@ -184,7 +184,7 @@ def get_config() -> ConfigDict:
     c.rollout.prompt_buckets = (64, 96, 128, 160, 192, 256, 384)  # lengths that prompts and caches are padded to
     c.rollout.prefill_tokens = 1024  # prompts x their bucket that are prefilled at once
     c.rollout.steps_per_dispatch = 16  # decoded tokens a slot between looks from the host, at most
-    c.rollout.tensor = 1  # devices that share a sequence: heads and weights are divided over them
+    c.rollout.tensor = 1  # devices that share a sequence, heads and weights divided (v5e, v6e: 1 on several hosts)
     c.rollout.int8_cache = False  # keys and values in 8 bits: half the memory, log-probabilities a little off
 
     c.eval = ConfigDict()

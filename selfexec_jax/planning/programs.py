@@ -118,7 +118,13 @@ def shape_of(config) -> ModelConfig:
 
 
 def setting_of(config, where: Slice) -> Setting:
-    """Raises ValueError where the config's meshes do not divide the slice, or the model's heads."""
+    """Raises ValueError where the config's meshes do not divide the slice, or the model's heads, or where a lane of the
+    engine would be what the slice cannot run."""
+    if config.rollout.tensor > 1 and where.chip.axes == 2 and where.n_chips > where.chips_a_host:
+        raise ValueError(
+            f"rollout.tensor={config.rollout.tensor}: {where.chip.name} chips of several hosts run a program one by one"
+            " or all together; set it to 1"
+        )
     alone = {"chips_per_host_bounds": (1, 1, 1)} if where.n_chips == 1 else {}
     devices = topologies.get_topology_desc(platform="tpu", topology_name=where.topology, **alone).devices
     mesh = make_mesh(config.mesh.fsdp, config.mesh.tensor, config.mesh.context, devices=devices)

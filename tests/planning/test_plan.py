@@ -81,7 +81,8 @@ def test_what_does_not_fit_says_by_how_much_and_what_to_change(tmp_path, slots, 
     [(["--topology=v5p-100"], "--topology=v5p-100: no such slice"),
      (["--topology=v5e-8", "--set", "sft.nothing=3"], "nothing"),
      (["--topology=v5e-8", "--set", "plan.shape=gpt", "--set", "mesh.fsdp=4"], "plan.shape='gpt' is none of"),
-     (["--topology=v5e-8", "--set", "mesh.fsdp=3"], "mesh.fsdp=3")],
+     (["--topology=v5e-8", "--set", "mesh.fsdp=3"], "mesh.fsdp=3"),
+     (["--topology=v5e-64", "--set", "mesh.fsdp=8"], "rollout.tensor=2: v5e chips of several hosts")],
 )  # fmt: skip
 def test_bad_input_is_one_line(tmp_path, args, words):
     done = plan(tmp_path, *args)
