@@ -11,7 +11,10 @@ for arg in "$@"; do
   case "$arg" in
     --config=*) config="${arg#--config=}" ;;
     --workdir=*) workdir="${arg#--workdir=}" ;;
-    --hosts=*) hosts="${arg#--hosts=}" ;;
+    --hosts=*)
+      hosts="${arg#--hosts=}"
+      [[ "$hosts" =~ ^[1-9][0-9]*$ ]] || { echo "launch/local.sh: $arg: a number from 1 on" >&2; exit 2; }
+      ;;
     *) rest+=("$arg") ;;
   esac
 done
@@ -29,9 +32,8 @@ else
   at="127.0.0.1:$((20000 + RANDOM % 10000))" pids=()
   mkdir -p "$workdir"
   for ((i = hosts - 1; i >= 0; i--)); do
-    log=/dev/stderr
-    [ "$i" = 0 ] || log="$workdir/host-$i.log"
-    "${run[@]}" --hosts="$hosts" --host="$i" --coordinator="$at" 2> "$log" &
+    there=("${run[@]}" --hosts="$hosts" --host="$i" --coordinator="$at")
+    if [ "$i" = 0 ]; then "${there[@]}" & else "${there[@]}" 2> "$workdir/host-$i.log" & fi
     pids+=($!)
   done
   trap 'kill -TERM "${pids[@]}" 2> /dev/null' TERM INT

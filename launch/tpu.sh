@@ -50,7 +50,8 @@ if [ -z "$runtime" ]; then
 fi
 here="$(cd "$(dirname "$0")/.." && pwd)"
 home=selfexec_run # on the workers
-resumes=75        # exit code of a run that was asked to end and goes on when it is started again
+process='^[^ ]*python[^ ]* -m [s]elfexec_jax.main' # not the shell around it, which writes its exit code
+patience=180      # seconds that a run may take to save and end
 
 keys=https://packages.cloud.google.com/apt/doc/apt-key.gpg ring=/usr/share/keyrings/cloud.google.asc
 gcsfuse="curl -fsS $keys | sudo tee $ring > /dev/null &&
@@ -149,19 +150,20 @@ run() {
       --workdir=gs://*/*)
         path="${arg#--workdir=gs://}"
         bucket="${path%%/*}" path="${path#*/}"
-        args+=("--workdir=../bucket/$path" "--config.checkpoints=gs://$bucket/$path/checkpoints")
+        args+=("--workdir=../bucket/$bucket/$path" "--config.checkpoints=gs://$bucket/$path/checkpoints")
         ;;
       --workdir=gs://*) fail "$arg: give a folder of the bucket" ;;
       *) args+=("$arg") ;;
     esac
   done
   quoted="$(printf '%q ' "${args[@]}")"
-  [ -z "$bucket" ] || mount="{ command -v gcsfuse > /dev/null || { $gcsfuse; }; } && mkdir -p $home/bucket &&
-{ mountpoint -q $home/bucket || gcsfuse --implicit-dirs --metadata-cache-ttl-secs=0 \
-  --metadata-cache-negative-ttl-secs=0 $bucket $home/bucket; } && "
+  [ -z "$bucket" ] || mount="{ command -v gcsfuse > /dev/null || { $gcsfuse; }; } && mkdir -p $home/bucket/$bucket &&
+{ mountpoint -q $home/bucket/$bucket || gcsfuse --implicit-dirs --metadata-cache-ttl-secs=0 \
+  --metadata-cache-negative-ttl-secs=0 $bucket $home/bucket/$bucket; } && "
+  # Only the run itself goes into the background: what fails before it makes this fail.
   everywhere "${mount}cd $home/code && rm -f ../exit && { [ ! -e ~/.selfexec_env ] || { set -a; . ~/.selfexec_env; set +a; }; } &&
-nohup bash -c '../venv/bin/python -m selfexec_jax.main --hosts=auto ${quoted% }; echo \$? > ../exit' > ../log 2>&1 < /dev/null &
-echo \$! > $home/pid"
+{ nohup bash -c '../venv/bin/python -m selfexec_jax.main --hosts=auto ${quoted% }; echo \$? > ../exit' > ../log 2>&1 < /dev/null &
+echo \$! > ../pid; }"
 }
 
 logs() {
@@ -182,15 +184,22 @@ workers() {
 kill -0 \$(cat $home/pid) 2>/dev/null; then echo running; else echo nothing; fi"
 }
 
-stop() { everywhere "pkill -TERM -f '[s]elfexec_jax.main' || true"; }
+stop() { everywhere "pkill -TERM -f '$process' || true"; }
+
+# Until no process of the run is left on any worker: what still saves holds the chips.
+settle() {
+  everywhere "for i in \$(seq $patience); do pgrep -f '$process' > /dev/null || exit 0; sleep 1; done;
+pkill -KILL -f '$process' || true"
+}
 
 delete() { resources delete "$name" --force; }
 
 # Until the run is done: chips that are gone are asked for again, and the run goes on from its last checkpoint.
 keep() {
   [ ${#rest[@]} -gt 0 ] || fail "keep needs the run's arguments after --"
-  local found
+  local found lived=0 again=0
   while true; do
+    lived=$((lived + 1))
     case "$(state)" in
       ACTIVE) found="$(workers || echo lost)" ;;
       MISSING) found=gone ;;
@@ -204,14 +213,18 @@ keep() {
       run || true
     elif grep -q lost <<< "$found"; then
       say "a worker did not answer; again in ${poll} s"
-    elif grep -Eq "^exit $resumes\$|^nothing\$" <<< "$found"; then
-      say "going on"
-      stop || true
-      run || true
-    elif grep -E '^exit [1-9]' <<< "$found" >&2; then
+    elif grep -E '^exit ([12]|134)$' <<< "$found" >&2; then # an error of its own; others that end with it have 75
       logs || true
       say "the run failed; its logs are in logs/$name/"
       return 1
+    elif grep -Eq '^exit [1-9]|^nothing$' <<< "$found"; then
+      again=$((lived < 10 ? again + 1 : 1))
+      [ "$again" -le 5 ] || { logs || true; say "it ended at once $again times; its logs are in logs/$name/"; return 1; }
+      say "going on"
+      stop || true
+      settle || true
+      run || true
+      lived=0
     elif ! grep -q running <<< "$found"; then
       logs || true
       say "done"

@@ -32,14 +32,18 @@ def main(argv: list[str]) -> None:
     for name in ("absl", "jax", "orbax"):
         logging.getLogger(name).setLevel(logging.ERROR)
     config = _CONFIG.value
-    if _HOSTS.value != "1" and not supervising.is_supervised():
-        sys.exit(supervising.supervise([sys.executable, "-m", "selfexec_jax.main", *sys.argv[1:]]))
+    told = _COORDINATOR.value, _HOSTS.value, _HOST.value
+    address, count, index = joining.where() if _HOSTS.value == "auto" else told
+    if int(count) > 1 and not supervising.is_supervised():
+        place = [f"--coordinator={address}", f"--hosts={count}", f"--host={index}"]
+        command = [sys.executable, "-m", "selfexec_jax.main", *sys.argv[1:], *place]
+        sys.exit(supervising.supervise(command, int(index)))
     wanted = [s for s in config.stages.split(",") if s]
     for stage in wanted:
         if stage not in STAGES:
             raise ValueError(f"config.stages: no stage {stage!r}; there are {','.join(STAGES)}")
     stopping.listen()
-    hosts = _hosts(config)
+    hosts = _hosts(config, address, int(count), int(index))
     try:
         workdir = Workdir(_WORKDIR.value, hosts)
         workdir.open(config)
@@ -55,22 +59,20 @@ def main(argv: list[str]) -> None:
         if code == 1:
             logging.exception("this host")
         hosts.leave(code, said)
+        time.sleep(joining.HEAR_S)
         _end(code, said)
     if hosts.count > 1:
         jax.distributed.shutdown()  # waits for all
         hosts.leave(0, "done")
 
 
-def _hosts(config) -> Hosts:
+def _hosts(config, address: str, count: int, index: int) -> Hosts:
     """This host among the run's; with several, they find each other here, and so do their devices."""
     if config.mesh.cpu_devices:
         jax.config.update("jax_num_cpu_devices", config.mesh.cpu_devices)
-    address, count, index = _COORDINATOR.value, _HOSTS.value, _HOST.value
-    if count == "auto":
-        address, count, index = joining.where()
-    if int(count) == 1:
+    if count == 1:
         return ALONE
-    hosts = joining.join(address, int(count), index, config.hosts.join_s, config.hosts.lost_s)
+    hosts = joining.join(address, count, index, config.hosts.join_s, config.hosts.lost_s)
     joining.start_devices(hosts, address, config.hosts.join_s)
     return hosts
 

@@ -8,6 +8,7 @@ could go on, and the run goes on from its last checkpoint when it is started aga
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,7 +26,9 @@ class Hosts:
 
     def __init__(self, index: int = 0, names: Sequence[str] = ("",), links: Sequence[Link] = ()):
         self.index, self.count, self.names = index, len(names), tuple(names)
-        self._links = tuple(links)
+        self._links, self._asked = tuple(links), threading.Event()
+        for link in links:
+            link.heard = self._hear
 
     @property
     def is_first(self) -> bool:
@@ -60,6 +63,19 @@ class Hosts:
     def any(self, what: str, flag: bool) -> bool:
         """Whether any host says so."""
         return any(self.gather(what, flag))
+
+    def ask(self, flag: bool) -> bool:
+        """Whether this host or, as far as it has heard, another says so; the others hear of it soon. No agreement."""
+        if flag:
+            self._hear(None)
+        return self._asked.is_set()
+
+    def _hear(self, teller: Link | None) -> None:
+        if not self._asked.is_set():
+            self._asked.set()
+            for link in self._links:
+                if link is not teller:
+                    link.ask()
 
     def wait(self, what: str) -> None:
         """Until all hosts are here."""

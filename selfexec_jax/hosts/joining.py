@@ -15,6 +15,7 @@ from selfexec_jax.hosts.link import Link
 log = logging.getLogger(__name__)
 
 PORT = 8476  # of JAX's coordinator; the default firewall of Google Cloud leaves it and the next one open inside
+HEAR_S = 1.0  # before this process ends, so that others hear of it from us and not from JAX, which aborts them
 _SAY_S = 30.0  # between lines about hosts that are waited for
 _POLL_S = 0.2
 
@@ -44,12 +45,24 @@ def join(
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ValueError(f"--coordinator={address}: not HOST:PORT")
-    until = time.monotonic() + limit_s
-    make = lambda *of: Link(*of, silence_s, EXIT_CODE, ended or _end)  # noqa: E731
+    until, ended = time.monotonic() + limit_s, ended or _end
     here = {"index": index, "count": count, "name": socket.gethostname()}
     if index:
-        return _follow((host, int(port) + 1), here, until, limit_s, make)
-    return _lead(int(port) + 1, here, until, limit_s, make)
+        sock, names = _follow((host, int(port) + 1), here, until, limit_s)
+        return Hosts(index, names, [Link(sock, 0, names[0], silence_s, EXIT_CODE, ended)])
+    there, links = _lead(int(port) + 1, here, until, limit_s), []
+
+    def tell_and_end(code: int, reason: str) -> None:
+        for link in links:
+            link.close(code, reason)
+        time.sleep(HEAR_S)
+        ended(code, reason)
+
+    names = [here["name"], *(there[i][1] for i in sorted(there))]
+    for sock, _ in there.values():
+        _tell(sock, {"names": names})
+    links += [Link(there[i][0], i, there[i][1], silence_s, EXIT_CODE, tell_and_end) for i in sorted(there)]
+    return Hosts(0, names, links)
 
 
 def start_devices(hosts: Hosts, address: str, limit_s: float) -> None:
@@ -69,7 +82,8 @@ def _end(code: int, reason: str) -> None:
     os._exit(code)
 
 
-def _lead(port: int, here: dict, until: float, limit_s: float, make: Callable) -> Hosts:
+def _lead(port: int, here: dict, until: float, limit_s: float) -> dict[int, tuple[socket.socket, str]]:
+    """The connection to every other host, and its name."""
     there: dict[int, tuple[socket.socket, str]] = {}
     missing = set(range(1, here["count"]))
     said = time.monotonic()
@@ -98,13 +112,11 @@ def _lead(port: int, here: dict, until: float, limit_s: float, make: Callable) -
                 continue
             there[peer] = sock, hello["name"]
             missing.remove(peer)
-    names = [here["name"], *(there[i][1] for i in sorted(there))]
-    for sock, _ in there.values():
-        _tell(sock, {"names": names})
-    return Hosts(0, names, [make(there[i][0], i, there[i][1]) for i in sorted(there)])
+    return there
 
 
-def _follow(address: tuple[str, int], here: dict, until: float, limit_s: float, make: Callable) -> Hosts:
+def _follow(address: tuple[str, int], here: dict, until: float, limit_s: float) -> tuple[socket.socket, list[str]]:
+    """The connection to host 0, and the names of all."""
     while True:
         try:
             sock = socket.create_connection(address, timeout=max(until - time.monotonic(), 1.0))
@@ -119,7 +131,7 @@ def _follow(address: tuple[str, int], here: dict, until: float, limit_s: float, 
             time.sleep(_POLL_S)
     if "lost" in told:
         raise Lost(told["lost"])
-    return Hosts(here["index"], told["names"], [make(sock, 0, told["names"][0])])
+    return sock, told["names"]
 
 
 def _names(indices: set[int], count: int) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 _HEAD = struct.Struct("<cQ")  # kind and length of a frame
 _SIZE = struct.Struct("<Q")
-_DATA, _BEAT, _BYE = b"D", b"B", b"E"
+_DATA, _BEAT, _BYE, _ASK = b"D", b"B", b"E", b"A"
 
 Ended = Callable[[int, str], None]  # (exit code, reason)
 
@@ -25,6 +25,7 @@ class Link:
     def __init__(self, sock: socket.socket, peer_index: int, peer: str, silence_s: float, gone_code: int, ended: Ended):
         self.peer_index, self._peer, self._sock = peer_index, peer, sock
         self._silence_s, self._gone_code, self._ended = silence_s, gone_code, ended
+        self.heard: Callable[[Link], None] = lambda link: None  # what becomes of `ask` of the other host
         self._inbox: queue.SimpleQueue[list[bytes]] = queue.SimpleQueue()
         self._sending, self._is_over = threading.Lock(), threading.Event()
         sock.settimeout(None)
@@ -39,6 +40,10 @@ class Link:
     def receive(self) -> list[bytes]:
         """The next message of the other host."""
         return self._inbox.get()
+
+    def ask(self) -> None:
+        """Has `heard` called on the other host."""
+        self._send(_ASK)
 
     def close(self, code: int, reason: str) -> None:
         self._is_over.set()
@@ -64,6 +69,8 @@ class Link:
                 if kind == _BYE:
                     code, reason = json.loads(payload)
                     break
+                if kind == _ASK:
+                    self.heard(self)
                 if kind == _DATA:
                     self._inbox.put(list(_parts(payload)))
         except TimeoutError:

@@ -1,7 +1,7 @@
 """A parent for the process of one host of several.
 
-JAX ends a process at once, without a word of ours, when the one with its coordinator is gone. The parent has no JAX: it
-says what happened and gives the exit code of a run that goes on when it is started again.
+JAX ends a process at once, without a word of ours, when the one with its coordinator is gone. The parent starts no JAX:
+it says what happened and gives the exit code of a run that goes on when it is started again.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def is_supervised() -> bool:
     return _MARK in os.environ
 
 
-def supervise(command: list[str]) -> int:
-    """Runs a command as a child that does not outlive this process; returns the exit code to end with."""
+def supervise(command: list[str], index: int) -> int:
+    """Runs a command, that of host `index`, as a child that does not outlive this process; returns its exit code."""
     libc = ctypes.CDLL(None)
     child = subprocess.Popen(
         command, env=os.environ | {_MARK: "1"}, preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -31,7 +31,7 @@ def supervise(command: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the child as well
     code = child.wait()
-    if code == -signal.SIGABRT:
+    if code == -signal.SIGABRT and index:
         sys.stderr.write("host 0 is gone, and with it JAX's coordinator; the same command on all hosts goes on\n")
         return EXIT_CODE
     if code == -signal.SIGTERM:  # before it listened

@@ -52,10 +52,9 @@ class Engine:
         devices: Several | None = None,
     ):
         everywhere = list(devices or sorted(jax.devices(), key=lambda d: (d.process_index, d.id)))
-        devices = [d for d in everywhere if d.process_index == jax.process_index()]
-        n_lanes, rest = divmod(len(devices), tensor)
+        n_lanes, rest = divmod(sum(d.process_index == jax.process_index() for d in everywhere), tensor)
         if rest or not n_lanes:
-            raise ValueError(f"rollout.tensor={tensor} does not divide {len(devices)} devices")
+            raise ValueError(f"rollout.tensor={tensor} does not divide a host's devices")
         classes = sorted(short_slots, key=lambda c: c[1])
         classes.append((slots - sum(n for n, _ in classes), cache_length))
         counts, longest = zip(*classes, strict=True)
@@ -71,11 +70,13 @@ class Engine:
         self._steps = steps_per_dispatch
         cfg = decoding_config(model.cfg, tensor)
         self._prepare = jax.jit(functools.partial(decoding_params, cfg=model.cfg, tensor=tensor))
-        self._all_lanes = Mesh(np.array(everywhere).reshape(-1, tensor), ("lane", "tensor"))
+        # A mesh may order its devices as their links ask for, so a lane's order is that of its mesh everywhere.
+        groups = [everywhere[i : i + tensor] for i in range(0, len(everywhere), tensor)]
+        meshes = [make_mesh(tensor=tensor, devices=group) for group in groups]
+        self._all_lanes = Mesh(np.stack([m.devices.reshape(tensor) for m in meshes]), ("lane", "tensor"))
         self.lanes = []
         own, rows = [n // n_lanes for n in counts], [self._rows(bucket) for bucket in self._buckets]
-        for i in range(n_lanes):
-            mesh = make_mesh(tensor=tensor, devices=devices[i * tensor : (i + 1) * tensor])
+        for mesh in (m for m in meshes if m.devices.flat[0].process_index == jax.process_index()):
             self.lanes.append(Lane(Transformer(cfg, mesh), mesh, own, longest, self._buckets, rows, int8_cache))
         self._version = -1
         self.counts = Counts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import time
@@ -11,12 +12,15 @@ import jax
 
 from selfexec_jax.stages.workdir import Workdir, write_whole
 
+log = logging.getLogger(__name__)
+
 
 class Looking:
     """To be called as each step begins, and closed at the end.
 
-    Writes heartbeat/host-N.json (stage, step, time, process, memory of the devices) every `hosts.beat_s` seconds, and
-    the steps that `profile` names ("rl:10-12") as traces for TensorBoard or Perfetto into profile/host-N.
+    As a step begins, writes heartbeat/host-N.json (stage, step, time, process, memory of the devices) if the last one
+    is `hosts.beat_s` seconds old, and the steps that `profile` names ("rl:10-12") as traces for TensorBoard or
+    Perfetto into profile/host-N.
     """
 
     def __init__(self, config, workdir: Workdir, stage: str):
@@ -33,7 +37,10 @@ class Looking:
         if time.monotonic() - self._last > self._beat_s:
             self._last = time.monotonic()
             told = {"stage": self._stage, "step": step, "time": time.time(), "pid": os.getpid(), "host": self._host}
-            write_whole(self._heartbeat, json.dumps(told | memory()).encode())
+            try:
+                write_whole(self._heartbeat, json.dumps(told | memory()).encode())
+            except OSError as error:  # nothing that a run should end for
+                log.warning("no heartbeat: %s", error)
         if step == self._first:
             jax.profiler.start_trace(str(self._profile))
             self._is_profiling = True

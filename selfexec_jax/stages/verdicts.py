@@ -71,7 +71,8 @@ class Verdicts:
         """Goes on from a checkpoint: with what was written in the generation before it, and since."""
         self._known, self._before = {}, {}
         self._forget(generation - 2)
-        for path in self._folder.glob("*.jsonl"):
+        mine = f".host-{self._hosts.index}.jsonl"
+        for path in sorted(self._folder.glob("*.jsonl"), key=lambda p: (_generation(p), p.name.endswith(mine))):
             if _generation(path) >= generation - 1:
                 self._read(path, self._before if _generation(path) < generation else self._known)
         self._open(generation)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import flax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
@@ -19,7 +21,8 @@ from selfexec_jax.train.state import TrainState
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_IN_PARAMS = "['params']"
+# Read by these and not by the manager, which waits for other hosts that may have failed to read.
+_STATE, _ARRAYS = ocp.StandardCheckpointHandler(), ocp.PyTreeCheckpointHandler()
 
 
 class Checkpoints:
@@ -45,16 +48,21 @@ class Checkpoints:
     def save(self, step: int, state: TrainState, extra: dict, arrays: dict[str, np.ndarray] | None = None) -> None:
         """Takes state, extra (JSON) and arrays of any shape for a step, and returns while they are being written.
 
-        A checkpoint of that step that is there already, from before a kill, is replaced.
+        Checkpoints of that step and of later ones that are there already, from before a kill, are replaced.
         """
-        self._manager.wait_until_finished()
-        if step in self._manager.all_steps():
-            self._manager.delete(step)
-        extra = {"checksums": checksums(state), "extra": extra}
+        self.wait()
+        for later in [s for s in self._manager.all_steps() if s >= step]:  # of a time that was left, or damaged
+            self._manager.delete(later)
+        extra = json.loads(json.dumps({"checksums": checksums(state), "extra": extra}))  # as it is now
         items = {"state": ocp.args.StandardSave(state), "extra": ocp.args.JsonSave(extra)}
         if arrays is not None:
             items["arrays"] = ocp.args.PyTreeSave(arrays)
-        self._manager.save(step, args=ocp.args.Composite(**items))
+        if not self._manager.save(step, args=ocp.args.Composite(**items)):
+            raise RuntimeError(f"{self._directory}/{step}: orbax did not save it")
+
+    def wait(self) -> None:
+        """Until all that was saved is on disk."""
+        self._manager.wait_until_finished()
 
     def restore(self, target: TrainState) -> tuple[TrainState, dict, dict[str, np.ndarray]] | None:
         """State, extra and arrays of the newest whole checkpoint, the state laid out as `target` (shapes, types and
@@ -63,51 +71,51 @@ class Checkpoints:
         Raises ValueError with one line for a checkpoint of another model, and where all are damaged.
         """
 
-        def read(step: int) -> tuple:
+        def read(step: Path) -> tuple:
             self._check(step, target.params)
-            items = {"state": ocp.args.StandardRestore(target), "extra": ocp.args.JsonRestore()}
-            if (self._directory / str(step) / "arrays").exists():
-                items["arrays"] = ocp.args.PyTreeRestore()
-            found = self._manager.restore(step, args=ocp.args.Composite(**items))
-            told = found["extra"]
-            _compare(checksums(found["state"]), told["checksums"])
-            return found["state"], told["extra"], found.get("arrays")
+            told = json.loads((step / "extra" / "metadata").read_text())
+            arrays = _ARRAYS.restore(step / "arrays") if (step / "arrays").exists() else None
+            state = _STATE.restore(step / "state", args=ocp.args.StandardRestore(target))
+            return (state, told.get("extra"), arrays), told, state
 
         return self._newest(read)
 
     def restore_params(self, target: dict) -> dict:
         """Only the parameters of the newest whole checkpoint, laid out as `target`; raises as `restore` does."""
 
-        def read(step: int) -> dict:
+        def read(step: Path) -> tuple:
             self._check(step, target)
-            item = {"params": target}
+            told, item = json.loads((step / "extra" / "metadata").read_text()), {"params": target}
             how = ocp.checkpoint_utils.construct_restore_args(item)
-            state = ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=True)
-            found = self._manager.restore(step, args=ocp.args.Composite(state=state, extra=ocp.args.JsonRestore()))
-            params = found["state"]["params"]
+            params = _ARRAYS.restore(
+                step / "state", args=ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=True)
+            )["params"]
             as_saved = {name: a for name, a in params.items() if a.dtype == jnp.float32}  # what training keeps them in
-            sums = checksums({"params": as_saved}) if as_saved else {}
-            _compare({f".params{name.removeprefix(_IN_PARAMS)}": s for name, s in sums.items()},
-                     found["extra"]["checksums"])  # fmt: skip
-            return params
+            return params, told, _Params(as_saved)
 
         found = self._newest(read)
         if found is None:
             raise ValueError(f"{self._directory}: no checkpoint there; train it first or name another directory")
         return found
 
-    def _newest(self, read: Callable[[int], T]) -> T | None:
-        """What the newest checkpoint gives that every host can read; None when there is none."""
+    def _newest(self, read: Callable[[Path], tuple[T, dict, object]]) -> T | None:
+        """What the newest checkpoint gives that every host can read; None when there is none. `read` talks to no other
+        host; it gives the value, what was noted of it, and the arrays to compare with that."""
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             found, wrong = None, ""
             try:
-                found = read(step)
+                found, told, arrays = read(self._directory / str(step))
             except OtherModel:
                 raise
             except Exception as error:  # orbax and what is below it have many
                 wrong = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
             wrongs = self._hosts.gather(f"{self._directory.name} {step}", wrong)
+            if not any(wrongs):
+                if "checksums" not in told:
+                    raise ValueError(f"{self._directory}/{step}: of an older version of this program")
+                sums = checksums(arrays)  # together, and the same on all hosts
+                wrongs = [f"{name} is not what was saved" for name in sums if told["checksums"].get(name) != sums[name]]
             if not any(wrongs):
                 return found
             log.warning("%s/%d: damaged (%s)", self._directory, step, next(filter(None, wrongs)))
@@ -115,16 +123,15 @@ class Checkpoints:
             raise ValueError(f"{self._directory}: every checkpoint there is damaged; move it away to begin again")
         return None
 
-    def _check(self, step: int, params: dict) -> None:
+    def _check(self, step: Path, params: dict) -> None:
         """Compares names and shapes with what lies on disk, before orbax starts what an error would leave hanging."""
-        path = self._directory / str(step) / "state"
-        stored = ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree["params"]
+        stored = _ARRAYS.metadata(step / "state").tree["params"]
         for name in sorted(stored.keys() | params.keys()):
             there = tuple(stored[name].shape) if name in stored else "missing"
             here = params[name].shape if name in params else "missing"
             if there != here:
                 raise OtherModel(
-                    f"{self._directory}/{step}: not a checkpoint of this model: {name} is {there} there and {here} in"
+                    f"{step}: not a checkpoint of this model: {name} is {there} there and {here} in"
                     " config.model; set config.model as it was trained"
                 )
 
@@ -132,14 +139,15 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_) -> None:
-        self._manager.wait_until_finished()
+        self.wait()
         self._manager.close()
 
 
-def _compare(found: dict[str, int], saved: dict[str, int]) -> None:
-    wrong = sorted(name for name, value in found.items() if saved.get(name) != value)
-    if wrong:
-        raise ValueError(f"{wrong[0]} is not what was saved")
+@flax.struct.dataclass
+class _Params:
+    """Parameters in the place where a state has them: the paths are the same."""
+
+    params: dict
 
 
 class OtherModel(ValueError):

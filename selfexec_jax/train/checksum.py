@@ -11,9 +11,8 @@ _WORDS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
 def checksums(tree) -> dict[str, int]:
     """By path: the sum of each array's bits, read as whole numbers and each times an odd one that its place gives,
     modulo 2^32. Sums of whole numbers do not depend on their order, so no sharding changes them."""
-    paths, leaves = zip(*jax.tree_util.tree_leaves_with_path(tree), strict=True)
-    names = [jax.tree_util.keystr(path) for path in paths]
-    return dict(zip(names, map(int, _sums(list(leaves))), strict=True))
+    found = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return dict(zip(found, map(int, _sums(list(found.values()))), strict=True))
 
 
 @jax.jit

@@ -59,12 +59,12 @@ def train(
     _, start, target = abstract_state(model, tx, seed, mesh)
     learner = make_learner(model, tx, knobs, target, mesh)
     with (
+        between_steps() as is_asked_to_end,
         Checkpoints(directory, knobs.checkpoints_kept, hosts) as checkpoints,
         Checkpoints(f"{directory}_best", 1, hosts) as best,
-        between_steps() as is_asked_to_end,
     ):
         reference = params if knobs.kl else None
-        loop = _Loop(knobs, engine, learner, environment, seed, reference, hosts, is_asked_to_end)
+        loop = _Loop(knobs, engine, learner, environment, seed, reference, hosts, lambda: hosts.ask(is_asked_to_end()))
         found = checkpoints.restore(target)
         if found is None:
             run = _Run(start(jax.tree.map(jnp.copy, params)))  # the caller's stay
@@ -96,6 +96,7 @@ def train(
             if (is_due or ends_here) and run.step > saved:
                 waited_for = [loop.collect(batch) for batch in run.batches]
                 extra = {"run": run.counters(), "environment": environment.state()}
+                best.wait()  # what a checkpoint says of it is on disk
                 checkpoints.save(run.step, run.state, extra, ready.packed(waited_for))
                 saved = run.step
             if ends_here:

@@ -96,7 +96,7 @@ def train(
     rows_of(knobs, mesh)
     tx = make_optimizer(knobs)
     init, start, target = abstract_state(model, tx, seed, mesh)
-    with Checkpoints(directory, knobs.checkpoints_kept, hosts) as checkpoints, between_steps() as is_asked_to_end:
+    with between_steps() as is_asked_to_end, Checkpoints(directory, knobs.checkpoints_kept, hosts) as checkpoints:
         found = checkpoints.restore(target)
         if found is None:
             given = pretrained()

@@ -117,9 +117,19 @@ def test_a_host_that_leaves_takes_the_others_with_its_code_and_reason():
     hosts, ended = joined(3)
     hosts[1].leave(2, "error: no such file")
     assert ended[0].event.wait(10)
-    assert ended[0].told == [(2, f"host 1 ({socket.gethostname()}): error: no such file")]
-    hosts[0].leave(*ended[0].told[0])
-    assert ended[2].event.wait(10) and "host 1" in ended[2].told[0][1]
+    reason = f"host 1 ({socket.gethostname()}): error: no such file"
+    assert ended[2].event.wait(10) and ended[0].told == [(2, reason)]
+    assert ended[2].told == [(2, f"host 0 ({socket.gethostname()}): {reason}")]
+
+
+def test_what_one_is_asked_the_others_hear():
+    hosts, _ = joined(3)
+    assert not any(h.ask(False) for h in hosts)
+    assert hosts[2].ask(True) and hosts[2].ask(False)
+    until = time.monotonic() + 10
+    while time.monotonic() < until and not all(h.ask(False) for h in hosts):
+        time.sleep(0.01)
+    assert all(h.ask(False) for h in hosts)
 
 
 def test_hosts_that_are_done_take_nobody():
@@ -217,25 +227,26 @@ def test_nothing_says_which_hosts_there_are():
 
 
 @pytest.mark.parametrize(
-    ("ends", "code"),
+    ("ends", "index", "code"),
     [
-        ("sys.exit(3)", 3),
-        ("os.abort()", EXIT_CODE),  # as JAX does where the coordinator is gone
-        ("os.kill(os.getpid(), signal.SIGTERM)", EXIT_CODE),
-        ("os.kill(os.getpid(), signal.SIGKILL)", 137),
+        ("sys.exit(3)", 1, 3),
+        ("os.abort()", 1, EXIT_CODE),  # as JAX does where the coordinator is gone
+        ("os.abort()", 0, 134),  # the coordinator is here: this is another error
+        ("os.kill(os.getpid(), signal.SIGTERM)", 0, EXIT_CODE),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 1, 137),
     ],
 )
-def test_a_parent_gives_the_exit_code_that_a_launcher_understands(ends, code):
+def test_a_parent_gives_the_exit_code_that_a_launcher_understands(ends, index, code):
     script = (
         "import sys; from selfexec_jax.hosts import supervising;"
-        f"sys.exit(supervising.supervise([sys.executable, '-c', 'import os, signal, sys; {ends}']))"
+        f"sys.exit(supervising.supervise([sys.executable, '-c', 'import os, signal, sys; {ends}'], {index}))"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=100).returncode == code
 
 
 def test_a_parent_hands_on_what_it_is_asked_and_is_not_outlived(tmp_path):
     child = "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75)); print(os.getpid(), flush=True); time.sleep(60)"  # noqa: E501
-    script = f"import sys; from selfexec_jax.hosts import supervising; sys.exit(supervising.supervise([sys.executable, '-c', {child!r}]))"  # noqa: E501
+    script = f"import sys; from selfexec_jax.hosts import supervising; sys.exit(supervising.supervise([sys.executable, '-c', {child!r}], 0))"  # noqa: E501
     assert not supervising.is_supervised()
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     parent.stdout.readline()

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "launch" / "tpu.sh"
 STATE = "queued-resources describe"
-PROGRAMS = {"pip install": "install", "nohup": "run", "pkill": "stop", "then echo exit": "workers", "sed": "log"}
+PROGRAMS = {"pip install": "install", "nohup": "run", "pgrep": "settle", "pkill": "stop", "then echo exit": "workers",
+            "sed": "log"}  # fmt: skip
 RUN = ["--", "--config=configs/tiny.py", "--workdir=gs://bucket/a run"]
 
 
@@ -102,9 +104,9 @@ def test_run_starts_every_worker_with_the_arguments_as_they_are(tpu):
     assert done.returncode == 0, done.stderr
     (call,) = done.calls
     assert call[:5] == ["compute", "tpus", "tpu-vm", "ssh", "mine"] and "--worker=all" in call
-    assert r"selfexec_jax.main --hosts=auto --config=configs/tiny.py --workdir=../bucket/a\ run" in call[6]
+    assert r"selfexec_jax.main --hosts=auto --config=configs/tiny.py --workdir=../bucket/bucket/a\ run" in call[6]
     assert r"--config.checkpoints=gs://bucket/a\ run/checkpoints" in call[6]
-    assert "mountpoint -q selfexec_run/bucket || gcsfuse" in call[6] and "bucket selfexec_run/bucket; }" in call[6]
+    assert "mountpoint -q selfexec_run/bucket/bucket || gcsfuse" in call[6]
     done = tpu("run", "mine", "--", "--workdir=/nfs/run")
     assert "gcsfuse" not in done.calls[0][6] and "--workdir=/nfs/run" in done.calls[0][6]
     assert subprocess.run(["bash", "-n", "-c", call[6].removeprefix("--command=")]).returncode == 0
@@ -163,7 +165,7 @@ def test_keep_goes_on_after_a_run_that_was_asked_to_end(tpu):
     done = keep(tpu, [[STATE, [0], "ACTIVE"], ["then echo exit", 0, "exit 75\nexit 75"],
                       ["then echo exit", 0, "exit 0"]])  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert verbs_of(done.calls) == ["workers", "stop", "run", "workers", "log"]
+    assert verbs_of(done.calls) == ["workers", "stop", "settle", "run", "workers", "log"]
 
 
 def test_keep_outlives_workers_that_do_not_answer(tpu):
@@ -173,8 +175,29 @@ def test_keep_outlives_workers_that_do_not_answer(tpu):
     assert verbs_of(done.calls) == ["workers", "workers", "workers", "log"]
 
 
+def test_keep_gives_up_on_a_run_that_ends_at_once_again_and_again(tpu):
+    done = keep(tpu, [[STATE, [0], "ACTIVE"], ["then echo exit", [0], "exit 137\nexit 75"]])
+    assert done.returncode == 1 and "it ended at once 6 times" in done.stderr
+    assert verbs_of(done.calls).count("run") == 5
+
+
+def test_the_shell_around_a_run_outlives_its_end(tmp_path):
+    """`stop` must not end what writes down the exit code."""
+    pattern = next(line for line in SCRIPT.read_text().splitlines() if line.startswith("process=")).split("'")[1]
+    (tmp_path / "selfexec_jax").mkdir()
+    (tmp_path / "selfexec_jax" / "main.py").write_text(
+        "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
+        "print('here', flush=True)\ntime.sleep(60)\n"
+    )
+    command = f"{sys.executable} -m selfexec_jax.main --unlike={tmp_path.name}; echo $? > exit"
+    shell = subprocess.Popen(["bash", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE)
+    shell.stdout.readline()
+    subprocess.run(["pkill", "-TERM", "-f", f"{pattern} --unlike={tmp_path.name}"], check=True)
+    assert shell.wait(30) == 0 and (tmp_path / "exit").read_text() == "75\n"
+
+
 def test_keep_stops_where_the_run_failed(tpu):
-    done = keep(tpu, [[STATE, [0], "ACTIVE"], ["then echo exit", 0, "running\nexit 1"]])
+    done = keep(tpu, [[STATE, [0], "ACTIVE"], ["then echo exit", 0, "exit 75\nexit 1"]])
     assert done.returncode == 1 and "the run failed" in done.stderr
     assert verbs_of(done.calls) == ["workers", "log"]
 

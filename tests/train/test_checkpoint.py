@@ -150,3 +150,38 @@ def test_sums_are_those_of_a_slow_reference_and_see_every_bit():
         assert checksums(changed) != found
     swapped = tree | {"a": tree["a"][::-1]}
     assert checksums(swapped)["['a']"] != found["['a']"]
+
+
+def test_a_run_that_goes_on_from_before_a_damaged_checkpoint_saves_again(made, tmp_path):
+    """Also at steps that lie before the damaged one."""
+    given = states(made, 4)
+    save(tmp_path / "c", [given[1], given[3]])
+    harmed(flip, tmp_path / "c", 4)
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        assert same(checkpoints.restore(made[1])[0], given[1])
+        checkpoints.save(3, given[2], {})
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["2", "3"]
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        assert same(checkpoints.restore(made[1])[0], given[2])
+
+
+def test_what_is_noted_is_noted_as_it_was(made, tmp_path):
+    notes = {"rates": {"a": 1}}
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(1, states(made, 1)[0], notes)
+        notes["rates"]["a"] = 2
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        assert checkpoints.restore(made[1])[1] == {"rates": {"a": 1}}
+
+
+def test_a_checkpoint_that_one_host_cannot_read_is_passed_over_by_all(made, tmp_path):
+    class Two:
+        count = 2
+
+        def gather(self, what, value):
+            return [value, "OSError: cut" if what == "c 2" else ""]
+
+    given = states(made, 2)
+    save(tmp_path / "c", given)
+    with Checkpoints(tmp_path / "c", hosts=Two()) as checkpoints:
+        assert same(checkpoints.restore(made[1])[0], given[0])
