@@ -58,6 +58,7 @@ def main(argv: list[str]) -> None:
         code, said = _ending(error)
         if code == 1:
             logging.exception("this host")
+            time.sleep(config.hosts.lost_s + joining.HEAR_S)  # if it is that another is gone, this ends meanwhile
         hosts.leave(code, said)
         time.sleep(joining.HEAR_S)
         _end(code, said)

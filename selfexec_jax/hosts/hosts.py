@@ -66,9 +66,9 @@ class Hosts:
 
     def ask(self, flag: bool) -> bool:
         """Whether this host or, as far as it has heard, another says so; the others hear of it soon. No agreement."""
-        if flag:
+        if flag and self._links:
             self._hear(None)
-        return self._asked.is_set()
+        return flag or self._asked.is_set()
 
     def _hear(self, teller: Link | None) -> None:
         if not self._asked.is_set():

@@ -41,7 +41,7 @@ def make_mesh(fsdp: int = 1, tensor: int = 1, context: int = 1, devices=None) ->
             f"mesh.fsdp={fsdp} x mesh.context={context} x mesh.tensor={tensor} does not divide {len(devices)} devices;"
             " change one of them"
         )
-    n_slices = len({d.slice_index for d in devices if d.platform == "tpu"})
+    n_slices = len({getattr(d, "slice_index", 0) for d in devices if d.platform == "tpu"})
     if n_slices > 1 and data % n_slices:
         raise ValueError(
             f"mesh.fsdp={fsdp} x mesh.context={context} x mesh.tensor={tensor} is more than the chips of one of"
