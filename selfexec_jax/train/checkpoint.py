@@ -21,9 +21,6 @@ from selfexec_jax.train.state import TrainState
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# Read by these and not by the manager, which waits for other hosts that may have failed to read.
-_STATE, _ARRAYS = ocp.StandardCheckpointHandler(), ocp.PyTreeCheckpointHandler()
-
 
 class Checkpoints:
     """The checkpoints of one stage, in a directory or a bucket that all hosts see; of several, all call alike.
@@ -36,6 +33,8 @@ class Checkpoints:
         path = epath.Path(directory)
         self._directory = path if "://" in str(path) else path.resolve()
         self._hosts = hosts
+        # Read by these and not by the manager, which waits for other hosts that may have failed to read.
+        self._of_state, self._of_arrays = ocp.StandardCheckpointHandler(), ocp.PyTreeCheckpointHandler()
         name = self._directory.name  # two managers at work at once must not wait for each other's hosts
         self._manager = ocp.CheckpointManager(
             self._directory,
@@ -74,8 +73,8 @@ class Checkpoints:
         def read(step: Path) -> tuple:
             self._check(step, target.params)
             told = json.loads((step / "extra" / "metadata").read_text())
-            arrays = _ARRAYS.restore(step / "arrays") if (step / "arrays").exists() else None
-            state = _STATE.restore(step / "state", args=ocp.args.StandardRestore(target))
+            arrays = self._of_arrays.restore(step / "arrays") if (step / "arrays").exists() else None
+            state = self._of_state.restore(step / "state", args=ocp.args.StandardRestore(target))
             return (state, told.get("extra"), arrays), told, state
 
         return self._newest(read)
@@ -87,7 +86,7 @@ class Checkpoints:
             self._check(step, target)
             told, item = json.loads((step / "extra" / "metadata").read_text()), {"params": target}
             how = ocp.checkpoint_utils.construct_restore_args(item)
-            params = _ARRAYS.restore(
+            params = self._of_arrays.restore(
                 step / "state", args=ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=True)
             )["params"]
             as_saved = {name: a for name, a in params.items() if a.dtype == jnp.float32}  # what training keeps them in
@@ -125,7 +124,7 @@ class Checkpoints:
 
     def _check(self, step: Path, params: dict) -> None:
         """Compares names and shapes with what lies on disk, before orbax starts what an error would leave hanging."""
-        stored = _ARRAYS.metadata(step / "state").tree["params"]
+        stored = self._of_arrays.metadata(step / "state").tree["params"]
         for name in sorted(stored.keys() | params.keys()):
             there = tuple(stored[name].shape) if name in stored else "missing"
             here = params[name].shape if name in params else "missing"
