@@ -18,9 +18,11 @@ from families import FAMILIES, miniature  # noqa: E402
 SMALL = [
     "--config=configs/qwen2p5_7b.py", "--config.problems.n_train=24", "--config.problems.n_heldout=3",
     "--config.problems.n_unseen=2", "--config.problems.real_data=/nowhere", "--config.sandbox.workers=2",
-    "--config.mesh.cpu_devices=2", "--config.mesh.fsdp=2", "--config.mesh.tensor=1", "--config.model.vocab_chunk=100",
+    "--config.mesh.cpu_devices=2", "--config.mesh.fsdp=2", "--config.mesh.context=1",
+    "--config.model.attention=xla", "--config.model.vocab_chunk=100",
     "--config.model.query_block=128", "--config.model.compute_dtype=float32", "--config.model.rope_scale=1.0",
     "--config.sft.steps=3", "--config.sft.batch_rows=4", "--config.sft.micro_batches=2", "--config.sft.row_tokens=1024",
+    "--config.sft.short_row_tokens=512",
     "--config.sft.checkpoint_every=1", "--config.sft.log_every=1", "--config.rl.steps=2", "--config.rl.prompts=4",
     "--config.rl.group_size=2", "--config.rl.problems=3", "--config.rl.own_programs=1",
     "--config.rl.max_new_tokens=24", "--config.rl.row_tokens=1024", "--config.rl.micro_tokens=2048",

@@ -73,7 +73,8 @@ class Engine:
         # A mesh may order its devices as their links ask for, so a lane's order is that of its mesh everywhere.
         groups = [everywhere[i : i + tensor] for i in range(0, len(everywhere), tensor)]
         meshes = [make_mesh(tensor=tensor, devices=group) for group in groups]
-        self._all_lanes = Mesh(np.stack([m.devices.reshape(tensor) for m in meshes]), ("lane", "tensor"))
+        apart = dict.fromkeys(tuple(m.devices.flat) for m in meshes)  # lanes may share devices
+        self._all_lanes = Mesh(np.array(list(apart)).reshape(-1, tensor), ("lane", "tensor"))
         self.lanes = []
         own, rows = [n // n_lanes for n in counts], [self._rows(bucket) for bucket in self._buckets]
         for mesh in (m for m in meshes if m.devices.flat[0].process_index == jax.process_index()):
