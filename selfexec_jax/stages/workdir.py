@@ -140,14 +140,12 @@ class Metrics:
     """Appends a line a step to metrics.jsonl and TensorBoard events: the first host does."""
 
     def __init__(self, workdir: Workdir, stage: str):
-        self._stage, self._writes = stage, workdir.hosts.is_first
-        if not self._writes:
-            return
-        self._path = workdir.root / "metrics.jsonl"
-        self._events = SummaryWriter(str(workdir.root / "events" / stage))
+        self._stage, self._path = stage, workdir.root / "metrics.jsonl"
+        folder = workdir.root / "events" / stage
+        self._events = SummaryWriter(str(folder)) if workdir.hosts.is_first else None
 
     def write(self, step: int, values: dict) -> None:
-        if not self._writes:
+        if self._events is None:
             return
         line = {"stage": self._stage, "step": step, "time": time.time()} | values
         with open(self._path, "a", encoding="utf-8") as file:  # on a mounted bucket a line is there when it is closed
@@ -160,9 +158,8 @@ class Metrics:
                 self._events.add_scalar(key, value, step)
 
     def close(self) -> None:
-        if not self._writes:
-            return
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
 
 
 def read_metrics(workdir: Workdir) -> list[dict]:
