@@ -15,5 +15,8 @@ def get_config(arg: str | None = None):
     c.mesh.fsdp = 8  # of v5e-64; 4 of v6e-32
     c.mesh.context = 8
     c.sft.micro_batches = 8
+    c.rl.micro_tokens = 655_360  # 32 rows, each on two chips
     c.rollout.tensor = 1  # what v5e and v6e can where there are several hosts
+    c.rollout.slots = 32  # of a host: a batch's share of its answers
+    c.rollout.short_slots = ((24, 4096),)
     return ablations.apply(c, arg)

@@ -43,6 +43,16 @@ class Costs:
         return max(self.busy_s + self.exposed_s, self.memory_s, self.network_s)
 
 
+def summed(parts: Sequence[tuple[Costs, int]]) -> Costs:
+    """Of programs that run one after the other, each so many times."""
+    names = [field.name for field in dataclasses.fields(Costs) if field.name != "sent"]
+    numbers = {name: sum(n * getattr(costs, name) for costs, n in parts) for name in names}
+    sent = Counter()
+    for costs, n in parts:
+        sent.update({kind: n * size for kind, size in costs.sent.items()})
+    return Costs(**numbers, sent=dict(sent))
+
+
 def costs_of(program: Program, where: Slice, coordinates: Sequence[tuple[int, ...]]) -> Costs:
     """coordinates: of the devices in the order in which the program numbers them."""
     chip = where.chip
@@ -50,12 +60,12 @@ def costs_of(program: Program, where: Slice, coordinates: Sequence[tuple[int, ..
     sent, links = Counter(), Counter()
     for name, instruction, times in program.walk():
         computation = program.computations[name]
-        found = _collective(program, instruction)
+        found = _collective(program, instruction, computation)
         if found:
-            kind, inner = found
+            kind, inner, around = found
             if kind.endswith("-done"):
                 continue
-            load, size = _load(kind.removesuffix("-start"), inner, computation, where, coordinates)
+            load, size = _load(kind.removesuffix("-start"), inner, around, where, coordinates)
             sent[kind.removesuffix("-start")] += times * size
             links.update({link: times * n for link, n in load.items()})
             if not kind.endswith("-start"):
@@ -77,24 +87,27 @@ def costs_of(program: Program, where: Slice, coordinates: Sequence[tuple[int, ..
     return Costs(flops, traffic, compute, memory, busy, dict(sent), network, exposed)
 
 
-def _collective(program: Program, instruction: Instruction) -> tuple[str, Instruction] | None:
-    """(kind, the collective itself) where an instruction is one, begins one (-start) or ends one (-done).
+def _collective(
+    program: Program, instruction: Instruction, computation: dict[str, Instruction]
+) -> tuple[str, Instruction, dict[str, Instruction]] | None:
+    """(kind, the collective itself, the instructions around it) where one is, begins (-start) or ends (-done).
 
     Fusions may hold one: to reduce and keep a part; to begin or end one; or to carry one on while they do their own
     work, which counts as that work alone.
     """
     if instruction.kind.removesuffix("-start").removesuffix("-done") in COLLECTIVES:
-        return instruction.kind, instruction
+        return instruction.kind, instruction, computation
     if instruction.kind != "fusion" or "calls=%async_collective_fusion" in instruction.rest:
         return None
-    inner = [i for i in program.called(instruction).values() if i.kind in COLLECTIVES]
+    around = program.called(instruction)
+    inner = [i for i in around.values() if i.kind in COLLECTIVES]
     if not inner:
         return None
     phase = re.match(r"async-collective(-start|-done)", instruction.name)
     if phase:
-        return inner[0].kind + phase[1], inner[0]
+        return inner[0].kind + phase[1], inner[0], around
     is_scatter = size_of(instruction.shape, True) < size_of(inner[0].shape, True)
-    return "reduce-scatter" if is_scatter else inner[0].kind, inner[0]
+    return "reduce-scatter" if is_scatter else inner[0].kind, inner[0], around
 
 
 def _load(
@@ -102,9 +115,8 @@ def _load(
     coordinates: Sequence[tuple[int, ...]],
 ) -> tuple[Counter, float]:  # fmt: skip
     """Bytes on each link of a chip, (axis, direction), and the bytes that it sends."""
-    groups, given = groups_of(instruction), 0
-    given = sum(size_of(computation[o].shape, True) for o in instruction.operands if o in computation)
-    given = given or size_of(instruction.shape, True)  # inside a fusion, of what is reduced
+    groups = groups_of(instruction)
+    given = sum(size_of(computation[o].shape, True) for o in instruction.operands)
     if kind == "collective-permute":
         links: Counter = Counter()
         for source, target in groups[:1]:

@@ -106,7 +106,7 @@ def plan_of(s: Setting, tell: Callable[[str], None] = lambda text: None) -> Plan
         phases.append(Phase("RL update", kept | sampler, updates, rl.steps, learned, work))
         work = answers * plan.answer_tokens * arithmetic.forward(cfg, length)
         tokens = answers * plan.answer_tokens
-        drawn = [(programs.reshard(s), 1), *sampling(answers)]
+        drawn = [*((part, 1) for part in programs.reshard(s)), *sampling(answers)]
         phases.append(Phase("RL sampling", kept | sampler, drawn, rl.steps, tokens, work))
     answers = _evaluated(config)
     work = answers * plan.answer_tokens * arithmetic.forward(cfg, length)

@@ -6,7 +6,9 @@ import dataclasses
 import functools
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ from selfexec_jax.model.sharding import batch_sharding, make_mesh, mesh_of
 from selfexec_jax.model.transformer import Transformer, init_params
 from selfexec_jax.planning import arithmetic
 from selfexec_jax.planning.chips import Slice
-from selfexec_jax.planning.costs import Costs, costs_of
+from selfexec_jax.planning.costs import Costs, costs_of, summed
 from selfexec_jax.planning.hlo import parse
 from selfexec_jax.rollout import decode
 from selfexec_jax.train import sft, update
@@ -49,6 +51,7 @@ class Compiled:
     kernels_s: float  # of attention's kernel, at the chip's rate
     temporary: int
     code: int
+    outputs: Any  # shapes of what it gives, and how the compiler divides them
 
     @property
     def seconds(self) -> float:
@@ -83,10 +86,11 @@ class Setting:
     def model(self) -> Transformer:
         return Transformer(self.cfg, self.mesh)
 
-    def compiled(self, name: str, lower: Callable, mesh: Mesh, kernels: float = 0.0) -> Compiled:
-        """kernels: operations of attention's kernel that one chip does."""
+    def compiled(self, name: str, lower: Callable, mesh: Mesh, kernels: float = 0.0, is_kept: bool = False) -> Compiled:
+        """kernels: operations of attention's kernel that one chip does; is_kept: what it gives is kept, and counted."""
         try:
-            compiled = lower().compile()
+            lowered = lower()
+            compiled = lowered.compile()
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -96,10 +100,14 @@ class Setting:
         coordinates = [tuple(device.coords) for device in mesh.devices.flat]
         memory = compiled.memory_analysis()
         costs = costs_of(parse(compiled.as_text()), self.where, coordinates)
-        beyond = memory.output_size_in_bytes - memory.alias_size_in_bytes
+        beyond = 0 if is_kept else max(memory.output_size_in_bytes - memory.alias_size_in_bytes, 0)
+        outputs = jax.tree.map(
+            lambda t, sharding: jax.ShapeDtypeStruct(t.shape, t.dtype, sharding=sharding),
+            lowered.out_info, compiled.output_shardings,
+        )  # fmt: skip
         return Compiled(
-            name, costs, kernels / self.where.chip.bf16_flops, memory.temp_size_in_bytes + max(beyond, 0),
-            memory.generated_code_size_in_bytes,
+            name, costs, kernels / self.where.chip.bf16_flops, memory.temp_size_in_bytes + beyond,
+            memory.generated_code_size_in_bytes, outputs,
         )  # fmt: skip
 
 
@@ -215,14 +223,20 @@ def rollout_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
     return programs, {"weights of the sampler": bytes_a_chip(params), "cache": bytes_a_chip(caches)}
 
 
-def reshard(s: Setting) -> Compiled:
-    """The way of the weights from the trainer's devices to every lane's, as `Engine.load` has it."""
+def reshard(s: Setting) -> list[Compiled]:
+    """The way of the weights from the trainer's devices to every lane's, as `Engine.load` has it: cast where they are,
+    then sent one by one."""
     tensor = s.config.rollout.tensor
-    lanes = Mesh(s.mesh.devices.reshape(-1, tensor), ("lane", "tensor"))
     prepare = functools.partial(decoding_params, cfg=s.cfg, tensor=tensor)
     given = hf.target_of(s.model, mesh=s.mesh)
-    shardings = decoding_shardings(jax.eval_shape(prepare, given), lanes)
-    return s.compiled("weights to the sampler", lambda: jax.jit(prepare, out_shardings=shardings).lower(given), s.mesh)
+    cast = s.compiled("weights cast for the sampler", lambda: jax.jit(prepare).lower(given), s.mesh)
+    lanes = decoding_shardings(cast.outputs, Mesh(s.mesh.devices.reshape(-1, tensor), ("lane", "tensor")))
+    parts = []
+    for (array, target), n in Counter(zip(*map(jax.tree.leaves, (cast.outputs, lanes)), strict=True)).items():
+        send = jax.jit(lambda a: a, out_shardings=target)
+        parts.append((s.compiled("weights to the sampler", lambda: send.lower(array), s.mesh, is_kept=True), n))  # noqa: B023
+    largest = max((part for part, _ in parts), key=lambda part: part.temporary)
+    return [cast, dataclasses.replace(largest, costs=summed([(part.costs, n) for part, n in parts]))]
 
 
 def _batch(s: Setting, rows: int, tokens: int, names: Sequence[str], dtype=jnp.int32) -> dict:

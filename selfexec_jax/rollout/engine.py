@@ -93,6 +93,8 @@ class Engine:
     def load(self, params: dict, version: int) -> Engine:
         """Takes new weights without recompiling; samples carry `version`. Of several hosts, all must call it."""
         params = self._prepare(params)  # where they are, so that what travels is small
+        for lane in self.lanes:
+            lane.drop_weights()  # the old ones and the new ones need not fit together
         params = jax.device_put(params, decoding_shardings(params, self._all_lanes))
         for lane in self.lanes:
             lane.load(jax.tree.map(functools.partial(_on_lane, lane.mesh), params))

@@ -45,9 +45,14 @@ class Lane:
                 decode.empty(model.cfg, n, length, is_int8) for n, length in zip(slots, self._lengths, strict=True)
             ]
 
+    def drop_weights(self) -> None:
+        """Forgets the weights, and prompts that were prefilled with them."""
+        self.params, self._prefilled = {}, ({}, [])
+
     def load(self, params: dict) -> None:
-        """New weights, already on this lane's devices; prompts prefilled with the old ones are forgotten."""
-        self.params, self._prefilled = params, ({}, [])
+        """New weights, already on this lane's devices."""
+        self.drop_weights()
+        self.params = params
 
     @property
     def known(self) -> dict[Prompt, int]:

@@ -138,3 +138,22 @@ def test_where_bytes_travel():
     assert sent_on_links("reduce-scatter", plane, 1000) == pytest.approx(15 / 16 / 4)
     assert sent_on_links("all-gather", ring, 1000) == pytest.approx(4 * 3 / 4 / 2)  # of what is gathered
     assert np.isclose(sent_on_links("all-reduce", ring, 1000), 2 * 3 / 4 / 2)
+
+
+def test_a_collective_begun_inside_a_fusion_sends_what_goes_in_not_what_comes_out():
+    text = """
+HloModule m
+
+%start (p: bf16[1,16]) -> (bf16[1,16], bf16[64,16], s32[2]) {
+  %p = bf16[1,16]{1,0} parameter(0)
+  %g = bf16[64,16]{1,0} all-gather(%p), replica_groups=[1,64]<=[64], dimensions={0}
+  ROOT %s = (bf16[1,16]{1,0}, bf16[64,16]{1,0}, s32[2]{0:S(4)}) custom-call(%g), custom_call_target="AsyncCollectiveStart"
+}
+
+ENTRY %main (a: bf16[1,16]) -> (bf16[1,16], bf16[64,16], s32[2]) {
+  %a = bf16[1,16]{1,0} parameter(0)
+  ROOT %async-collective-start = (bf16[1,16]{1,0}, bf16[64,16]{1,0}, s32[2]{0:S(4)}) fusion(%a), kind=kCustom, calls=%start
+}
+"""
+    costs = costs_of(parse(text), V5P, PLACES)
+    assert costs.sent == {"all-gather": 63 * 16 * 2} and costs.exposed_s == 0
