@@ -11,7 +11,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["selfexec_jax", "selfexec_jax.*"]),
-    package_data={"selfexec_jax.traces": ["view.html"]},
+    package_data={"selfexec_jax.traces": ["viewer.html"], "selfexec_jax.checkpoints": ["tiny/*"]},
     install_requires=[
         "jax>=0.10,<0.11",  # flax 0.12 subclasses a class that jax 0.11.1 removed; 0.11 needs Python 3.12
         "flax>=0.12",
@@ -25,6 +25,7 @@ setup(
         "matplotlib>=3.9",  # the report's figures
         "tensorboardX>=2.6",  # event files without TensorFlow
         "tqdm>=4.66",
+        "rich>=13.7",  # the demo on a terminal; flax needs it too
         "etils[epath]>=1.12",  # paths of checkpoints, in buckets too
         "fsspec>=2024.6",  # checkpoints on disks and in buckets
         "datasketch>=1.6",  # near duplicates of evaluation problems in training data

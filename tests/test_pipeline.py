@@ -238,6 +238,23 @@ def test_somebody_elses_checkpoint_is_evaluated(whole, tmp_path):
     assert (tmp_path / "run" / "report.json").is_file()
 
 
+def test_a_run_that_was_taken_home_remembers_how_it_is_asked(whole, tmp_path):
+    home, program = tmp_path / "home", tmp_path / "p.py"
+    program.write_text("print(1)\n")
+    tools = f"{sys.executable} -m selfexec_jax.tools"
+    for line in (
+        f"{tools}.convert --from {whole} --to {home}",
+        f"{tools}.simulate {program} --checkpoint {home} --json",
+        f"{tools}.demo --checkpoint {whole}",
+    ):
+        done = subprocess.run(line.split(), cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == (1 if "simulate" in line else 0), (line, done.stdout[-2000:], done.stderr[-2000:])
+        if "simulate" in line:
+            assert set(json.loads(done.stdout)) >= {"predicted", "real", "first_divergence"}
+    run(tmp_path / "again", f"--config.init_from={home}", "--config.stages=problems,sft", "--config.sft.steps=4")
+    assert not (tmp_path / "again" / "data" / "tokenizer.model").exists()  # its own is used
+
+
 def readme_commands():
     blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]

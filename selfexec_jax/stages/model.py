@@ -12,7 +12,7 @@ from selfexec_jax.model.sharding import make_mesh
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.rollout import Engine
 from selfexec_jax.stages.origin import Origin, origin_of, tokenizer_of
-from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.stages.workdir import Workdir, config_of
 from selfexec_jax.text import Tokenizer
 from selfexec_jax.train.checkpoint import Checkpoints
 from selfexec_jax.train.state import model_config, runtime_fields, with_longer_rope
@@ -44,6 +44,10 @@ class Loaded:
     def has(self, stage: str) -> bool:
         return self._directory(stage) is not None
 
+    def last(self) -> str:
+        """The training stage whose parameters are the newest; "sft" also stands for those that training began with."""
+        return "rl" if self.has("rl") else "sft"
+
     def pretrained(self) -> dict | None:
         """The parameters of the checkpoint that training starts from; None: random ones."""
         if not self.origin.pretrained:
@@ -58,6 +62,18 @@ class Loaded:
         roots = [self.workdir, *map(Workdir, self.origin.runs)]
         found = (root.checkpoints / name for root in roots for name in names)
         return next((d for d in found if d.is_dir() and any(d.iterdir())), None)
+
+
+def trained(folder: str) -> Loaded:
+    """The model of a run, or of a checkpoint folder, on whatever devices there are.
+
+    Raises ValueError for neither.
+    """
+    config = config_of(folder)
+    with config.unlocked():
+        config.init_from = folder
+        config.mesh.fsdp = config.mesh.tensor = config.mesh.context = 1  # not those of the machine that trained
+    return load(config, Workdir(folder))
 
 
 def load(config, workdir: Workdir) -> Loaded:

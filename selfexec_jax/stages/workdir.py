@@ -20,6 +20,9 @@ from selfexec_jax.hosts import ALONE, Hosts
 _FREE = ("stages", "init_from", "hosts.", "mesh.", "plan.", "sandbox.workers")
 
 
+TAKEN_HOME = "run.json"  # the run's config, in a folder of Hugging Face that was made of it
+
+
 class WorkdirError(ValueError):
     """A run directory that cannot be used; one line with the mend."""
 
@@ -114,15 +117,15 @@ class Workdir:
 
 
 def config_of(folder: str) -> ConfigDict:
-    """The config of a run; the base config for a folder that holds none."""
+    """The config of a run, also of one that was taken home; the base config for a folder that holds none."""
     config = base.get_config()
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        return config
-    found = json.loads(path.read_text())
-    if "stages" in found:
-        with config.unlocked():
-            config.update(found)
+    for name in ("config.json", TAKEN_HOME):
+        path = Path(folder) / name
+        found = json.loads(path.read_text()) if path.is_file() else {}
+        if "stages" in found:
+            with config.unlocked():
+                config.update(found)
+            break
     return config
 
 

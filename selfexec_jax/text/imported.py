@@ -15,13 +15,18 @@ from collections.abc import Iterable, Sequence
 import fsspec
 
 from selfexec_jax.text.chat import ChatTemplate
+from selfexec_jax.text.sentencepiece import SentencePieceTokenizer, is_own
 
 
-def load_tokenizer(folder: str) -> ImportedTokenizer:
-    """The tokenizer of a checkpoint folder, on a disk or in a bucket.
+def load_tokenizer(folder: str) -> SentencePieceTokenizer | ImportedTokenizer:
+    """The tokenizer of a checkpoint folder, on a disk or in a bucket: an imported one, or our own of a run that was
+    taken home.
 
-    Raises ValueError for a folder without one, and for one without a chat template.
+    Raises ValueError for a folder without one, and for an imported one without a chat template.
     """
+    fast, pieces = _read(folder, "tokenizer.json"), _read(folder, "tokenizer.model")
+    if fast is None and pieces is not None and is_own(pieces):
+        return SentencePieceTokenizer(data=pieces)
     config = json.loads(_read(folder, "tokenizer_config.json") or b"{}")
     template = (_read(folder, "chat_template.jinja") or b"").decode() or config.get("chat_template")
     if isinstance(template, list):  # several by name
@@ -30,7 +35,6 @@ def load_tokenizer(folder: str) -> ImportedTokenizer:
         raise ValueError(f"{folder}: no chat template; put one beside it as chat_template.jinja")
     names = {name: _content(config[name]) for name in ("bos_token", "eos_token", "pad_token", "unk_token")
              if config.get(name)}  # fmt: skip
-    fast, pieces = _read(folder, "tokenizer.json"), _read(folder, "tokenizer.model")
     if fast is None and pieces is None:
         raise ValueError(f"{folder}: no tokenizer; tokenizer.json or tokenizer.model must be there")
     codec = _Fast(fast.decode()) if fast is not None else _Pieces(pieces, names)

@@ -52,13 +52,19 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, path: str | Path) -> 
     return SentencePieceTokenizer(path)
 
 
+def is_own(data: bytes) -> bool:
+    """Whether a sentencepiece model is one that `train_tokenizer` made: it has our marks of roles."""
+    model = sentencepiece.SentencePieceProcessor(model_proto=data)
+    return all(model.is_control(model.piece_to_id(piece)) for piece in _ROLES.values())
+
+
 class SentencePieceTokenizer:
     """Text to ids and back. Control tokens (roles, end) never come out of text, whatever it says."""
 
-    def __init__(self, path: str | Path):
-        if not Path(path).is_file():
+    def __init__(self, path: str | Path = "", data: bytes = b""):
+        if not data and not Path(path).is_file():
             raise ValueError(f"{path}: no such tokenizer file; run the problems stage first")
-        self._model = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        self._model = sentencepiece.SentencePieceProcessor(model_proto=data or Path(path).read_bytes())
         self.vocab_size = self._model.vocab_size()
         self.pad_id, self.end_id = self._model.pad_id(), self._model.eos_id()
         self._role_ids = {role: self._model.piece_to_id(piece) for role, piece in _ROLES.items()}

@@ -6,14 +6,16 @@
 import argparse
 import json
 import logging
+import posixpath
 import sys
 
+import fsspec
 import tqdm
 
 from selfexec_jax.model import hf
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages.origin import origin_of
-from selfexec_jax.stages.workdir import Workdir, config_of
+from selfexec_jax.stages.workdir import TAKEN_HOME, Workdir, config_of
 
 
 def main(argv=None) -> int:
@@ -39,24 +41,31 @@ def main(argv=None) -> int:
 
 
 def _convert(args) -> dict:
+    loaded, show = None, lambda names: tqdm.tqdm(names, unit="tensor", disable=None)
     config = config_of(args.source)
     with config.unlocked():
         config.init_from = args.source
     origin = origin_of(config)
-    show = lambda names: tqdm.tqdm(names, unit="tensor", disable=None)  # noqa: E731
     if not origin.runs:
         stage, (model, params) = None, hf.load(args.source, args.dtype, progress=show)
     else:
-        with config.unlocked():
-            # The machine that converts need not be the one that trained.
-            config.mesh.fsdp = config.mesh.tensor = config.mesh.context = 1
-        loaded = models.load(config, Workdir(args.source))
-        stage = args.stage or ("rl" if loaded.has("rl") else "sft")
+        loaded = models.trained(args.source)
+        stage = args.stage or loaded.last()
         model, params = loaded.model, loaded.params(stage)
     like = origin.pretrained or str(Workdir(origin.runs[-1]).tokenizer.parent)
     hf.save(args.to, model, params, args.dtype, like, show)
+    if loaded:
+        _remember(args.to, loaded.config)
     n = sum(a.size for name, a in params.items() if "_lora_" not in name)
     return {"from": args.source, "stage": stage, "to": args.to, "dtype": args.dtype, "parameters": n}
+
+
+def _remember(folder: str, config) -> None:
+    """Writes how the run asked its model, which its name and shape do not say."""
+    kept = json.loads(config.to_json_best_effort()) | {"init_from": "", "checkpoints": ""}
+    kept["model"]["rope_scale"] = 1.0  # the folder's own shape has it
+    with fsspec.open(posixpath.join(folder, TAKEN_HOME), "w") as file:
+        json.dump(kept, file, indent=1)
 
 
 if __name__ == "__main__":

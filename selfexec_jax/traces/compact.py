@@ -84,20 +84,26 @@ def _spelled(step: Step) -> Step:
 
 def render(steps: list[Step]) -> str:
     """The narration of steps that went through `said`."""
-    lines: list[str] = []
+    return "\n".join(line for line, _ in sentences(steps))
+
+
+def sentences(steps: list[Step]) -> list[tuple[str, int]]:
+    """The lines of a narration, each with the number of its last step."""
+    lines: list[tuple[str, int]] = []
     last, in_lambda = None, None
-    for step in steps:
+    for i, step in enumerate(steps):
+        line = lines[-1][0] if lines else ""
         if _merged(last, step):
-            head = lines[-1][: -len(f"{last.text}={last.value}")]
-            lines[-1] = f"{head}{step.target}={last.text}={last.value}"
+            head = line[: -len(f"{last.text}={last.value}")]
+            lines[-1] = (f"{head}{step.target}={last.text}={last.value}", i)
         elif last is not None and _same_line(last, step, in_lambda):
-            lines[-1] += ";" + _ITEMS[type(step)](step)
+            lines[-1] = (line + ";" + _ITEMS[type(step)](step), i)
         else:
-            lines.append(_ITEMS[type(step)](step))
+            lines.append((_ITEMS[type(step)](step), i))
         if isinstance(step, Call) and step.name == "lambda":
             in_lambda = step.stmt
         last = step
-    return "\n".join(lines)
+    return lines
 
 
 def _merged(last: Step | None, step: Step) -> bool:

@@ -147,12 +147,12 @@ HloModule m
 %start (p: bf16[1,16]) -> (bf16[1,16], bf16[64,16], s32[2]) {
   %p = bf16[1,16]{1,0} parameter(0)
   %g = bf16[64,16]{1,0} all-gather(%p), replica_groups=[1,64]<=[64], dimensions={0}
-  ROOT %s = (bf16[1,16]{1,0}, bf16[64,16]{1,0}, s32[2]{0:S(4)}) custom-call(%g), custom_call_target="AsyncCollectiveStart"
+  ROOT %s = (bf16[1,16]{1,0}, bf16[64,16]{1,0}, s32[2]{0}) custom-call(%g), custom_call_target="AsyncCollectiveStart"
 }
 
 ENTRY %main (a: bf16[1,16]) -> (bf16[1,16], bf16[64,16], s32[2]) {
   %a = bf16[1,16]{1,0} parameter(0)
-  ROOT %async-collective-start = (bf16[1,16]{1,0}, bf16[64,16]{1,0}, s32[2]{0:S(4)}) fusion(%a), kind=kCustom, calls=%start
+  ROOT %async-collective-start = (bf16[1,16]{1,0}, bf16[64,16]{1,0}, s32[2]{0}) fusion(%a), calls=%start
 }
 """
     costs = costs_of(parse(text), V5P, PLACES)

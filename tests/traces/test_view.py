@@ -40,7 +40,8 @@ def execution():
 
 
 def data_of(html: str) -> dict:
-    return json.loads(re.search('id="data">(.*?)</script>', html, re.DOTALL).group(1))
+    (data,) = json.loads(re.search('id="runs">(.*?)</script>', html, re.DOTALL).group(1))
+    return data
 
 
 def states_of(data: dict) -> list[dict]:
@@ -97,13 +98,33 @@ def test_a_simulation_beside_the_run(execution):
     assert simulated["rows"][at + 1] == ["Line 99: x becomes 1.", None, False]
     nonsense = data_of(page(execution, "p.py", "I do not know.\n\n"))["simulated"]
     assert nonsense["rows"][0] == ["I do not know.", 0, False]
+    silence = data_of(page(execution, "p.py", ""))["simulated"]
+    assert silence["first"] == 0 and silence["divergence"].startswith("skipped at line")
 
 
-def test_a_view_needs_both_recordings():
+def test_a_simulation_in_the_style_of_small_models(execution):
+    right = narrate(execution.trace, "compact").text
+    data = data_of(page(execution, "p.py", right, "compact"))
+    assert "\n".join(moment["text"] for moment in data["moments"]) == right
+    assert all(agrees for _, _, agrees in data["simulated"]["rows"])
+    states, at = states_of(data), next(i for i, m in enumerate(data["moments"]) if m["text"] == "return 1")
+    assert data["moments"][at]["line"] == 3 and data["moments"][at]["stack"] == ["add"]
+    assert states[at]["seen"] == "{'a': 1}"
+    lines = right.split("\n")
+    at = lines.index("seen.get('b',0)=0;seen['b']=0+1=1")
+    lines[at] = lines[at].replace("=1", "=2")
+    simulated = data_of(page(execution, "p.py", "\n".join(lines), "compact"))["simulated"]
+    assert (simulated["first"], simulated["divergence"]) == (at, "wrong value at line 2")
+    assert [row[2] for row in simulated["rows"]].count(False) == 1
+
+
+def test_a_view_needs_both_recordings_and_a_style_that_tells_every_step(execution):
     with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
-        execution = pool.submit(Run("x = 1", trace=TraceBudget())).result(30)
+        of_steps = pool.submit(Run("x = 1", trace=TraceBudget())).result(30)
     with pytest.raises(ValueError, match="both"):
-        page(execution, "p.py")
+        page(of_steps, "p.py")
+    with pytest.raises(ValueError, match="full or compact, not 'brief'"):
+        page(execution, "p.py", style="brief")
 
 
 def test_the_tool_writes_a_page(tmp_path, capsys):
@@ -118,29 +139,37 @@ def test_the_tool_writes_a_page(tmp_path, capsys):
         tool.main([str(program), "--simulated", str(simulated)])
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
-def test_it_works_in_a_browser(execution, tmp_path):
-    right = narrate(execution.trace, "full").text
-    html = page(execution, "p.py", right.replace("seen['b'] becomes 1", "seen['b'] becomes 2"))
-    keys = """<script>
-const press = (key, shiftKey) => document.onkeydown(new KeyboardEvent("keydown", {key, shiftKey}));
-const say = name => document.body.dataset[name] = [at("where").textContent,
-  at("source").querySelector(".now").dataset.n, at("story").querySelector(".now").textContent,
-  at("stdout").textContent, at("variables").textContent].join("|");
-say("start"); press("ArrowRight"); say("right"); press("ArrowRight", true); say("far"); press("ArrowLeft"); say("left");
-press("End"); say("end"); press("d"); say("diverged"); at("slider").value = 2; at("slider").oninput(); say("slid");
-const tall = [...document.querySelectorAll("#variables .value")].every(one => one.offsetHeight <= 150);
-document.body.dataset.fits = tall && document.documentElement.scrollWidth <= innerWidth
-  && document.documentElement.scrollHeight <= innerHeight;
-</script></body>"""
+def browsed(html: str, tmp_path) -> str:
+    """The page as a browser has it once its scripts have run."""
     file = tmp_path / "page.html"
-    file.write_text(html.replace("</body>", keys))
+    file.write_text(html)
     ran = subprocess.run(
         [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1366,768", "--dump-dom",
          f"--user-data-dir={tmp_path / 'profile'}", file.as_uri()],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
-    said = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search("<body[^>]*>", ran.stdout).group()))
+    return ran.stdout
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_it_works_in_a_browser(execution, tmp_path):
+    right = narrate(execution.trace, "full").text
+    html = page(execution, "p.py", right.replace("seen['b'] becomes 1", "seen['b'] becomes 2"))
+    keys = """<script>
+const press = (key, shiftKey) => viewer.onkeydown(new KeyboardEvent("keydown", {key, shiftKey}));
+const say = name => document.body.dataset[name] = [at("where").textContent,
+  at("source").querySelector(".now").dataset.n, at("story").querySelector(".now").textContent,
+  at("stdout").textContent, at("variables").textContent].join("|");
+say("start"); press("ArrowRight"); say("right"); press("ArrowRight", true); say("far"); press("ArrowLeft"); say("left");
+press("End"); say("end"); press("d"); say("diverged"); at("slider").value = 2; at("slider").oninput(); say("slid");
+const tall = [...document.querySelectorAll(".variables .value")].every(one => one.offsetHeight <= 150);
+document.body.dataset.fits = tall && document.documentElement.scrollWidth <= innerWidth
+  && document.documentElement.scrollHeight <= innerHeight;
+</script></body>"""
+    assert f'class="where" aria-live="polite">step 1 of {len(data_of(html)["moments"])}<' in browsed(html, tmp_path)
+    assert 'data-start="' not in browsed(html.replace("</body>", keys), tmp_path)  # no script runs but the page's own
+    dom = browsed(re.sub("<meta [^>]*Content-Security-Policy[^>]*>", "", html).replace("</body>", keys), tmp_path)
+    said = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search("<body[^>]*>", dom).group()))
     n = len(data_of(html)["moments"])
     assert said["start"].startswith(f"step 1 of {n}|7|")
     assert said["right"].startswith(f"step 2 of {n}|8|")
@@ -152,4 +181,4 @@ document.body.dataset.fits = tall && document.documentElement.scrollWidth <= inn
     assert "becomes 2.Line 2:" in said["diverged"]
     assert said["slid"].startswith(f"step 3 of {n}|")
     assert said["fits"] == "true"
-    assert ran.stdout.count("<b>") == 0
+    assert dom.count("<b>") == 0
