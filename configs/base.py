@@ -79,6 +79,9 @@ def get_config() -> ConfigDict:
     c.mesh.fsdp = 1  # ways to shard parameters
     c.mesh.context = 1  # ways to divide the tokens of a row, and parameters as well
     c.mesh.tensor = 1  # ways to shard heads and hidden units; the rest of the devices is data
+    # Of the compiler of TPUs, in LIBTPU_INIT_ARGS unless that is set. Without this one it takes products over divided
+    # weights apart into a round for every chip, which on v6e reads and writes their sums as often.
+    c.mesh.tpu_flags = "--xla_jf_spmd_threshold_for_windowed_einsum_mib=1000000"
 
     c.hosts = ConfigDict()  # where a run has several
     c.hosts.join_s = 600.0  # seconds that they wait for each other at the start

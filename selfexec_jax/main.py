@@ -69,6 +69,7 @@ def main(argv: list[str]) -> None:
 
 def _hosts(config, address: str, count: int, index: int) -> Hosts:
     """This host among the run's; with several, they find each other here, and so do their devices."""
+    os.environ.setdefault("LIBTPU_INIT_ARGS", config.mesh.tpu_flags)
     if config.mesh.cpu_devices:
         jax.config.update("jax_num_cpu_devices", config.mesh.cpu_devices)
     if count == 1:

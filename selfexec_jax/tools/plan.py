@@ -31,6 +31,7 @@ def main(argv=None) -> int:
     try:
         where, config = slice_named(args.topology), _config(args)
         os.environ |= compiler_environment(where.chip)
+        os.environ.setdefault("LIBTPU_INIT_ARGS", config.mesh.tpu_flags)
         from selfexec_jax.planning.plan import plan_of
         from selfexec_jax.planning.programs import TooLarge, setting_of
 
