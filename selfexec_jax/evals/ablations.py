@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 
-from selfexec_jax.evals.figures import GREY, INK, SIMULATED, STYLE, label
+from selfexec_jax.evals.looks import GREY, INK, SIMULATED, STYLE, label
 from selfexec_jax.evals.metrics import bootstrap_ci
 
 Values = dict[str, dict[str, float]]  # figure -> problem or case -> value

@@ -11,45 +11,14 @@ import re
 
 import numpy as np
 
+from selfexec_jax.evals import measured
 from selfexec_jax.evals.html import Figure
+from selfexec_jax.evals.looks import COLOURS, EXECUTED, GREY, INK, PLAIN, SIMULATED, STYLE, label, short_number
 
 LOSS = re.compile(r"(.*[/_])?loss([/_].*)?")
 RIGHT = re.compile(r"right/.*")
 VALIDATION = re.compile(r"validation(/.*)?")
 REWARD = re.compile(r"(.*/)?reward([/_](?!std|min|max|var).*)?")
-
-# Text and axes take this colour, which the page then replaces by its own ink, light or dark.
-INK = "#1b1f24"
-GREY = "#8a929d"
-COLOURS = ["#3b82c4", "#e07b39", "#2a9d8f", "#b0609f", "#c9a227", "#7a6fd0"]
-SIMULATED, EXECUTED, PLAIN = COLOURS[0], COLOURS[1], GREY
-
-STYLE = {
-    "font.size": 10, "font.family": "DejaVu Sans", "text.color": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.labelcolor": INK, "axes.edgecolor": GREY, "axes.titlecolor": INK, "axes.titlesize": 11,
-    "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlepad": 10,
-    "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "axes.axisbelow": True, "grid.color": GREY, "grid.alpha": 0.22, "grid.linewidth": 0.8,
-    "xtick.major.size": 0, "ytick.major.size": 0, "legend.frameon": False, "lines.linewidth": 1.8,
-    "svg.fonttype": "path", "svg.hashsalt": "selfexec", "figure.dpi": 100,
-}
-
-
-def label(name):
-    """A result's name in words: `best_at_8_simulated` becomes "best@8 simulated"."""
-    words = re.sub(r"_at_(\d+)", r"@\1", name).replace("_", " ")
-    words = re.sub(r"\bself rlef\b", "Self-RLEF", words)
-    return re.sub(r"\b(rl|sft)\b", lambda found: found[0].upper(), words)
-
-
-def short_number(value):
-    """A count with three digits at most: 950, 1.2 k, 84 k, 3.1 M."""
-    for size, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= size * 0.9995:
-            scaled = value / size
-            return f"{scaled:.1f}".removesuffix(".0") + unit if scaled < 9.95 else f"{scaled:.0f}{unit}"
-    return f"{value:.0f}"
-
 
 def series(curves, stage, wanted):
     """`{key: (steps, values)}` of one stage, for the keys that match `wanted`, steps ascending.
@@ -173,33 +142,6 @@ BUDGET = {  # family of results: colour, marker
 }
 
 
-def _trace_length(canvas, report, _):
-    rows = report.get("tables", {}).get("accuracy_by_trace_length") or []
-    if not rows:
-        return False
-    canvas.set_size_inches(8, 3.6)
-    axes = canvas.subplots()
-    value, low, high = (np.array([100 * row[key] for row in rows]) for key in ("value", "ci_low", "ci_high"))
-    places = np.arange(len(rows))
-    whiskers = [np.maximum(value - low, 0), np.maximum(high - value, 0)]
-    axes.errorbar(places, value, yerr=whiskers, color=SIMULATED, marker="o", elinewidth=1.2, capsize=4)
-    axes.set_xticks(places, [f"{length_range(row)}\nn {row['n']:,}" for row in rows])
-    axes.set_xlim(-0.4, len(rows) - 0.6)
-    axes.set_ylim(-3, 103)  # room for the whisker caps at both ends
-    axes.grid(axis="x", visible=False)
-    axes.set_xlabel("length of the real trace (events)")
-    axes.set_ylabel("outputs predicted (%)")
-    axes.set_title("Output prediction by trace length")
-    return True
-
-
-def length_range(row):
-    """The bounds of one row of the trace length table in words; `high` None means no upper bound."""
-    if row.get("high") is None or not math.isfinite(row["high"]):
-        return f"≥ {row['low']:,}"
-    return f"{row['low']:,}–{row['high']:,}"
-
-
 def _sft(canvas, _, curves):
     return _panels(canvas, "SFT", curves, (("loss", LOSS),))
 
@@ -294,13 +236,30 @@ def _svg(canvas):
 FIGURES = (  # file stem, title, what it shows, how it is drawn
     ("strategies", "Solving by strategy",
      "Share of problems solved by each strategy, with 95 % intervals.", _strategies),
+    ("at_k", "Accuracy against the number of candidates",
+     ("Share of problems solved by the candidate that each way of choosing takes among k, with 95 % intervals, and by"
+      " any of them, which is a ceiling and no method."), measured.at_k),
     ("budget", "Accuracy against tokens",
      ("Share of problems solved against the tokens generated a problem, with 95 % intervals. "
       "Points that would coincide stand side by side."), _budget),
-    ("trace_length", "Accuracy against trace length",
-     "Share of outputs predicted right by the length of the real trace, with 95 % intervals.", _trace_length),
+    ("accuracy", "Output prediction by what is run",
+     ("Share of outputs predicted right by the length of the real trace, the rounds of loops and the largest number, "
+      "with 95 % intervals."), measured.accuracy),
+    ("errors", "How simulations go wrong",
+     "Share of wrong simulations by how they first part from what happened, with 95 % intervals.", measured.errors),
+    ("reliability", "Reliability of verification",
+     ("Share of candidates that really pass all public tests against the share of simulated tests that they are"
+      " foretold to pass, with 95 % intervals over problems. On the diagonal what is foretold is what happens."),
+     measured.reliability),
+    ("flow", "What Self-RLEF makes of first programs",
+     "Shares of problems whose program was right or wrong before and after the fix turns, by the private tests.",
+     measured.flow),
     ("sft", "Fine-tuning curves",
      "Loss over the steps of supervised fine-tuning.", _sft),
     ("rl", "Reinforcement learning curves",
      "Mean reward, and shares of right answers in training and validation, of each task over the steps of RL.", _rl),
+    ("labels", "Answers by label",
+     "Shares of the answers of each task in RL by what they were judged to be, over the steps.", measured.labels),
+    ("time", "Where the time went",
+     "Seconds of each stage, and of a step of RL by phase.", measured.time),
 )

@@ -1,13 +1,14 @@
 """The blocks that a report is made of, as one self-contained HTML page and as Markdown.
 
 What models and programs wrote is shown, never obeyed: it is cleaned of control codes and escaped here, and
-the page forbids scripts and network access on top.
+the page forbids network access and scripts but the viewer's on top.
 """
 
 import html
 import re
 from typing import NamedTuple
 
+from selfexec_jax.traces import view
 from selfexec_jax.traces.clean import clean
 
 
@@ -32,6 +33,13 @@ class Figure(NamedTuple):
     alt: str
     png: bytes
     svg: str
+
+
+class Examples(NamedTuple):
+    """`examples` to read, and `views` (of `traces.view.seen`) to step through, which a page prefers."""
+
+    examples: list
+    views: list
 
 
 class Example(NamedTuple):
@@ -72,12 +80,17 @@ def example(number, parts):
 
 
 def page(title, subtitle, blocks):
-    """One HTML page that needs no other file and no network, from `blocks` (Heading, Table, Figure, Example).
+    """One HTML page that needs no other file and no network, from `blocks` (Heading, Table, Figure, Examples).
 
-    A figure's `svg` is inserted as it is and must come from `figures.py`; everything else is escaped.
+    A figure's `svg` is inserted as it is and must come from `figures.py`; everything else is escaped. There is one
+    viewer at most.
     """
     body = "\n".join(_BLOCKS[type(block)](block) for block in blocks)
-    return _PAGE.format(title=escape(title), subtitle=escape(subtitle), style=_STYLE, body=body)
+    policy = _POLICY
+    for block in blocks:
+        if isinstance(block, Examples) and block.views:
+            policy = view.policy_of(view.viewer(block.views))
+    return _PAGE.format(title=escape(title), subtitle=escape(subtitle), style=_STYLE, policy=policy, body=body)
 
 
 def _heading(block):
@@ -93,7 +106,8 @@ def _table(block):
     title = f"<h3>{escape(block.title)}</h3>" if block.title else ""
     note = f'<p class="note">{escape(block.note)}</p>' if block.note else ""
     table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table>"
-    return f'{title}{note}<div class="wide">{table}</div>'
+    named = escape(block.title or block.header[0] or "table")
+    return f'{title}{note}<div class="wide" tabindex="0" role="region" aria-label="{named}">{table}</div>'
 
 
 def _cell(cell):
@@ -105,8 +119,14 @@ def _cell(cell):
 
 
 def _figure(block):
-    return f'<figure role="img" aria-label="{escape(block.title)}. {escape(block.alt)}">{block.svg}\n' \
+    return f'<figure role="img" tabindex="0" aria-label="{escape(block.title)}. {escape(block.alt)}">{block.svg}\n' \
            f"<figcaption>{escape(block.alt)}</figcaption></figure>"
+
+
+def _examples(block):
+    if block.views:
+        return f"<p class=\"note\">{_VIEWER_NOTE}</p>{view.viewer(block.views)}"
+    return "\n".join(map(_example, block.examples))
 
 
 def _example(block):
@@ -117,7 +137,13 @@ def _example(block):
     return f"<article><h3>{escape(block.title)}</h3>{''.join(parts)}</article>"
 
 
-_BLOCKS = {Heading: _heading, Table: _table, Figure: _figure, Example: _example}
+_BLOCKS = {Heading: _heading, Table: _table, Figure: _figure, Examples: _examples}
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_VIEWER_NOTE = (
+    "What the model said that each program does, beside what it does. In the viewer: arrow keys step, D leads to the "
+    "first divergence, N and P turn to the next and the previous example."
+)
+
 
 def markdown(title, subtitle, blocks):
     """The same `blocks` as Markdown, with figures taken from the folder figures/ beside it."""
@@ -151,7 +177,8 @@ def _inline(text):
 _CELL = re.compile(r"[-+]?[\d.]+( %)? \[[-+\d., ]+\]( \*)?( · [\w. ,]+)*")
 
 _MARKDOWN = {
-    Heading: lambda block: f"## {block.text}", Table: _markdown_table, Example: _markdown_example,
+    Heading: lambda block: f"## {block.text}", Table: _markdown_table,
+    Examples: lambda block: "\n\n".join(map(_markdown_example, block.examples)),
     Figure: lambda block: f"![{block.title}](figures/{block.name}.png)",
 }
 
@@ -179,12 +206,14 @@ tbody th { font-weight: 500; }
 td { white-space: nowrap; }
 td.words { white-space: normal; text-align: left; }
 td small { display: block; color: var(--soft); font-size: .78rem; }
-figure { margin: 1.5rem 0; }
-figure svg { width: 100%; height: auto; }
+figure { margin: 1.5rem 0; overflow-x: auto; }
+figure svg { width: 100%; min-width: 32rem; height: auto; }
+figcaption { position: sticky; left: 0; }
 article { border: 1px solid var(--line); border-radius: 8px; padding: 0 1.1rem 1.1rem; margin: 1.25rem 0; }
 pre { background: var(--well); border-radius: 6px; padding: .7rem .9rem; margin: 0; max-height: 26rem;
   overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere;
   font: .82rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+.viewer { height: min(88vh, 52rem); border: 1px solid var(--line); border-radius: 8px; }
 mark { background: var(--mark); color: inherit; border-radius: 3px; padding: .1rem .25rem; }
 """
 
@@ -192,7 +221,7 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>{style}</style>

@@ -4,29 +4,26 @@ import itertools
 import json
 import math
 import os
-import re
 from pathlib import Path
 
 import numpy as np
 
-from selfexec_jax.evals import figures, html
-from selfexec_jax.evals.figures import label, length_range, short_number
-from selfexec_jax.evals.html import Heading, Table
-from selfexec_jax.traces.clean import clean
+from selfexec_jax.evals import figures, html, wording
+from selfexec_jax.evals.html import Examples, Heading, Table
+from selfexec_jax.evals.looks import label, short_number
+from selfexec_jax.evals.measured import bounds
 
 META = ("config", "seed", "machine", "versions", "seconds", "counts", "K", "date")
-SPLITS = ("specified", "open", "unseen")
-ORDER = (
-    "output_prediction_sft", "output_prediction_rl", "pass_at_K", "random_at_K", "short1_at_K",
-    "best_at_K_simulated", "best_at_K_executed", "single_turn", "self_rlef", "self_rlef_executed", "self_rlef_random",
-    "fixed", "broken", "fixed_public", "broken_public",
-    "output_prediction_rl_over_sft", "best_at_K_simulated_over_pass_at_K", "best_at_K_simulated_over_short1_at_K",
-    "simulation_gap_at_K", "self_rlef_over_single_turn", "self_rlef_executed_over_single_turn",
-    "self_rlef_random_over_single_turn", "fixed_over_broken", "fixed_over_broken_public",
-)
 CURVE_ROWS = 12
 EXAMPLES = 5
-HEADS = {"results": "result", "comparisons": "paired difference, in points"}
+SECTIONS = {  # title: (figures, tables)
+    "Output prediction": (
+        ("accuracy", "errors"),
+        ("accuracy_by_trace_length", "accuracy_by_loop_rounds", "accuracy_by_largest_value", "first_errors",
+         "answers_by_label"),
+    ),
+    "Verification and repair": (("reliability", "flow"), ("reliability", "verifier", "self_rlef_flow")),
+}
 
 RESULTS_NOTE = (
     "Each cell: the share with its 95 % interval (bootstrap over problems) · n · tokens generated for all n. "
@@ -49,7 +46,8 @@ def write_report(workdir, report, curves=(), examples=()):
     `curves`: the dicts of metrics.jsonl, {"stage": "sft" | "rl", "step", key: number}.
     `examples`: dicts {"statement", "program", "input", "said", "answer", "truth", "verdict"} and perhaps
     "first_error": the 0-based line of `said` that first departs from what happened, or words on it; the first
-    line of `said` that contains these words is marked, else they stand below it.
+    line of `said` that contains these words is marked, else they stand below it. With "view" (of `traces.view.seen`)
+    the page has a viewer to step through them.
     Each file is replaced whole and report.json last, so that it never describes files that are not there.
     ValueError names the field of `report` that is missing or not a number.
     """
@@ -63,7 +61,7 @@ def write_report(workdir, report, curves=(), examples=()):
             _replace(folder / f"{name}.png", drawn[name].png)
         else:  # an earlier report of this run may have drawn it
             (folder / f"{name}.png").unlink(missing_ok=True)
-    page = "What the run found", _subtitle(report["meta"]), _blocks(report, curves, examples, drawn)
+    page = "What the run found", wording.subtitle(report["meta"]), _blocks(report, curves, examples, drawn)
     _replace(Path(workdir) / "report.md", html.markdown(*page).encode())
     _replace(Path(workdir) / "report.html", html.page(*page).encode())
     _replace(Path(workdir) / "report.json", data.encode())
@@ -83,36 +81,6 @@ def load_report(workdir):
     return report
 
 
-def result_table(report):
-    """The results and comparisons of `report` as aligned plain text for a terminal."""
-    parts = [_subtitle(report["meta"])]
-    for part, cell in (("results", _share), ("comparisons", _points)):
-        entries = report[part]
-        splits = _splits(entries)
-        rows = [[HEADS[part], *(head for split in splits for head in (split, "n"))]]
-        for name in _names(entries):
-            found = [entries.get(_key(name, split)) for split in splits]
-            rows.append([label(name)])
-            for entry in found:
-                rows[-1] += [cell(entry), f"{entry['n']:,}"] if entry else ["", ""]
-            if part == "results":
-                rows[-1].append(_tokens_per_problem(found[0]))
-        if part == "results":
-            rows[0].append("tokens/problem")
-        if len(rows) > 1:
-            parts.append(_aligned(rows))
-    parts.append("95 % intervals over problems in brackets. * the interval excludes zero.")
-    return clean("\n\n".join(parts)) + "\n"
-
-
-def _aligned(rows):
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
-    )
-
-
 # ---- what stands in the report, in order ----
 
 def _blocks(report, curves, examples, drawn):
@@ -122,54 +90,60 @@ def _blocks(report, curves, examples, drawn):
     blocks = [Heading("Results"), _results(report["results"]), *figure("strategies")]
     if report["comparisons"]:
         blocks += [Heading("Comparisons"), _comparisons(report["comparisons"])]
-    blocks += figure("budget")
-    for name, rows in report.get("tables", {}).items():
-        if rows and name == "accuracy_by_trace_length":
-            blocks += [Heading("Accuracy against trace length"), _by_length(rows), *figure("trace_length")]
-        elif rows:
-            blocks += [Heading(label(name).capitalize()), _any_table(rows)]
-    learning = []
+    if budget := figure("at_k") + figure("budget"):
+        blocks += [Heading("Candidates and tokens"), *budget]
+    tables = {name: rows for name, rows in report.get("tables", {}).items() if rows}
+    for title, (figures_of, names) in SECTIONS.items():
+        inside = [block for name in figures_of for block in figure(name)]
+        inside += [_any_table(tables.pop(name), label(name).capitalize()) for name in names if name in tables]
+        if inside:
+            blocks += [Heading(title), *inside]
+    for name, rows in tables.items():
+        blocks += [Heading(label(name).capitalize()), _any_table(rows)]
+    learning = figure("labels")
     for stage, title in (("sft", "Supervised fine-tuning"), ("rl", "Reinforcement learning")):
         learning += [*figure(stage), *_curve_table(curves, stage, title)]
     if learning:
         blocks += [Heading("Learning curves"), *learning]
-    blocks += [Heading("What the run cost"), _cost(report["meta"])]
+    blocks += [Heading("What the run cost"), _cost(report["meta"]), *figure("time")]
     blocks += [Heading("The run"), *_about(report["meta"])]
     if examples:
-        blocks += [Heading("Examples"), *map(html.example, range(1, EXAMPLES + 1), examples)]
+        views = [each["view"] for each in examples if "view" in each]
+        blocks += [Heading("Examples"), Examples(list(map(html.example, range(1, EXAMPLES + 1), examples)), views)]
     return blocks
 
 
 def _results(results):
-    splits, rows = _splits(results), []
-    for name in _names(results):
-        found = [results.get(_key(name, split)) for split in splits]
-        rows.append([label(name), *map(_full_cell, found), _tokens_per_problem(found[0])])
+    splits, rows = wording.splits(results), []
+    for name in wording.names(results):
+        found = [results.get(wording.key(name, split)) for split in splits]
+        rows.append([label(name), *map(wording.full_cell, found), wording.tokens_per_problem(found[0])])
     return Table(["result", *splits, "tokens a problem"], rows, RESULTS_NOTE)
 
 
 def _comparisons(comparisons):
-    splits, rows = _splits(comparisons), []
-    for name in _names(comparisons):
-        found = [comparisons.get(_key(name, split)) for split in splits]
-        cells = [f"{_points(entry)} · n {entry['n']:,}" if entry else "" for entry in found]
+    splits, rows = wording.splits(comparisons), []
+    for name in wording.names(comparisons):
+        found = [comparisons.get(wording.key(name, split)) for split in splits]
+        cells = [f"{wording.points(entry)} · n {entry['n']:,}" if entry else "" for entry in found]
         rows.append([label(name), *cells])
     return Table(["comparison", *splits], rows, COMPARISONS_NOTE)
 
 
-def _by_length(rows):
-    cells = []
+def _any_table(rows, title=""):
+    """Rows as they are; a share with its interval is one cell, and so are the bounds of a range."""
+    shown = []
     for row in rows:
-        share = _share({"value": row["value"], "low": row["ci_low"], "high": row["ci_high"]})
-        cells.append([length_range(row), share, f"{row['n']:,}"])
-    note = "Outputs predicted right, by the length of the program's real trace."
-    return Table(["trace length (events)", "outputs predicted", "n"], cells, note)
-
-
-def _any_table(rows):
-    header = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [[_value(row.get(key, "")) for key in header] for row in rows]
-    return Table([label(key) for key in header], cells)
+        new = dict(row)
+        if "ci_low" in row:
+            if "low" in row:
+                new = {"range": bounds(row)} | {key: value for key, value in new.items() if key not in ("low", "high")}
+            new["share"] = wording.share({"value": row["value"], "low": row["ci_low"], "high": row["ci_high"]})
+            new = {key: value for key, value in new.items() if key not in ("value", "ci_low", "ci_high")}
+        shown.append(new)
+    header = list(dict.fromkeys(key for row in shown for key in row))
+    cells = [[wording.in_words(row.get(key, "")) for key in header] for row in shown]
+    return Table([label(key) for key in header], cells, title=title)
 
 
 def _curve_table(curves, stage, title):
@@ -191,90 +165,19 @@ def _cost(meta):
     seconds, tokens = meta["seconds"], meta.get("tokens") or {}
     rows = [
         [stage, *(shown(by_stage[stage]) if stage in by_stage else ""
-                  for by_stage, shown in ((seconds, _duration), (tokens, short_number)))]
+                  for by_stage, shown in ((seconds, wording.duration), (tokens, short_number)))]
         for stage in dict.fromkeys([*seconds, *tokens])
     ]
-    total = ["total", _duration(sum(seconds.values())), short_number(sum(tokens.values())) if tokens else ""]
+    total = ["total", wording.duration(sum(seconds.values())), short_number(sum(tokens.values())) if tokens else ""]
     return Table(["stage", "time", "tokens"], [*rows, total])
 
 
 def _about(meta):
     apart = ("seconds", "tokens", "counts")
-    about = [[label(key), _value(value)] for key, value in meta.items() if key not in apart]
-    counts = [[label(name), _value(value)] for name, value in _flat(meta["counts"])]
+    about = [[label(key), wording.in_words(value)] for key, value in meta.items() if key not in apart]
+    counts = [[label(name), wording.in_words(value)] for name, value in wording.flat(meta["counts"])]
     tables = Table(["", "value"], about), Table(["what", "count"], counts, title="Counts")
     return [table for table in tables if table.rows]
-
-
-# ---- names, cells and numbers ----
-
-def _names(entries):
-    """Result names without their splits, in the order of a report: known families first, k ascending."""
-    def place(name):
-        family = re.sub(r"_at_\d+", "_at_K", name)
-        ks = [int(k) for k in re.findall(r"_at_(\d+)", name)]
-        return (ORDER.index(family) if family in ORDER else len(ORDER), *ks)
-
-    return sorted(dict.fromkeys(name.partition("/")[0] for name in entries), key=place)
-
-
-def _splits(entries):
-    found = dict.fromkeys(name.partition("/")[2] for name in entries)
-    return ["all", *(s for s in SPLITS if s in found), *(s for s in found if s and s not in SPLITS)]
-
-
-def _key(name, split):
-    return name if split == "all" else f"{name}/{split}"
-
-
-def _share(entry):
-    return f"{100 * entry['value']:.1f} % [{100 * entry['low']:.1f}, {100 * entry['high']:.1f}]"
-
-
-def _full_cell(entry):
-    if not entry:
-        return ""
-    return f"{_share(entry)} · n {entry['n']:,} · {short_number(entry['tokens'])} tokens"
-
-
-def _points(entry):
-    # Adding 0.0 turns the -0.0 that rounding leaves into 0.0.
-    value, low, high = (round(100 * entry[key], 1) + 0.0 for key in ("value", "low", "high"))
-    mark = " *" if entry["low"] > 0 or entry["high"] < 0 else ""
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{mark}"
-
-
-def _tokens_per_problem(entry):
-    return short_number(entry["tokens"] / entry["n"]) if entry and entry["n"] else ""
-
-
-def _subtitle(meta):
-    return f"Config {meta['config']}, seed {meta['seed']}, K = {meta['K']}, {meta['date']}"
-
-
-def _duration(seconds):
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _value(value):
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_value(inner)}" for key, inner in _flat(value))
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_value, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _flat(tree, prefix=""):
-    """The leaves of nested dicts as (path in words, value)."""
-    for key, value in tree.items():
-        name = f"{prefix}: {key}" if prefix else str(key)
-        if isinstance(value, dict):
-            yield from _flat(value, name)
-        else:
-            yield name, value
 
 
 # ---- checking and writing ----

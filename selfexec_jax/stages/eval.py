@@ -21,8 +21,15 @@ from selfexec_jax.self_execution import Asking, fix, simulate, verify
 from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.fix import Told, random_feedback, simulated_feedback
 from selfexec_jax.stages import model as models
+from selfexec_jax.stages import verifier
 from selfexec_jax.stages.checks import check_rl
-from selfexec_jax.stages.measures import grade_cases, make_examples, save_case_values, summarise_predictions
+from selfexec_jax.stages.measures import (
+    choose_examples,
+    grade_cases,
+    make_examples,
+    save_case_values,
+    summarise_predictions,
+)
 from selfexec_jax.stages.problems import open_pool
 from selfexec_jax.stages.questions import LIKE_TRAINING, Case, cases_of, problems_and_cases
 from selfexec_jax.stages.shared_engine import SharedEngine
@@ -33,7 +40,6 @@ from selfexec_jax.stages.strategies import (
     save_values,
     strategies_of,
     summarise,
-    verifier_table,
 )
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks.fix import Feedback
@@ -71,7 +77,9 @@ def run(config, workdir: Workdir) -> dict:
         if not workdir.hosts.is_first:  # all is decided and known to all; one host judges and reports
             return {}
         verdicts = judge_all(problems, decided, pool)
-        truths = pool.map([_traced(config, case) for case in cases])
+        truths = pool.map([_traced(case, recorded_for(config.tasks.style)) for case in cases])
+        chosen = choose_examples(cases, answers[policy], truths)
+        examples = pool.map([_traced(cases[i], "both") for i in chosen])
     done(f"{len(verdicts)} programs judged")
 
     report = {"results": {}, "comparisons": {}, "tables": {}, "runs_before_choice": runs_before_choice}
@@ -82,7 +90,7 @@ def run(config, workdir: Workdir) -> dict:
         graded = {name: grade_cases(cases, found, truths) for name, found in answers.items()}
         summarise_predictions(config, report, workdir, cases, graded, answers, truths, policy)
         save_case_values(workdir, cases, graded)
-    report["examples"] = make_examples(cases, answers[policy], truths, config.tasks.style)
+    report["examples"] = make_examples(config, cases, answers[policy], truths, chosen, examples)
     workdir.write_json(workdir.data / "eval.json", report)
     return facts
 
@@ -103,12 +111,12 @@ def _summarise_strategies(config, report: dict, workdir: Workdir, problems, deci
     summarise(config, report, strategies, problems, K)
     at_equal_tokens(config, report, strategies, decided, judged[""].correct, problems, K)
     save_values(workdir, [p.id for p in problems], strategies, decided, judged[""].correct)
-    report["tables"]["verifier"] = verifier_table(decided, judged[""].public[:, :K])
+    report["tables"] |= verifier.tables(decided, judged, K, config.seed, config.eval.bootstrap)
     return {"not_judged": int((~is_judged).sum()), "tokens": int(sum(s.tokens.sum() for s in strategies.values()))}
 
 
-def _traced(config, case: Case) -> Run:
-    return run_on(case.source, case.problem, case.input, TraceBudget(of=recorded_for(config.tasks.style)))
+def _traced(case: Case, of: str) -> Run:
+    return run_on(case.source, case.problem, case.input, TraceBudget(of=of))
 
 
 def _who_answers(config, workdir: Workdir) -> tuple:

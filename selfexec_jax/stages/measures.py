@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import random
 
 import numpy as np
@@ -12,11 +13,13 @@ from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.problems.judge import answer_of
 from selfexec_jax.sandbox import Execution
 from selfexec_jax.self_execution.simulate import request_seed
+from selfexec_jax.stages import breakdown
 from selfexec_jax.stages.questions import LIKE_TRAINING, Case
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import predict
-from selfexec_jax.traces import check_claims, parse_claims
+from selfexec_jax.traces import check_claims, parse_claims, view
 
+N_EXAMPLES = 20
 SHIFTED = ("own", "near_miss", "new_form", "own_form")  # the kinds of cases that SFT did not narrate
 Values = dict[str, np.ndarray]  # a figure's name -> one value a problem (or case)
 
@@ -96,7 +99,13 @@ def summarise_predictions(config, report, workdir, cases, graded: Values, answer
             report["comparisons"][f"output_prediction_rl_over_sft{suffix}"] = {
                 "value": value, "low": low, "high": high, "n": int(mask.sum())
             }  # fmt: skip
-    report["tables"]["accuracy_by_trace_length"] = _by_length(graded[policy], truths, ended, seed, resamples)
+    ended_truths = [truths[i] for i in np.flatnonzero(ended)]
+    report["tables"] |= breakdown.accuracy_by(graded[policy][ended], ended_truths, seed, resamples)
+    report["tables"]["first_errors"] = breakdown.first_errors(
+        [(answer, truth) for case, row, truth in zip(cases, answers[policy], truths, strict=True)
+         for answer, label in zip(row, labels_of(case, row, truth), strict=False) if label == "wrong"],
+        config.tasks.style, seed, resamples,
+    )  # fmt: skip
     labels = collections.Counter(
         label for each in zip(cases, answers[policy], truths, strict=True) for label in labels_of(*each)
     )
@@ -112,43 +121,39 @@ def _usual_guess(workdir: Workdir, cases: list[Case], truths: list) -> np.ndarra
     return np.array([float(usual.get(c.problem.tags[0]) == t.stdout) for c, t in zip(cases, truths, strict=True)])
 
 
-def _by_length(values: np.ndarray, truths: list, ended: np.ndarray, seed: int, resamples: int) -> list[dict]:
-    """Accuracy in six equally filled bins of trace length, in events."""
-    lengths = np.array([len(t.trace.events) if t.trace else 0 for t in truths])
-    edges = np.unique(np.quantile(lengths[ended], np.linspace(0, 1, 7)).astype(int))
-    rows = []
-    for i, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
-        mask = ended & (lengths >= low) & (lengths <= high if i == len(edges) - 2 else lengths < high)
-        if mask.any():
-            value, ci_low, ci_high = bootstrap_ci(values[mask], seed, resamples)
-            rows.append({"low": int(low), "high": int(high), "n": int(mask.sum()), "value": value,
-                         "ci_low": ci_low, "ci_high": ci_high})  # fmt: skip
-    return rows
+def choose_examples(cases: list[Case], answers: list[list], truths: list) -> list[int]:
+    """Cases to look at, N_EXAMPLES at most: of every kind, simulated right and wrong in turns, drawn at random."""
+    order = random.Random(0).sample(range(len(cases)), len(cases))
+    found: dict[tuple, list[int]] = collections.defaultdict(list)
+    for i in order:
+        if truths[i].status == "ok" and truths[i].trace is not None:
+            (label,) = labels_of(cases[i], answers[i][:1], truths[i])
+            found[label == "ok", cases[i].kind].append(i)
+    piles = [found[key] for key in sorted(found)]
+    return [i for row in itertools.zip_longest(*piles) for i in row if i is not None][:N_EXAMPLES]
 
 
-def make_examples(cases: list[Case], answers: list[list], truths: list, style: str) -> list[dict]:
-    """Five whole examples: simulations right and wrong, of own programs and of near misses."""
-    rng = random.Random(0)
-    order = rng.sample(range(len(cases)), len(cases))
-    wanted = [("own", True), ("near_miss", True), ("own", False), ("near_miss", False), ("new_form", True),
-              ("benchmark", True), ("benchmark", False)]  # fmt: skip
-    examples = []
-    for kind, is_right in wanted:
-        for i in order:
-            case, answer, truth = cases[i], answers[i][0], truths[i]
-            if case.kind != kind or truth.status != "ok" or truth.trace is None:
-                continue
-            (label,) = labels_of(case, [answer], truth)
-            if (label == "ok") != is_right:
-                continue
-            error = None
-            if style != "direct":
-                said, _, _ = answer.text.rpartition("\n")
-                error = check_claims(parse_claims(said, style=style), truth.trace, style=style).first_error
-            examples.append({
-                "statement": case.problem.statement, "program": case.source, "input": case.given, "said": answer.text,
-                "answer": answer.output, "truth": truth_of(case, truth), "verdict": f"{kind}: {label}",
-                **({"first_error": f"{error.reason} at line {error.line} of the program"} if error else {}),
-            })  # fmt: skip
-            break
+def make_examples(
+    config, cases: list[Case], answers: list[list], truths: list, chosen: list[int], executions: list[Execution]
+) -> list[dict]:
+    """The chosen cases, whole, each with the first divergence, and with a view of its run to step through where the
+    style tells step by step. executions: of the chosen, traced for that."""
+    style, examples = config.tasks.style, []
+    for i, execution in zip(chosen, executions, strict=True):
+        case, answer, truth = cases[i], answers[i][0], truths[i]
+        (label,) = labels_of(case, [answer], truth)
+        said, error = answer.text.rpartition("\n")[0], None
+        if style != "direct":
+            error = check_claims(parse_claims(said, style=style), truth.trace, style=style).first_error
+        example = {
+            "statement": case.problem.statement, "program": case.source, "input": case.given, "said": answer.text,
+            "answer": answer.output, "truth": truth_of(case, truth), "verdict": f"{case.kind}: {label}",
+            **({"first_error": f"{error.reason} at line {error.line} of the program"} if error else {}),
+        }  # fmt: skip
+        if style in view.STYLES and execution.trace is not None:
+            notes = [("problem", case.problem.statement), ("input", case.given),
+                     ("foretold", answer.output or "nothing"), ("really", example["truth"])]  # fmt: skip
+            title = f"{len(examples) + 1}. {example['verdict']}".replace("_", " ")
+            example["view"] = view.seen(execution, title, said, style, notes)
+        examples.append(example)
     return examples

@@ -177,23 +177,6 @@ def groups_of(problems: list[Problem]) -> dict[str, np.ndarray]:
     return {suffix: mask for suffix, mask in groups.items() if mask.any()}
 
 
-def verifier_table(decided: Decided, public: np.ndarray) -> list[dict]:
-    """How often a predicted pass of all public tests is one, over all candidates."""
-    claimed = np.array([[s == 1.0 for s in r.scores] for r in decided.rankings])
-    real = public == 1.0
-    names = {
-        (True, True): "true pass",
-        (True, False): "false pass",
-        (False, True): "missed pass",
-        (False, False): "true fail",
-    }
-    return [
-        {"predicted and real": names[c, r], "n": int(((claimed == c) & (real == r)).sum()),
-         "share": round(float(((claimed == c) & (real == r)).mean()), 4)}
-        for c, r in names
-    ]  # fmt: skip
-
-
 def _simulating(decided: Decided, K: int, k: int) -> np.ndarray:
     """Tokens generated and read for the simulations of k of the K candidates, problems x 2: their mean over all choices
     of k. A program that was written several times is simulated once."""

@@ -111,6 +111,16 @@ class Workdir:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_whole(path, gzip.compress(text.encode(), compresslevel=3, mtime=0))
 
+    def values(self) -> dict[str, dict[str, float]]:
+        """Every figure of an evaluation by problem (held-out ones and unseen compositions), outputs by case; nothing
+        where none was made."""
+        found = {}
+        for path in (self.data / f"{name}.jsonl.gz" for name in ("values", "case_values")):
+            for row in self.read_rows(path) if path.exists() else ():
+                pairs = zip(row["ids"], row["values"], strict=True)
+                found[row["name"]] = {i: v for i, v in pairs if v is not None}
+        return found
+
     def read_rows(self, path: Path) -> list[dict]:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             return [json.loads(line) for line in lines]

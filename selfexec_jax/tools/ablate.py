@@ -16,7 +16,7 @@ from pathlib import Path
 
 from selfexec_jax.configs import ablations as table
 from selfexec_jax.evals import ablations as compared
-from selfexec_jax.evals.figures import short_number
+from selfexec_jax.evals.looks import short_number
 from selfexec_jax.stages.sharing import READS, is_done, prepare
 from selfexec_jax.stages.workdir import Workdir, read_metrics, write_whole
 from selfexec_jax.tools.configs import changed, config_file
@@ -122,12 +122,7 @@ FIGURES = (OUTPUTS, "pass_at_1", "best_at_K_simulated", "self_rlef")
 def values_of(run: Run) -> compared.Values:
     """Every figure of a run by problem (held-out ones and unseen compositions), outputs by case."""
     work = Workdir(run.folder)
-    found: compared.Values = {}
-    for row in work.read_rows(work.data / "values.jsonl.gz"):
-        found[row["name"]] = dict(zip(row["ids"], row["values"], strict=True))
-    for row in work.read_rows(work.data / "case_values.jsonl.gz"):
-        pairs = zip(row["ids"], row["values"], strict=True)
-        found[row["name"]] = {i: v for i, v in pairs if v is not None}
+    found: compared.Values = work.values()
     policy = work.facts("eval")["policy"]
     alike = found[f"{OUTPUTS}_{policy}"].items()
     found[OUTPUTS] = {i: v for i, v in alike if not i.split("/")[-2].startswith("own")}  # the same for all models

@@ -1,27 +1,38 @@
-"""Print the result table of a run directory again: `python -m selfexec_jax.tools.report RUN_DIR [--json]`."""
+"""Print the results of a run again, or of several side by side:
+`python -m selfexec_jax.tools.report RUN [RUN ...] [--json]`.
+"""
 
 import argparse
 import json
+import os
 import sys
 
-from selfexec_jax.evals.report import load_report, result_table
+from selfexec_jax.evals.report import load_report
+from selfexec_jax.evals.terminal import result_table, side_by_side
+from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.traces.clean import clean
 
 
 def main(argv=None):
-    """Print the table, or with --json the report itself; returns the exit code, 2 when there is no report."""
+    """Print a table, or with --json the reports themselves; returns the exit code, 2 when there is no report."""
     parser = argparse.ArgumentParser(prog="python -m selfexec_jax.tools.report", description=__doc__)
-    parser.add_argument("run_dir", help="a run directory that holds report.json")
-    parser.add_argument(
-        "--json", action="store_true", help="print the whole report as JSON instead of the table"
-    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory that holds report.json")
+    parser.add_argument("--json", action="store_true", help="print the reports as JSON, several as a list")
     args = parser.parse_args(argv)
     try:
-        report = load_report(args.run_dir)
+        reports = [load_report(run) for run in args.runs]
+        values = [Workdir(run).values() for run in args.runs] if len(reports) > 1 else []
     except (OSError, ValueError) as error:
         print(clean(error).replace("\n", " "), file=sys.stderr)
         return 2
-    print(json.dumps(report, indent=1) if args.json else result_table(report).rstrip("\n"))
+    if args.json:
+        print(json.dumps(reports if len(reports) > 1 else reports[0], indent=1))
+    elif len(reports) > 1:
+        names = [os.path.basename(os.path.normpath(run)) for run in args.runs]
+        names = names if len(set(names)) == len(names) else args.runs
+        print(side_by_side(names, reports, values), end="")
+    else:
+        print(result_table(reports[0]), end="")
     return 0
 
 

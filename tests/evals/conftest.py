@@ -105,6 +105,22 @@ def report():
         "comparisons": comparisons,
         "tables": {
             "accuracy_by_trace_length": by_length,
+            "accuracy_by_loop_rounds": [{**row, "low": i, "high": i + 1} for i, row in enumerate(by_length)],
+            "accuracy_by_largest_value": [{**row, "high": 10 * row["low"]} for row in by_length[:4]],
+            "first_errors": [
+                {"error": error, "n": n, "value": n / 80, "ci_low": n / 80 - 0.05, "ci_high": n / 80 + 0.05}
+                for error, n in (("wrong value", 50), ("wrong branch", 20), ("skipped", 10))
+            ],
+            "reliability": [
+                {"score": score, "problems": 60, "candidates": n, "value": real, "ci_low": real - 0.04,
+                 "ci_high": real + 0.03, "ece_of_all": 0.061}
+                for score, n, real in ((0.0, 210, 0.05), (0.35, 120, 0.2), (0.68, 90, 0.55), (1.0, 540, 0.97))
+            ],
+            "self_rlef_flow": [
+                {"before": a, "after": b, "n": n, "value": n / 240, "ci_low": n / 240 - 0.02, "ci_high": n / 240 + 0.02}
+                for a, b, n in (("right", "right", 120), ("right", "wrong", 5), ("wrong", "right", 25),
+                                ("wrong", "wrong", 90))
+            ],
             "verifier": [
                 {"predicted": "pass", "really_passes": 310, "really_fails": 42},
                 {"predicted": "fail", "really_passes": 18, "really_fails": 590},
@@ -135,6 +151,9 @@ def curves():
                     "reward_std": 0.9,
                     f"reward/{task}": top - 0.9 * math.exp(-step / 40) + 0.12 * rng.normal(),
                     f"right/{task}": 0.5 + 0.5 * top - 0.4 * math.exp(-step / 40) + 0.06 * rng.normal(),
+                    **{f"label/{task}/{name}": share for name, share in (("ok", 0.6), ("wrong", 0.3), ("cut", 0.1))},
+                    **{f"{phase}_s": seconds for phase, seconds in (("sampling", 8.0), ("waiting", 0.2),
+                                                                    ("updating", 6.0))},
                 }
             )
             if step % 20 == 0:

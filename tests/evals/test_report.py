@@ -1,4 +1,5 @@
 import copy
+import gzip
 import json
 import os
 import re
@@ -9,11 +10,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from selfexec_jax.evals import figures, html, load_report, result_table, write_report
+from selfexec_jax.evals import figures, html, load_report, looks, result_table, wording, write_report
 from selfexec_jax.evals import report as report_module
+from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.tools import report as tool
+from selfexec_jax.traces.view import seen
+from tests.browsing import browsed, needs_browser, with_script
 
-VOID = {"meta", "br", "img", "link", "hr"}
+VOID = {"input", "meta", "br", "img", "link", "hr"}
 EVIL = "</pre><script>alert(1)</script>\x1b[31mred\x1b[0m\x1b]0;title\x07 \u202etxt.exe\ud800 ```\n````\n<b>"
 
 
@@ -68,7 +72,7 @@ def test_the_page_is_sound_html_that_needs_nothing_else(written):
     assert all(value.startswith("#") for value in loads) and "@import" not in text
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", text))
     assert "prefers-color-scheme: dark" in text
-    assert figures.INK not in text.partition("</style>")[2]  # figures take the page's ink, light or dark
+    assert looks.INK not in text.partition("</style>")[2]  # figures take the page's ink, light or dark
 
 
 def test_markdown_holds_every_table(written, report):
@@ -80,10 +84,12 @@ def test_markdown_holds_every_table(written, report):
     assert row.split(" | ")[1] == cell and row.count(" % ") == 4 and row.endswith("| 2.8 k |")
     assert "| result | all | specified | open | unseen | tokens a problem |" in text
     assert "| sft | 8 min 22 s | 5.2 M |" in text and "| total | 18 min 26 s | 9.5 M |" in text
-    assert "| ≥ 160 | 20.0 % [0.0, 40.2] | 15 |" in text
+    assert "| ≥ 160 | 15 | 20.0 % [0.0, 40.2] |" in text
+    assert "| wrong | right | 25 | 10.4 % [8.4, 12.4] |" in text
     assert "| predicted | really passes | really fails |" in text  # any other table is shown as it is
     assert "| rejected: near duplicate | 41 |" in text
-    assert len(re.findall(r"^\| [\d,]+ \| .*\d", text, re.MULTILINE)) == 2 * report_module.CURVE_ROWS
+    learning = text.partition("## Learning curves")[2]
+    assert len(re.findall(r"^\| [\d,]+ \| .*\d", learning, re.MULTILINE)) == 2 * report_module.CURVE_ROWS
     assert text.count("### Example") == report_module.EXAMPLES
     assert all((written / path).is_file() for path in re.findall(r"!\[.*?\]\((.*?)\)", text))
 
@@ -110,18 +116,18 @@ def test_the_terminal_table_is_aligned_ordered_and_marks_what_excludes_zero(repo
     assert names.index("best@2 simulated") < names.index("best@8 simulated") < names.index("best@8 executed")
     for name, entry in report["comparisons"].items():
         if "/" not in name:
-            line = next(line for line in lines if line.startswith(figures.label(name)))
+            line = next(line for line in lines if line.startswith(looks.label(name)))
             assert ("] *" in line.split("  240")[0].split("  480")[0]) == (
                 entry["low"] > 0 or entry["high"] < 0
             )
 
 
 def test_cells_round_without_a_negative_zero():
-    assert report_module._points({"value": -0.0001, "low": -0.02, "high": 0.02}) == "+0.0 [-2.0, +2.0]"
-    assert report_module._points({"value": -0.04, "low": -0.06, "high": -0.02}) == "-4.0 [-6.0, -2.0] *"
-    shown = [figures.short_number(x) for x in (0, 950, 999.7, 1_234, 84_400, 999_900, 3_100_000)]
+    assert wording.points({"value": -0.0001, "low": -0.02, "high": 0.02}) == "+0.0 [-2.0, +2.0]"
+    assert wording.points({"value": -0.04, "low": -0.06, "high": -0.02}) == "-4.0 [-6.0, -2.0] *"
+    shown = [looks.short_number(x) for x in (0, 950, 999.7, 1_234, 84_400, 999_900, 3_100_000)]
     assert shown == ["0", "950", "1 k", "1.2 k", "84 k", "1 M", "3.1 M"]
-    assert [report_module._duration(x) for x in (3.42, 59.97, 200, 3_725)] == [
+    assert [wording.duration(x) for x in (3.42, 59.97, 200, 3_725)] == [
         "3.4 s",
         "1 min 00 s",
         "3 min 20 s",
@@ -140,6 +146,7 @@ def test_missing_pieces_are_left_out_with_the_figures_of_an_earlier_report(tmp_p
         "mine.png",
         "sft.png",
         "strategies.png",
+        "time.png",
     ]
     text = (tmp_path / "report.md").read_text()
     assert "Supervised" in text
@@ -207,7 +214,7 @@ def test_the_first_divergence_is_marked(examples, error, marked):
     block = html.example(1, {**examples[0], "first_error": error})
     lines = dict(block.parts)["What the model said would happen"]
     assert [line for line, mark in lines if mark] == ([marked] if marked else [])
-    assert ("<mark>" in html.page("t", "s", [block])) == bool(marked)
+    assert ("<mark>" in html.page("t", "s", [html.Examples([block], [])])) == bool(marked)
 
 
 @pytest.mark.parametrize(
@@ -260,6 +267,59 @@ def test_the_tool_prints_the_table_or_the_json(written, report, capsys):
     assert capsys.readouterr().out == result_table(report)
     assert tool.main([str(written), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == report
+
+
+def test_runs_side_by_side_are_paired_by_problem(tmp_path, report, capsys):
+    folders = [tmp_path / name for name in ("base", "better")]
+    for folder, gain in zip(folders, (0, 1), strict=True):
+        write_report(folder, report)
+        (folder / "data").mkdir()
+        values = [0.0] * 60 + [float(i < 20 * gain) for i in range(60)] + [1.0] * 60
+        ids = [f"p{i}" for i in range(120)] + [f"unseen{i}" for i in range(60)]
+        row = {"name": "self_rlef", "ids": ids, "values": values}
+        (folder / "data" / "values.jsonl.gz").write_bytes(gzip.compress(json.dumps(row).encode()))
+    assert tool.main([str(folder) for folder in folders]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [f"{name}: Config tiny, seed 0, K = 8, 2026-01-02 03:04 UTC" for name in ("base", "better")]
+    (line,) = [line for line in lines if line.startswith("Self-RLEF ") and "executed" not in line]
+    assert re.search(r"\+16\.7 \[\+1\d\.\d, \+2\d\.\d\] \* n 120$", line)  # 20 of the 120 that are not unseen
+    (other,) = [line for line in lines if line.startswith("pass@1 ")]
+    assert other.rstrip().endswith("]") and other.count("%") == 2  # no values by problem, so no difference
+    assert tool.main([*map(str, folders), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [report, report]
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_works_in_a_browser(tmp_path, report, curves, examples, width):
+    with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
+        trace = TraceBudget(of="both")
+        executions = pool.map([Run(f"x = {i}\nprint(x + 1)\n", trace=trace) for i in range(20)])
+    views = [seen(e, f"{i}. <b>", f"x={i}\n{i}+1={i};print {i}", "compact", [("problem", EVIL)])
+             for i, e in enumerate(executions)]  # fmt: skip
+    shown = [{**examples[0], "view": view} for view in views]
+    html = write_report(tmp_path, report, curves, shown).read_text()
+    assert "script" in Tags(html).seen and html.count("<script") == 2
+    assert 'class="where" aria-live="polite">step 1 of 2<' in browsed(html, tmp_path, width)
+    dom = browsed(with_script(html, """
+const press = key => viewer.onkeydown(new KeyboardEvent("keydown", {key}));
+const say = name => document.body.dataset[name] = [at("which").selectedIndex, at("where").textContent,
+  at("story").querySelector(".now").textContent].join("|");
+const before = scrollY;
+say("first"); press("n"); press("n"); say("third"); press("d"); say("diverged");
+press("p"); press("End"); say("second");
+document.body.dataset.still = scrollY === before;
+document.body.dataset.fits = document.documentElement.scrollWidth <= innerWidth;
+const all = names => [...document.querySelectorAll(names)];
+document.body.dataset.named = all("figure").every(one => one.getAttribute("aria-label"));
+document.body.dataset.reached = all(".wide, figure, .viewer").every(one => one.tabIndex === 0);
+"""), tmp_path, width)  # fmt: skip
+    said = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search("<body[^>]*>", dom).group()))
+    assert said["first"].startswith("0|step 1 of 2|x=0") and said["third"].startswith("2|step 1 of 2|x=2")
+    assert said["diverged"] == "2|step 2 of 2|2+1=2;print 22+1=3;print 3"
+    assert said["second"].startswith("1|step 2 of 2|")
+    assert [said[name] for name in ("still", "fits", "named", "reached")] == ["true"] * 4
+    assert "<b>" not in dom.partition('class="viewer"')[2].partition("<script")[0].replace("<b>problem</b>", "")
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"meta": {}}'])

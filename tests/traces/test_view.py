@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 
 import pytest
 
@@ -11,6 +9,7 @@ from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.tools import trace as tool
 from selfexec_jax.traces import narrate
 from selfexec_jax.traces.view import page
+from tests.browsing import browsed, needs_browser, with_script
 
 SOURCE = """def add(seen, word):
     seen[word] = seen.get(word, 0) + 1
@@ -30,7 +29,6 @@ for word in 'a b a'.split():
 tall = [list(range(i)) for i in range(25)]
 print('</script><b>&amp;', "\\u202e")
 """
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -139,23 +137,11 @@ def test_the_tool_writes_a_page(tmp_path, capsys):
         tool.main([str(program), "--simulated", str(simulated)])
 
 
-def browsed(html: str, tmp_path) -> str:
-    """The page as a browser has it once its scripts have run."""
-    file = tmp_path / "page.html"
-    file.write_text(html)
-    ran = subprocess.run(
-        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1366,768", "--dump-dom",
-         f"--user-data-dir={tmp_path / 'profile'}", file.as_uri()],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    return ran.stdout
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@needs_browser
 def test_it_works_in_a_browser(execution, tmp_path):
     right = narrate(execution.trace, "full").text
     html = page(execution, "p.py", right.replace("seen['b'] becomes 1", "seen['b'] becomes 2"))
-    keys = """<script>
+    keys = """
 const press = (key, shiftKey) => viewer.onkeydown(new KeyboardEvent("keydown", {key, shiftKey}));
 const say = name => document.body.dataset[name] = [at("where").textContent,
   at("source").querySelector(".now").dataset.n, at("story").querySelector(".now").textContent,
@@ -165,10 +151,10 @@ press("End"); say("end"); press("d"); say("diverged"); at("slider").value = 2; a
 const tall = [...document.querySelectorAll(".variables .value")].every(one => one.offsetHeight <= 150);
 document.body.dataset.fits = tall && document.documentElement.scrollWidth <= innerWidth
   && document.documentElement.scrollHeight <= innerHeight;
-</script></body>"""
+"""
     assert f'class="where" aria-live="polite">step 1 of {len(data_of(html)["moments"])}<' in browsed(html, tmp_path)
-    assert 'data-start="' not in browsed(html.replace("</body>", keys), tmp_path)  # no script runs but the page's own
-    dom = browsed(re.sub("<meta [^>]*Content-Security-Policy[^>]*>", "", html).replace("</body>", keys), tmp_path)
+    assert "data-start=" not in browsed(with_script(html, keys, is_allowed=False), tmp_path)  # only the page's own runs
+    dom = browsed(with_script(html, keys), tmp_path)
     said = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search("<body[^>]*>", dom).group()))
     n = len(data_of(html)["moments"])
     assert said["start"].startswith(f"step 1 of {n}|7|")

@@ -1,0 +1,87 @@
+"""Where output prediction succeeds and fails: by what a run is like, and by how a simulation first goes wrong."""
+
+from __future__ import annotations
+
+import collections
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from selfexec_jax.evals import bootstrap_ci
+from selfexec_jax.sandbox import Execution
+from selfexec_jax.traces import check_claims, parse_claims, steps
+from selfexec_jax.traces.steps import Bind, Branch, Op
+
+N_BINS = 6
+
+
+def accuracy_by(values: np.ndarray, truths: Sequence[Execution], seed: int, resamples: int) -> dict[str, list[dict]]:
+    """Tables of the accuracy in equally filled bins of the length of a run's trace in events, of the rounds of its
+    loops, and of the largest number in it. values: each case's share of right answers."""
+    tables = {}
+    for name, measured in _MEASURES.items():
+        sizes = np.array([measured(truth) for truth in truths])
+        tables[f"accuracy_by_{name}"] = _binned(values, sizes, seed, resamples)
+    return tables
+
+
+def first_errors(wrong: Sequence[tuple], style: str, seed: int, resamples: int) -> list[dict]:
+    """How wrong simulations first part from what happened; of (answer, execution) pairs."""
+    if style == "direct" or not wrong:
+        return []
+    found = [_first_error(answer.text, truth, style) for answer, truth in wrong]
+    rows = []
+    for kind, n in collections.Counter(found).most_common():
+        value, low, high = bootstrap_ci(np.array([each == kind for each in found], float), seed, resamples)
+        rows.append({"error": kind, "n": n, "value": value, "ci_low": low, "ci_high": high})
+    return rows
+
+
+def _first_error(text: str, truth: Execution, style: str) -> str:
+    if truth.trace is None:
+        return "not traced"
+    said = text.rpartition("\n")[0]
+    error = check_claims(parse_claims(said, style=style), truth.trace, style=style).first_error
+    return error.reason if error else "told right, answered wrong"
+
+
+def _binned(values: np.ndarray, sizes: np.ndarray, seed: int, resamples: int) -> list[dict]:
+    distinct = np.unique(sizes)
+    if len(distinct) <= N_BINS:
+        bins = [(size, size) for size in distinct]
+    else:
+        edges = np.unique(np.quantile(sizes, np.linspace(0, 1, N_BINS + 1)).astype(int))
+        bins = [(low, high - 1) for low, high in zip(edges[:-1], [*edges[1:-1], edges[-1] + 1], strict=True)]
+    rows = []
+    for low, high in bins:
+        mask = (sizes >= low) & (sizes <= high)
+        if mask.any():
+            value, ci_low, ci_high = bootstrap_ci(values[mask], seed, resamples)
+            rows.append({"low": int(low), "high": int(high), "n": int(mask.sum()), "value": value,
+                         "ci_low": ci_low, "ci_high": ci_high})  # fmt: skip
+    return rows
+
+
+def _length(truth: Execution) -> int:
+    return len(truth.trace.events) if truth.trace else 0
+
+
+def _rounds(truth: Execution) -> int:
+    happened = steps(truth.trace) if truth.trace else []
+    return sum(
+        (isinstance(step, Bind) and step.how in ("loop", "comp"))
+        or (isinstance(step, Branch) and step.of == "while" and step.taken)
+        for step in happened
+    )
+
+
+def _largest(truth: Execution) -> int:
+    """The largest number, whatever its sign, that an operation gave or a name was given."""
+    told = [step.value for step in (steps(truth.trace) if truth.trace else []) if isinstance(step, (Bind, Op))]
+    return max((min(int(n), 10**15) for text in told for n in re.findall(r"\d{1,16}", text)), default=0)
+
+
+_MEASURES: dict[str, Callable[[Execution], int]] = {
+    "trace_length": _length, "loop_rounds": _rounds, "largest_value": _largest,
+}  # fmt: skip

@@ -1,0 +1,60 @@
+"""How far the model's own verdicts can be trusted, and what they change."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from selfexec_jax.evals.metrics import bootstrap_ci, expected_calibration_error
+from selfexec_jax.stages.strategies import Decided, Judged
+
+
+def tables(decided: Decided, judged: dict[str, Judged], K: int, seed: int, resamples: int) -> dict[str, list[dict]]:
+    """For the report, by name; of the K candidates that were simulated."""
+    passes = judged[""].public[:, :K] == 1.0
+    scores = np.array([ranking.scores for ranking in decided.rankings])
+    return {
+        "verifier": _verdicts(scores == 1.0, passes),
+        "reliability": _reliability(scores, passes, seed, resamples),
+        "self_rlef_flow": _flow(judged[""].correct[:, 0], judged["self_rlef"].correct[:, 0], seed, resamples),
+    }
+
+
+def _verdicts(claimed: np.ndarray, real: np.ndarray) -> list[dict]:
+    """How often a predicted pass of all public tests is one, over all candidates."""
+    names = {
+        (True, True): "true pass",
+        (True, False): "false pass",
+        (False, True): "missed pass",
+        (False, False): "true fail",
+    }
+    return [
+        {"predicted and real": names[c, r], "n": int(((claimed == c) & (real == r)).sum()),
+         "share": round(float(((claimed == c) & (real == r)).mean()), 4)}
+        for c, r in names
+    ]  # fmt: skip
+
+
+def _reliability(scores: np.ndarray, passes: np.ndarray, seed: int, resamples: int, bins: int = 10) -> list[dict]:
+    """Of candidates with about the same score, the share that really passes; intervals over problems."""
+    error = expected_calibration_error(scores.ravel(), passes.ravel().astype(float), bins)
+    place = np.minimum((scores * bins).astype(int), bins - 1)
+    rows = []
+    for b in np.unique(place):
+        inside = place == b
+        has = inside.any(1)
+        each = np.array([passes[i][inside[i]].mean() for i in np.flatnonzero(has)])  # a problem's go together
+        value, low, high = bootstrap_ci(each, seed, resamples)
+        rows.append({"score": float(scores[inside].mean()), "problems": int(has.sum()), "candidates": int(inside.sum()),
+                     "value": value, "ci_low": low, "ci_high": high, "ece_of_all": error})  # fmt: skip
+    return rows
+
+
+def _flow(before: np.ndarray, after: np.ndarray, seed: int, resamples: int) -> list[dict]:
+    """What Self-RLEF makes of first programs, by the private tests."""
+    rows = []
+    for was, name in ((1.0, "right"), (0.0, "wrong")):
+        for then, end in ((1.0, "right"), (0.0, "wrong")):
+            value, low, high = bootstrap_ci(((before == was) & (after == then)).astype(float), seed, resamples)
+            rows.append({"before": name, "after": end, "n": int(((before == was) & (after == then)).sum()),
+                         "value": value, "ci_low": low, "ci_high": high})  # fmt: skip
+    return rows
