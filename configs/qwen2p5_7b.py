@@ -9,6 +9,14 @@ public: the problems are generated ones, with `sft.sources` for more.
 
 from selfexec_jax.configs import ablations, base
 
+ROWS = {
+    "v6e_64": ablations.Row(
+        "The same on v6e-64, whose chips have a third of the memory.",
+        {"mesh.fsdp": 8, "mesh.context": 8, "sft.micro_batches": 8, "rl.micro_tokens": 655_360, "rollout.tensor": 1,
+         "rollout.slots": 32, "rollout.short_slots": ((24, 4096),)},
+    ),
+}  # fmt: skip
+
 
 def get_config(arg: str | None = None):
     c = base.get_config()
@@ -63,4 +71,4 @@ def get_config(arg: str | None = None):
     c.eval.votes = 5  # (paper)
     c.eval.max_fixes = 9  # (paper)
     c.eval.max_new_tokens = 16_384
-    return ablations.apply(c, arg)
+    return ablations.apply(c, arg, ROWS)

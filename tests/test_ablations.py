@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfexec_jax.configs import ablations, claims, qwen2p5_7b, tiny
+from selfexec_jax.configs import ablations, claims, qwen2p5_3b, qwen2p5_7b, tiny
 from selfexec_jax.evals.ablations import difference, markdown, plot
 from selfexec_jax.stages import eval as evaluation
 from selfexec_jax.stages import model as models
@@ -45,12 +45,12 @@ def flat(config):
     return dict(walk(config.to_dict(), ""))
 
 
-@pytest.mark.parametrize("name", ROWS)
-@pytest.mark.parametrize("module", [tiny, claims, qwen2p5_7b])
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(module, name) for module in (tiny, claims, qwen2p5_7b, qwen2p5_3b) for name in ablations.ABLATIONS | module.ROWS],
+)
 def test_a_row_changes_the_fields_that_it_states_and_no_other(module, name):
-    if module is qwen2p5_7b and name not in ablations.ABLATIONS:
-        pytest.skip("a row of tiny's own")
-    row = (ROWS if module is not qwen2p5_7b else ablations.ABLATIONS)[name]
+    row = (ablations.ABLATIONS | module.ROWS)[name]
     base, changed = flat(module.get_config(row.base or None)), flat(module.get_config(name))
     stated = {}
     for field, value in row.change.items():
