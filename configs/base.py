@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     c.init_from = ""  # a run, whose parameters and tokenizer are taken (skips sft), or a Hugging Face checkpoint
 
     c.profile = ""  # steps of training to profile, as in rl:10-12
+    c.wandb = ""  # project of Weights & Biases that metrics go to as well (extra [wandb]); empty: none
     c.checkpoints = ""  # directory or bucket (gs://) that all hosts see; empty: in the workdir
 
     c.problems = ConfigDict()

@@ -13,6 +13,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from selfexec_jax.hosts import ALONE, EXIT_CODE, Hosts, Lost, joining, supervising
+from selfexec_jax.stages.metrics import reached
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.train import stopping
 
@@ -20,6 +21,7 @@ STAGES = ("problems", "sft", "rl", "eval", "report")
 _OF_ONE_HOST = ("problems", "report")  # no devices, and files that one writes
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with an ablation after a colon.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; made if need be, resumed if there.")
+_QUIET = flags.DEFINE_bool("quiet", False, "Say nothing but warnings and errors.")
 _HOSTS = flags.DEFINE_string("hosts", "1", "How many processes the run has; auto: as the TPU pod or the cluster says.")
 _HOST = flags.DEFINE_integer("host", 0, "Which of them this is, from 0.")
 _COORDINATOR = flags.DEFINE_string("coordinator", f"127.0.0.1:{joining.PORT}", "HOST:PORT of host 0.")
@@ -28,7 +30,8 @@ _COORDINATOR = flags.DEFINE_string("coordinator", f"127.0.0.1:{joining.PORT}", "
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    level = logging.WARNING if _QUIET.value else logging.INFO
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
     for name in ("absl", "jax", "orbax"):
         logging.getLogger(name).setLevel(logging.ERROR)
     config = _CONFIG.value
@@ -87,7 +90,10 @@ def _run(stage: str, config, workdir: Workdir) -> None:
         return
     logging.info("%s: starting", stage)
     started = time.monotonic()
-    facts = importlib.import_module(f"selfexec_jax.stages.{stage}").run(config, workdir)
+    try:
+        facts = importlib.import_module(f"selfexec_jax.stages.{stage}").run(config, workdir)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f" in {reached(workdir, stage)}") from None
     seconds = time.monotonic() - started
     workdir.mark_done(stage, facts | {"seconds": round(seconds, 1)})
     logging.info("%s: done in %.0f s", stage, seconds)
@@ -118,7 +124,7 @@ def run() -> None:
 def _ending(error: BaseException) -> tuple[int, str]:
     """The exit code of a run that ends with an error, and the one line to say; 1: nobody expected it."""
     if isinstance(error, KeyboardInterrupt):
-        return 130, "interrupted; the same command goes on from here"
+        return 130, f"interrupted{error}; the same command goes on from here"
     if isinstance(error, (stopping.Stopped, Lost)):
         return EXIT_CODE, f"{error}; the same command goes on from here"
     if isinstance(error, (ValueError, OSError)):

@@ -15,6 +15,9 @@ _EVERY_S = 20.0  # seconds between lines where there is no terminal
 
 def progress(items: Sequence, label: str) -> Iterator:
     """Yields the items and shows how far it is."""
+    if not log.isEnabledFor(logging.INFO):
+        yield from items
+        return
     if sys.stderr.isatty():
         yield from tqdm(items, label, leave=False, mininterval=0.5)
         return

@@ -11,7 +11,8 @@ import sys
 
 from selfexec_jax.evals.report import write_report
 from selfexec_jax.stages import watch
-from selfexec_jax.stages.workdir import Workdir, read_metrics
+from selfexec_jax.stages.metrics import read_metrics
+from selfexec_jax.stages.workdir import Workdir
 
 STAGES = ("problems", "sft", "rl", "eval")
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "sentencepiece", "numpy")

@@ -12,11 +12,12 @@ from selfexec_jax.stages.checks import check_rl
 from selfexec_jax.stages.environment import ExecutionTasks
 from selfexec_jax.stages.looking import Looking
 from selfexec_jax.stages.material import problems_and_programs
+from selfexec_jax.stages.metrics import Metrics
 from selfexec_jax.stages.problems import open_pool
 from selfexec_jax.stages.progress import time_left
 from selfexec_jax.stages.rewards import Rewards
 from selfexec_jax.stages.verdicts import Verdicts
-from selfexec_jax.stages.workdir import Metrics, Workdir
+from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.train import rl
 from selfexec_jax.train.rollouts import Group
 
@@ -36,7 +37,7 @@ def run(config, workdir: Workdir) -> dict:
         verdicts = Verdicts(workdir.data / "rl_verdicts", pool, workdir.hosts)
         rewards = Rewards(config, loaded.tokenizer, problems, pool, verdicts)
         tasks = ExecutionTasks(config, loaded.tokenizer, problems, programs, rewards, workdir.hosts)
-        metrics = Metrics(workdir, "rl")
+        metrics = Metrics(workdir, "rl", config.wandb)
 
         def write(step: int, line: dict, groups: list[Group]) -> None:
             metrics.write(step, looking.with_memory(line))

@@ -10,9 +10,10 @@ from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages.decontaminate import removed_rows
 from selfexec_jax.stages.looking import Looking
+from selfexec_jax.stages.metrics import Metrics
 from selfexec_jax.stages.origin import origin_of
 from selfexec_jax.stages.progress import time_left
-from selfexec_jax.stages.workdir import Metrics, Workdir
+from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import fix, mixture, predict, solve
 from selfexec_jax.text import Tokenizer
 from selfexec_jax.traces import Narration
@@ -36,7 +37,7 @@ def run(config, workdir: Workdir) -> dict:
     updates = data.PackedUpdates(
         kept, mix, knobs.batch_rows, knobs.row_tokens, config.seed, knobs.micro_batches, knobs.short_row_tokens
     )
-    metrics = Metrics(workdir, "sft")
+    metrics = Metrics(workdir, "sft", config.wandb)
 
     def write(step: int, values: dict) -> None:
         metrics.write(step, looking.with_memory(values))

@@ -5,19 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from etils import epath
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
 
 from selfexec_jax.configs import base
 from selfexec_jax.hosts import ALONE, Hosts
 
 # Fields that a run may be resumed with others of: which stages, and on what machines.
-_FREE = ("stages", "init_from", "hosts.", "mesh.", "plan.", "sandbox.workers")
+_FREE = ("stages", "init_from", "wandb", "hosts.", "mesh.", "plan.", "sandbox.workers")
 
 
 TAKEN_HOME = "run.json"  # the run's config, in a folder of Hugging Face that was made of it
@@ -147,42 +145,3 @@ def _differences(a: dict, b: dict, prefix: str = "") -> list[str]:
         elif a.get(key) != b.get(key):
             found.append(f"{prefix}{key}")
     return found
-
-
-class Metrics:
-    """Appends a line a step to metrics.jsonl and TensorBoard events: the first host does."""
-
-    def __init__(self, workdir: Workdir, stage: str):
-        self._stage, self._path = stage, workdir.root / "metrics.jsonl"
-        folder = workdir.root / "events" / stage
-        self._events = SummaryWriter(str(folder)) if workdir.hosts.is_first else None
-
-    def write(self, step: int, values: dict) -> None:
-        if self._events is None:
-            return
-        line = {"stage": self._stage, "step": step, "time": time.time()} | values
-        with open(self._path, "a", encoding="utf-8") as file:  # on a mounted bucket a line is there when it is closed
-            file.write(json.dumps(line) + "\n")
-        for key, value in values.items():
-            if isinstance(value, dict):  # of each host
-                for name, i, each in ((name, i, v) for name, found in value.items() for i, v in enumerate(found)):
-                    self._events.add_scalar(f"{key}/{name}/{i}", each, step)
-            else:
-                self._events.add_scalar(key, value, step)
-
-    def close(self) -> None:
-        if self._events is not None:
-            self._events.close()
-
-
-def read_metrics(workdir: Workdir) -> list[dict]:
-    """The last line of each (stage, step), in order; a line cut short by a kill is left out."""
-    path = workdir.root / "metrics.jsonl"
-    lines: dict[tuple, dict] = {}
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        lines[line["stage"], line["step"]] = line
-    return sorted(lines.values(), key=lambda m: (m["stage"], m["step"]))

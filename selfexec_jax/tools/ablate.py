@@ -17,8 +17,9 @@ from pathlib import Path
 from selfexec_jax.configs import ablations as table
 from selfexec_jax.evals import ablations as compared
 from selfexec_jax.evals.looks import short_number
+from selfexec_jax.stages.metrics import read_metrics
 from selfexec_jax.stages.sharing import READS, is_done, prepare
-from selfexec_jax.stages.workdir import Workdir, read_metrics, write_whole
+from selfexec_jax.stages.workdir import Workdir, write_whole
 from selfexec_jax.tools.configs import changed, config_file
 
 STAGES = tuple(READS)

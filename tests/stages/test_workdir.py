@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from selfexec_jax.stages.workdir import Workdir, read_metrics, write_whole
+from selfexec_jax.stages.workdir import Workdir, write_whole
 
 
 def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch):
@@ -18,14 +18,6 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["report.json"]
-
-
-def test_metrics_cut_short_by_a_kill_are_left_out_and_the_last_line_of_a_step_counts(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text(
-        '{"stage": "sft", "step": 2, "loss": 1}\n{"stage": "sft", "step": 1, "loss": 3}\n'
-        '{"stage": "sft", "step": 2, "loss": 2}\n{"stage": "sft", "st'
-    )
-    assert [(m["step"], m["loss"]) for m in read_metrics(Workdir(tmp_path))] == [(1, 3), (2, 2)]
 
 
 def test_rows_are_the_same_bytes_for_the_same_rows(tmp_path):

@@ -1,0 +1,81 @@
+"""Metrics of every step: metrics.jsonl, TensorBoard, Weights & Biases; and how far a stage has come."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+
+from tensorboardX import SummaryWriter
+
+from selfexec_jax.stages.workdir import Workdir
+
+
+class Metrics:
+    """Appends a line a step to metrics.jsonl and TensorBoard events, and tells Weights & Biases if a project of it is
+    named: the first host does. Raises ValueError where that needs an extra which is not there."""
+
+    def __init__(self, workdir: Workdir, stage: str, wandb_project: str = ""):
+        self._stage, self._path = stage, workdir.root / "metrics.jsonl"
+        folder = workdir.root / "events" / stage
+        self._events = SummaryWriter(str(folder)) if workdir.hosts.is_first else None
+        self._wandb = _wandb_run(workdir, stage, wandb_project) if wandb_project and workdir.hosts.is_first else None
+
+    def write(self, step: int, values: dict) -> None:
+        if self._events is None:
+            return
+        line = {"stage": self._stage, "step": step, "time": time.time()} | values
+        with open(self._path, "a", encoding="utf-8") as file:  # on a mounted bucket a line is there when it is closed
+            file.write(json.dumps(line) + "\n")
+        scalars = {}
+        for key, value in values.items():
+            if isinstance(value, dict):  # of each host
+                scalars |= {f"{key}/{name}/{i}": v for name, found in value.items() for i, v in enumerate(found)}
+            else:
+                scalars[key] = value
+        for key, value in scalars.items():
+            self._events.add_scalar(key, value, step)
+        if self._wandb is not None:
+            self._wandb.log(scalars, step=step)
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def _wandb_run(workdir: Workdir, stage: str, project: str):
+    try:
+        import wandb
+    except ImportError:
+        raise ValueError(f"wandb={project}: needs the extra: pip install 'selfexec_jax[wandb]'") from None
+    root = workdir.root.resolve()
+    # The same run directory goes on in the same run there.
+    name = hashlib.blake2b(f"{root}/{stage}".encode(), digest_size=8).hexdigest()
+    config = json.loads((root / "config.json").read_text())
+    return wandb.init(project=project, id=name, name=f"{root.name}/{stage}", group=root.name, resume="allow",
+                      config=config, dir=str(root))  # fmt: skip
+
+
+def reached(workdir: Workdir, stage: str) -> str:
+    """In words, how far a stage has come that was cut off, and from where it will go on."""
+    steps = [line["step"] for line in read_metrics(workdir) if line["stage"] == stage]
+    folder = workdir.checkpoints / stage
+    saved = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+    if not steps and not saved:
+        return stage
+    return f"{stage} at step {max([*steps, *saved])}, saved at step {max(saved, default=0)}"
+
+
+def read_metrics(workdir: Workdir) -> list[dict]:
+    """The last line of each (stage, step), in order; a line cut short by a kill is left out."""
+    path = workdir.root / "metrics.jsonl"
+    lines: dict[tuple, dict] = {}
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        lines[line["stage"], line["step"]] = line
+    return sorted(lines.values(), key=lambda m: (m["stage"], m["step"]))

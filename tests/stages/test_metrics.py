@@ -1,0 +1,49 @@
+import json
+import sys
+import types
+
+import pytest
+
+from selfexec_jax.stages.metrics import Metrics, reached, read_metrics
+from selfexec_jax.stages.workdir import Workdir
+
+
+def test_metrics_cut_short_by_a_kill_are_left_out_and_the_last_line_of_a_step_counts(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"stage": "sft", "step": 2, "loss": 1}\n{"stage": "sft", "step": 1, "loss": 3}\n'
+        '{"stage": "sft", "step": 2, "loss": 2}\n{"stage": "sft", "st'
+    )
+    assert [(m["step"], m["loss"]) for m in read_metrics(Workdir(tmp_path))] == [(1, 3), (2, 2)]
+
+
+def test_how_far_a_stage_has_come(tmp_path):
+    workdir = Workdir(tmp_path)
+    assert reached(workdir, "rl") == "rl"
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps({"stage": "rl", "step": i}) + "\n" for i in range(8)))
+    assert reached(workdir, "rl") == "rl at step 7, saved at step 0"
+    for name in ("3", "6", "9.partial"):
+        (tmp_path / "checkpoints" / "rl" / name).mkdir(parents=True)
+    assert reached(workdir, "rl") == "rl at step 7, saved at step 6"
+
+
+def test_weights_and_biases_hears_the_same_and_goes_on_in_the_same_run(tmp_path, monkeypatch):
+    heard, inits = [], []
+    run = types.SimpleNamespace(
+        log=lambda values, step: heard.append((step, values)), finish=lambda: heard.append("end")
+    )
+    fake = types.SimpleNamespace(init=lambda **given: inits.append(given) or run)
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    (tmp_path / "config.json").write_text('{"name": "tiny"}')
+    for _ in range(2):
+        metrics = Metrics(Workdir(tmp_path), "sft", "mine")
+        metrics.write(3, {"loss": 1.5, "hosts": {"memory": [1.0, 2.0]}})
+        metrics.close()
+    assert heard == 2 * [(3, {"loss": 1.5, "hosts/memory/0": 1.0, "hosts/memory/1": 2.0}), "end"]
+    assert inits[0] == inits[1] and inits[0]["project"] == "mine" and inits[0]["resume"] == "allow"
+    assert inits[0]["config"] == {"name": "tiny"} and inits[0]["name"] == f"{tmp_path.name}/sft"
+
+
+def test_weights_and_biases_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match=r"wandb=mine: needs the extra: pip install 'selfexec_jax\[wandb\]'"):
+        Metrics(Workdir(tmp_path), "sft", "mine")
