@@ -17,6 +17,8 @@ def get_config(arg: str | None = None):
     c.mesh.context = 32  # chips that share a row of 131,072; shorter rows lie on fewer
     c.sft.row_tokens = 131_072  # (paper)
     c.sft.batch_rows = 32  # 4M tokens (paper)
+    c.rollout.slots = 48
+    c.rollout.short_slots = ((36, 4096),)
     c.rl.steps = 10_000  # (paper)
     c.rl.keep = "last"  # (paper)
     return ablations.apply(c, arg)

@@ -32,13 +32,11 @@ def test_files_that_a_document_names_are_there(page):
     missing = []
     for word in quoted(page):
         word = word.split("::")[0].rstrip(",;")
-        if re.fullmatch(r"(?:\w[\w.-]*/)*[\w.-]+\.(py|sh|md|json|jsonl|png|html|ini|toml)", word):
-            places = (page.parent, ROOT, ROOT / "selfexec_jax", ROOT / "configs")
-            if not word.startswith(MADE) and not any((place / word).exists() for place in places):
-                missing.append(word)
-        elif re.fullmatch(r"(?:\w+/)+", word) and not word.startswith(MADE):
-            if not any((place / word).is_dir() for place in (page.parent, ROOT, ROOT / "selfexec_jax")):
-                missing.append(word)
+        is_file = re.fullmatch(r"(?:\w[\w.-]*/)*[\w.-]+\.(py|sh|md|json|jsonl|png|html|ini|toml)", word)
+        is_path = is_file or re.fullmatch(r"(?:\w+/)+", word)
+        places = (page.parent, ROOT, ROOT / "selfexec_jax", ROOT / "configs")
+        if is_path and not word.startswith(MADE) and not any((place / word).exists() for place in places):
+            missing.append(word)
     assert not missing
 
 
