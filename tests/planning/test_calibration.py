@@ -14,7 +14,8 @@ from selfexec_jax.configs import qwen2p5_7b
 def get_config(arg=None):
     c = qwen2p5_7b.get_config()
     c.model.update({"attention": "splash", "rope_scale": 1.0})
-    c.mesh.update({"tensor": 1})
+    c.mesh.update({"tensor": 1, "context": 1})
+    c.sft.update({"short_row_tokens": 0, "micro_batches": 1})
     c.rl.steps = 0
     return c
 """
@@ -24,12 +25,12 @@ def get_config(arg=None):
 @pytest.mark.timeout(1800)
 @needs_libtpu
 @pytest.mark.parametrize(
-    "shape, slice, published, length, rows_a_chip",
-    [("llama2_70b", "v5p-512", 0.654, 4096, 4), ("llama3p1_8b", "v6e-256", 0.455, 8192, 2)],
+    "shape, slice, published, length, rows_a_chip, chips_a_lane",
+    [("llama2_70b", "v5p-512", 0.654, 4096, 4, 4), ("llama3p1_8b", "v6e-256", 0.455, 8192, 2, 1)],
     ids=["v5p", "v6e"],
 )  # fmt: skip
 def test_the_bound_lies_above_what_was_measured_and_within_half_as_much_again(
-    shape, slice, published, length, rows_a_chip, tmp_path
+    shape, slice, published, length, rows_a_chip, chips_a_lane, tmp_path
 ):
     path = tmp_path / "config.py"
     path.write_text(CONFIG)
@@ -37,7 +38,7 @@ def test_the_bound_lies_above_what_was_measured_and_within_half_as_much_again(
     changes = {
         "plan.shape": shape, "plan.example_tokens": length, "mesh.fsdp": chips, "sft.row_tokens": length,
         "sft.batch_rows": chips * rows_a_chip, "rollout.cache_length": 2048, "rollout.prompt_buckets": (1024,),
-        "rollout.short_slots": (), "rollout.slots": 16,
+        "rollout.short_slots": (), "rollout.slots": 16, "rollout.tensor": chips_a_lane,
     }  # fmt: skip
     command = [sys.executable, "-m", "selfexec_jax.tools.plan", f"--config={path}", f"--topology={slice}", "--json"]
     for field, value in changes.items():
