@@ -28,6 +28,7 @@ from selfexec_jax.problems.judge import judge
 from selfexec_jax.sandbox import SandboxPool, SandboxTooWeak
 from selfexec_jax.self_execution import Episode, Ranking
 from selfexec_jax.tools import showing
+from selfexec_jax.tools.given import complain
 from selfexec_jax.tools.showing import mark, program, value
 from selfexec_jax.traces.clean import clean
 
@@ -65,8 +66,7 @@ def main(argv=None) -> int:
         out.print(Text(f"loading {args.checkpoint} and compiling for this machine ...", "dim"))
         asked = opened(args.checkpoint)
     except (OSError, ValueError) as error:
-        print(clean(error).replace("\n", " "), file=sys.stderr)
-        return 2
+        return complain(error)
     problems = random.Random(args.seed).sample(known, min(N_PROBLEMS, len(known)))
     solved = []
     for number, problem in enumerate(problems, 1):
@@ -78,8 +78,7 @@ def main(argv=None) -> int:
     try:
         show_truth(out, solved, repaired)
     except SandboxTooWeak as error:
-        print(clean(error), file=sys.stderr)
-        return 2
+        return complain(error)
     out.print(Text(f"{time.monotonic() - started:.0f} s in all; --seed {args.seed + 1} draws other problems", "dim"))
     return 0
 

@@ -11,6 +11,7 @@ import sys
 import tqdm
 
 from selfexec_jax.text import SentencePieceTokenizer
+from selfexec_jax.tools.given import complain
 from selfexec_jax.traces.clean import clean
 from selfexec_jax.traces.dataset import Recipe, build, jobs_of, summary
 from selfexec_jax.traces.narrate import STYLES
@@ -37,7 +38,7 @@ def main(argv=None):
     styles = tuple(args.styles.split(","))
     unknown = [style for style in styles if style not in STYLES and style != "direct"]
     if unknown:
-        return _complain(f"--styles: unknown style {unknown[0]!r}; choose from {known}")
+        return complain(f"--styles: unknown style {unknown[0]!r}; choose from {known}")
     fields = {field.name: getattr(args, field.name) for field in dataclasses.fields(Recipe)[1:]}
     tokens = functools.partial(_count, args.tokenizer) if args.tokenizer else None
     try:
@@ -45,12 +46,12 @@ def main(argv=None):
             _count(args.tokenizer, "")
         recipe = Recipe(styles, **fields)
         if recipe.asked and not args.teacher:
-            return _complain("--asked needs a --teacher to ask")
+            return complain("--asked needs a --teacher to ask")
         teacher = Teacher(args.teacher, args.teacher_model)
         ask = functools.partial(more_inputs, teacher=teacher) if args.teacher else None
         jobs = jobs_of(args.programs, recipe, ask)
         if not jobs:
-            return _complain(f"{args.programs}: no programs with inputs to run them on")
+            return complain(f"{args.programs}: no programs with inputs to run them on")
         with tqdm.tqdm(total=None, unit="shard", disable=None) as bar:
             for done, n in build(jobs, recipe, args.out, args.workers, args.min_tier, tokens):
                 bar.total, bar.n = n, done
@@ -59,9 +60,9 @@ def main(argv=None):
         print("interrupted; the same command goes on where it was", file=sys.stderr)
         return 130
     except OSError as error:
-        return _complain(f"{error.filename or args.out}: {error.strerror or error}")
+        return complain(f"{error.filename or args.out}: {error.strerror or error}")
     except (ValueError, RuntimeError) as error:
-        return _complain(str(error))
+        return complain(str(error))
     found = summary(args.out)
     print(json.dumps(found, indent=1) if args.json else _in_words(found))
     return 0
@@ -96,11 +97,6 @@ def _in_words(found):
         lines.append(f"  {style}: {n} bytes{tokens}")
     lines += [f"left out, {reason}: {n}" for reason, n in found["left_out"].items()]
     return clean("\n".join(lines))
-
-
-def _complain(message):
-    print(clean(message).replace("\n", " "), file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

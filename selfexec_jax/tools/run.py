@@ -6,6 +6,7 @@ import json
 import sys
 
 from selfexec_jax.sandbox import Execution, Limits, Run, SandboxPool, SandboxTooWeak
+from selfexec_jax.tools.given import complain, read
 from selfexec_jax.traces.clean import clean
 
 
@@ -28,8 +29,8 @@ def main(argv=None):
     if not args.file and not args.capabilities:
         parser.error("name a program, or ask for --capabilities")
     try:
-        source = _read(args.file) if args.file else ""
-        stdin = _read(args.stdin) if args.stdin else None
+        source = read(args.file) if args.file else ""
+        stdin = read(args.stdin) if args.stdin else None
         limits = Limits(cpu_s=args.cpu_s, wall_s=args.wall_s, memory_mb=args.memory_mb)
         min_tier = "rlimits_only" if args.capabilities else args.min_tier
         with SandboxPool(workers=1, min_tier=min_tier) as pool:
@@ -38,23 +39,12 @@ def main(argv=None):
                 return 0
             execution = pool.submit(Run(source, stdin=stdin, call=args.call), limits).result()
     except (OSError, ValueError, SandboxTooWeak, RuntimeError) as error:
-        print(clean(error).replace("\n", " "), file=sys.stderr)
-        return 2
+        return complain(error)
     if args.json:
         print(json.dumps(dataclasses.asdict(execution), indent=1))
     else:
         _print_execution(execution)
     return 0 if execution.status == "ok" else 1
-
-
-def _read(path: str) -> str:
-    try:
-        if path == "-":
-            return sys.stdin.read()
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not UTF-8 text") from None
 
 
 def _print_execution(execution: Execution) -> None:

@@ -19,6 +19,7 @@ from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.sandbox import Execution, Run, SandboxPool, SandboxTooWeak, TraceBudget
 from selfexec_jax.self_execution import Prediction, simulate
 from selfexec_jax.tools import showing
+from selfexec_jax.tools.given import complain, read
 from selfexec_jax.traces import narrate, recorded_for, view
 from selfexec_jax.traces.clean import clean
 
@@ -36,17 +37,15 @@ def main(argv=None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(argv)
     try:
-        source = _read(args.file)
-        stdin = _read(args.stdin) if args.stdin else None
+        source = read(args.file)
+        stdin = read(args.stdin) if args.stdin else None
         said = _simulated(args, source, stdin)
         of_both = TraceBudget(of="both")
         with SandboxPool(workers=1, min_tier=args.min_tier) as pool:
             execution = pool.submit(Run(source, stdin=stdin, call=args.call, trace=of_both)).result()
         return _show(args, *said, execution)
-    except OSError as error:
-        return _complain(f"{error.filename}: {error.strerror}")
-    except (ValueError, RuntimeError, SandboxTooWeak) as error:
-        return _complain(str(error))
+    except (OSError, ValueError, RuntimeError, SandboxTooWeak) as error:
+        return complain(error)
 
 
 def _simulated(args, source: str, stdin: str | None) -> tuple[Prediction, str]:
@@ -64,7 +63,7 @@ def _simulated(args, source: str, stdin: str | None) -> tuple[Prediction, str]:
 
 def _show(args, prediction: Prediction, style: str, execution: Execution) -> int:
     if execution.trace is None or execution.status in ("syntax_error", "infra_error"):
-        return _complain(f"{args.file}: {execution.status}: {execution.error or 'there is nothing to compare with'}")
+        return complain(f"{args.file}: {execution.status}: {execution.error or 'there is nothing to compare with'}")
     said = prediction.text.rpartition("\n")[0]  # the last line is the answer
     told = narrate(execution.trace, style) if recorded_for(style) == "steps" else None
     real = execution.value if args.call else execution.stdout
@@ -92,21 +91,6 @@ def _show(args, prediction: Prediction, style: str, execution: Execution) -> int
     if execution.status != "ok":
         out.print(Text(clean(f"({execution.status}: {execution.error})")))
     return 0 if is_right else 1
-
-
-def _read(name: str) -> str:
-    if name == "-":
-        return sys.stdin.read()
-    try:
-        with open(name, encoding="utf-8") as file:
-            return file.read()
-    except UnicodeDecodeError:
-        raise ValueError(f"{name}: not UTF-8 text") from None
-
-
-def _complain(message: str) -> int:
-    print(clean(message).replace("\n", " "), file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

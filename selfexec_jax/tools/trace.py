@@ -7,6 +7,7 @@ import os
 import sys
 
 from selfexec_jax.sandbox import Run, SandboxPool, SandboxTooWeak, TraceBudget
+from selfexec_jax.tools.given import complain, read
 from selfexec_jax.traces import STYLES, narrate, recorded_for, steps
 from selfexec_jax.traces.clean import clean
 from selfexec_jax.traces.view import page
@@ -29,17 +30,15 @@ def main(argv=None):
         parser.error("--simulated needs --html")
     try:
         run = Run(
-            _read(args.file), stdin=args.stdin and _read(args.stdin), call=args.call,
+            read(args.file), stdin=args.stdin and read(args.stdin), call=args.call,
             trace=TraceBudget(of="both" if args.html else recorded_for(args.style)),
         )
         with SandboxPool(workers=1, min_tier=args.min_tier) as pool:
             execution = pool.submit(run).result()
-    except OSError as error:
-        return _complain(f"{error.filename}: {error.strerror}")
-    except (ValueError, RuntimeError, SandboxTooWeak) as error:
-        return _complain(str(error))
+    except (OSError, ValueError, RuntimeError, SandboxTooWeak) as error:
+        return complain(error)
     if execution.trace is None or execution.status in ("syntax_error", "infra_error"):
-        return _complain(f"{args.file}: {execution.status}: {execution.error or 'there is nothing to tell'}")
+        return complain(f"{args.file}: {execution.status}: {execution.error or 'there is nothing to tell'}")
     if args.html:
         return _write_page(args, execution)
     told = narrate(execution.trace, args.style)
@@ -57,13 +56,11 @@ def main(argv=None):
 
 def _write_page(args, execution):
     try:
-        simulated = args.simulated and _read(args.simulated)
+        simulated = args.simulated and read(args.simulated)
         with open(args.html, "w", encoding="utf-8") as file:
             file.write(page(execution, os.path.basename(args.file), simulated))
-    except OSError as error:
-        return _complain(f"{error.filename}: {error.strerror}")
-    except ValueError as error:
-        return _complain(str(error))
+    except (OSError, ValueError) as error:
+        return complain(error)
     print(clean(args.html))
     return 0
 
@@ -72,21 +69,6 @@ def _report(execution, told):
     happened = [{"kind": type(step).__name__, **dataclasses.asdict(step)} for step in steps(execution.trace)]
     outcome = {"status": execution.status, "error": execution.error, "stop": execution.trace.stop}
     return {**outcome, "narration": told.text, "output": told.output, "steps": happened}
-
-
-def _read(name):
-    if name == "-":
-        return sys.stdin.read()
-    try:
-        with open(name, encoding="utf-8") as file:
-            return file.read()
-    except UnicodeDecodeError:
-        raise ValueError(f"{name}: not UTF-8 text") from None
-
-
-def _complain(message):
-    print(clean(message).replace("\n", " "), file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":
