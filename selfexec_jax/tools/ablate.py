@@ -21,6 +21,7 @@ from selfexec_jax.stages.metrics import read_metrics
 from selfexec_jax.stages.sharing import READS, is_done, prepare
 from selfexec_jax.stages.workdir import Workdir, write_whole
 from selfexec_jax.tools.configs import changed, config_file
+from selfexec_jax.tools.given import complain
 
 STAGES = tuple(READS)
 BASE = "base"
@@ -68,8 +69,7 @@ def main(argv=None) -> int:
         print(f"a run failed; its last lines (all of them: {error.output}):\n{error.stderr}", file=sys.stderr)
         return 1
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        print(str(error).replace("\n", " "), file=sys.stderr)
-        return 2
+        return complain(error)
     table_rows = [
         compare(name, bases[name], table.row_named(name, rows), [found[name, s] for s in seeds],
                 [found[bases[name], s] for s in seeds])

@@ -16,6 +16,7 @@ from selfexec_jax.model import hf
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages.origin import origin_of
 from selfexec_jax.stages.workdir import TAKEN_HOME, Workdir, config_of
+from selfexec_jax.tools.given import complain
 
 
 def main(argv=None) -> int:
@@ -34,8 +35,7 @@ def main(argv=None) -> int:
         print(f"interrupted; {args.to} is not whole (it has no config.json): remove it", file=sys.stderr)
         return 130
     except (OSError, ValueError, RuntimeError) as error:
-        print(str(error).replace("\n", " "), file=sys.stderr)
-        return 2
+        return complain(error)
     print(json.dumps(found) if args.json else f"{found['to']}: {found['parameters']:,} parameters in {found['dtype']}")
     return 0
 

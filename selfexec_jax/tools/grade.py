@@ -16,6 +16,7 @@ from selfexec_jax.problems.benchmarks import BENCHMARKS, benchmark_named, load_b
 from selfexec_jax.problems.files import read_log
 from selfexec_jax.problems.samples import Sample, read_samples
 from selfexec_jax.sandbox import SandboxPool, SandboxTooWeak
+from selfexec_jax.tools.given import complain
 from selfexec_jax.traces.clean import clean
 
 
@@ -51,8 +52,7 @@ def main(argv=None):
         print("interrupted; the same command goes on where it was", file=sys.stderr)
         return 130
     except (OSError, ValueError, RuntimeError, SandboxTooWeak) as error:
-        print(clean(str(error)).replace("\n", " "), file=sys.stderr)
-        return 2
+        return complain(error)
     print(json.dumps(found, indent=1) if args.json else _in_words(found, out))
     return 0
 

@@ -11,6 +11,7 @@ from selfexec_jax.problems.files import write_whole
 from selfexec_jax.problems.predictions import prediction_set
 from selfexec_jax.problems.samples import read_samples
 from selfexec_jax.sandbox import SandboxPool, SandboxTooWeak
+from selfexec_jax.tools.given import complain
 from selfexec_jax.traces.clean import clean
 
 
@@ -33,8 +34,7 @@ def main(argv=None):
             rows, counts = prediction_set(problems, samples, pool, args.right, args.wrong)
         write_whole(args.out, "".join(json.dumps(row) + "\n" for row in rows))
     except (OSError, ValueError, RuntimeError, SandboxTooWeak) as error:
-        print(clean(str(error)).replace("\n", " "), file=sys.stderr)
-        return 2
+        return complain(error)
     found = {"rows": len(rows), "samples": counts}
     lines = [f"{len(rows)} rows in {args.out}", *(f"  {n} samples: {name}" for name, n in counts.items())]
     print(json.dumps(found, indent=1) if args.json else clean("\n".join(lines)))

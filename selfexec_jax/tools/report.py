@@ -10,7 +10,7 @@ import sys
 from selfexec_jax.evals.report import load_report
 from selfexec_jax.evals.terminal import result_table, side_by_side
 from selfexec_jax.stages.workdir import Workdir
-from selfexec_jax.traces.clean import clean
+from selfexec_jax.tools.given import complain
 
 
 def main(argv=None):
@@ -23,8 +23,7 @@ def main(argv=None):
         reports = [load_report(run) for run in args.runs]
         values = [Workdir(run).values() for run in args.runs] if len(reports) > 1 else []
     except (OSError, ValueError) as error:
-        print(clean(error).replace("\n", " "), file=sys.stderr)
-        return 2
+        return complain(error)
     if args.json:
         print(json.dumps(reports if len(reports) > 1 else reports[0], indent=1))
     elif len(reports) > 1:
