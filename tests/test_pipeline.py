@@ -289,6 +289,7 @@ def test_every_command_of_the_readme_runs(whole, tmp_path):
     (tmp_path / "INPUT.txt").write_text("4 1 3\n")
     problem = json.loads((whole / "data" / "heldout.jsonl").read_text().splitlines()[0])
     sample = {"problem": problem["id"], "text": problem["solutions"][0]}
+    shutil.copy(whole / "data" / "unseen.jsonl", tmp_path / "MINE.jsonl")
     (tmp_path / "SAMPLES.jsonl").write_text(json.dumps(sample) + "\n")
     bin_dir = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{bin_dir}:{os.environ['PATH']}", "SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu"}
@@ -302,7 +303,8 @@ def test_every_command_of_the_readme_runs(whole, tmp_path):
             small = command.replace("runs/tiny", str(whole))
         small = small.replace("runs/", f"{tmp_path}/")
         small = small.replace("FILE.py", f"{tmp_path}/FILE.py").replace("INPUT.txt", f"{tmp_path}/INPUT.txt")
-        small = small.replace("SAMPLES.jsonl", f"{tmp_path}/SAMPLES.jsonl")
+        for name in ("SAMPLES.jsonl", "MINE.jsonl"):
+            small = small.replace(name, f"{tmp_path}/{name}")
         if "launch/local.sh" in command:
             small += f" --workdir={whole} " + " ".join(shlex.quote(a) for a in SMALL)
         elif "tools.plan" in command:
