@@ -199,6 +199,7 @@ def get_config() -> ConfigDict:
     c.eval.top_p = 0.95  # (paper)
     c.eval.simulate_temperature = 1.0  # of simulations that verify
     c.eval.max_fixes = 3  # fix turns of Self-RLEF (paper: 9)
+    c.eval.episodes = 1  # of Self-RLEF a problem, from each of its first programs; figures are their mean
     c.eval.prediction_samples = 4  # answers at temperature 1 a shifted case
     c.eval.max_new_tokens = 256
     c.eval.bootstrap = 10_000  # resamples

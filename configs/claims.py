@@ -18,5 +18,6 @@ def get_config(arg: str | None = None):
     c.rl.validation_samples = 2
     c.eval.simulate_temperature = 1.0  # (paper)
     c.eval.candidates = 16
+    c.eval.episodes = 4  # a problem's one episode is right or wrong: most of an interval's width was that
     c.eval.more_candidates = 112
     return ablations.apply(c, arg, ROWS)

@@ -132,7 +132,8 @@ def test_a_row_runs_two_steps(name, shared, tmp_path):
         problems, _ = problems_and_cases(config, work)
         decided = evaluation.decide(config, engine, loaded.tokenizer, problems[:2], evaluation._asking(config))
         assert [len(row) for row in decided.samples] == [config.eval.candidates] * 2
-        assert all(len(e.turns) <= config.eval.max_fixes for rows in decided.episodes.values() for e in rows)
+        episodes = [e for rows in decided.episodes.values() for row in rows for e in row]
+        assert all(len(e.turns) <= config.eval.max_fixes for e in episodes)
         votes = {len(cell) for r in decided.rankings for row in r.predictions for cell in row if cell}
         assert votes <= {config.eval.votes}
 

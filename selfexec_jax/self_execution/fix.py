@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from selfexec_jax.problems.types import Problem
@@ -99,7 +100,9 @@ def fix(
     seed: int,
     asking: Asking,
 ) -> list[Episode]:
-    """Episodes from each item's first program, all problems in step; every turn is an independent prompt.
+    """Episodes from each item's first program, all in step; every turn is an independent prompt.
+
+    A problem may stand in several items, whose episodes are drawn apart.
 
     An answer that is neither a program nor #SUBMIT, or a prompt too long for the engine, leaves the
     standing program and ends the episode.
@@ -108,6 +111,10 @@ def fix(
     turns: list[list[Turn]] = [[] for _ in items]
     generated, prefilled = [0] * len(items), [0] * len(items)
     live = [i for i, source in enumerate(standing) if source is not None]
+    places, seen = [], Counter()  # of each item among those of its problem
+    for problem, _ in items:
+        places.append([str(seen[problem.id])] if seen[problem.id] else [])
+        seen[problem.id] += 1
     for turn in range(max_fixes):
         if not live:
             break
@@ -122,7 +129,7 @@ def fix(
                 max_new_tokens=asking.max_new_tokens,
                 temperature=asking.temperature,
                 top_p=asking.top_p,
-                seed=request_seed(seed, "fix", items[i][0].id, str(turn)),
+                seed=request_seed(seed, "fix", items[i][0].id, str(turn), *places[i]),
             )
             for i, prompt in zip(live, prompts, strict=True)
         ]

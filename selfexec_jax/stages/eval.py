@@ -17,9 +17,9 @@ from selfexec_jax.problems import Problem
 from selfexec_jax.problems.judge import answer_of, judge, limits_of, run_on
 from selfexec_jax.rollout.endpoint import Chat, Endpoint
 from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
-from selfexec_jax.self_execution import Asking, fix, simulate, verify
+from selfexec_jax.self_execution import Asking, Episode, fix, simulate, verify
 from selfexec_jax.self_execution.candidates import candidates, program_of
-from selfexec_jax.self_execution.fix import Told, random_feedback, simulated_feedback
+from selfexec_jax.self_execution.fix import FeedbackSource, Told, random_feedback, simulated_feedback
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages import verifier
 from selfexec_jax.stages.checks import check_rl
@@ -70,9 +70,8 @@ def run(config, workdir: Workdir) -> dict:
 
     with open_pool(config) as pool:
         runs_before_choice = pool.n_runs
-        first = [(p, s[0]) for p, s in zip(problems, decided.sources, strict=True)]
         told = real_feedback(pool, workdir.hosts)
-        executed = fix(engine, tokenizer, first, told, config.eval.max_fixes, config.seed, asks["solve"])
+        executed = repaired(config, engine, tokenizer, problems, decided.sources, told, asks["solve"])
         decided.episodes["self_rlef_executed"] = executed
         if not workdir.hosts.is_first:  # all is decided and known to all; one host judges and reports
             return {}
@@ -101,7 +100,8 @@ def _summarise_strategies(config, report: dict, workdir: Workdir, problems, deci
     pairs = list(zip(problems, decided.sources, strict=True))
     judged = {"": np.array([[verdict(p, s) for s in row] for p, row in pairs])}
     for name, episodes in decided.episodes.items():
-        judged[name] = np.array([[verdict(p, e.submitted)] for p, e in zip(problems, episodes, strict=True)])
+        judged[name] = np.array([[verdict(p, e.submitted) for e in row]
+                                 for p, row in zip(problems, episodes, strict=True)])  # fmt: skip
     # What the sandbox could not decide is neither right nor wrong: such a problem stands in no figure.
     is_judged = ~np.isnan(np.concatenate(list(judged.values()), axis=1)).any((1, 2))
     problems, decided = only(is_judged, problems, decided)
@@ -149,7 +149,7 @@ def _asking(config) -> dict[str, Asking]:
 
 # ---- deciding, without execution ---------------------------------------------------------------------
 def decide(config, engine, tokenizer, problems: list[Problem], asks: dict[str, Asking]) -> Decided:
-    """Candidates, their simulated rankings, and Self-RLEF episodes from each first candidate."""
+    """Candidates, their simulated rankings, and Self-RLEF episodes from the first candidates."""
     ask, template, K = asks["solve"], config.tasks.template, config.eval.candidates
     samples = candidates(engine, tokenizer, problems, K + config.eval.more_candidates, config.seed, ask)
     sources = [[program_of(sample, template) for sample in row] for row in samples]
@@ -159,12 +159,21 @@ def decide(config, engine, tokenizer, problems: list[Problem], asks: dict[str, A
         "self_rlef": simulated_feedback(engine, tokenizer, config.seed, asks["simulate"], config.eval.votes),
         "self_rlef_random": random_feedback(config.seed, problems),
     }
-    first = [(p, row[0]) for p, row in zip(problems, sources, strict=True)]
     episodes = {
-        name: fix(engine, tokenizer, first, feedback, config.eval.max_fixes, config.seed, ask)
-        for name, feedback in told.items()
+        name: repaired(config, engine, tokenizer, problems, sources, feedback, ask) for name, feedback in told.items()
     }
     return Decided(samples, sources, rankings, episodes)
+
+
+def repaired(
+    config, engine, tokenizer, problems: list[Problem], sources: list[list[str | None]], feedback: FeedbackSource,
+    ask: Asking,
+) -> list[list[Episode]]:  # fmt: skip
+    """Of every problem an episode from each of its first `eval.episodes` programs."""
+    E = min(config.eval.episodes, config.eval.candidates)
+    items = [(p, source) for p, row in zip(problems, sources, strict=True) for source in row[:E]]
+    found = fix(engine, tokenizer, items, feedback, config.eval.max_fixes, config.seed, ask)
+    return [found[i : i + E] for i in range(0, len(found), E)]
 
 
 def predictions(config, engine, tokenizer, cases: list[Case]) -> list[list]:
@@ -194,7 +203,7 @@ def judge_all(problems: list[Problem], decided: Decided, pool: SandboxPool) -> d
     """
     programs = {}
     for p, sources, *episodes in zip(problems, decided.sources, *decided.episodes.values(), strict=True):
-        for source in filter(None, [*sources, *(episode.submitted for episode in episodes)]):
+        for source in filter(None, [*sources, *(episode.submitted for row in episodes for episode in row)]):
             programs[p.id, source] = p
     public = {key: judge(key[1], p, p.public_tests, pool) for key, p in programs.items()}
     passing = [key for key, verdict in public.items() if verdict.result().status == "passed"]

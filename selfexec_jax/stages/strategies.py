@@ -25,7 +25,7 @@ class Decided:
     samples: list[list[Sample]]
     sources: list[list[str | None]]
     rankings: list[Ranking]
-    episodes: dict[str, list[Episode]]
+    episodes: dict[str, list[list[Episode]]]  # a problem's, from each of its first programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ def strategies_of(decided: Decided, judged: dict[str, Judged], K: int) -> dict[s
     scores = np.array([r.scores for r in decided.rankings])
     lengths = _lengths(decided)[:, :K]
     correct, public = judged[""].correct[:, :K], judged[""].public[:, :K]
-    first, every, prompt = lengths[:, 0], lengths.sum(1), _prompts(decided)
+    every, prompt = lengths.sum(1), _prompts(decided)
 
     def ranked(values: np.ndarray, k: int) -> np.ndarray:
         return np.array([rank_score_at_k(list(v), list(c), k) for v, c in zip(values, correct, strict=True)])
@@ -69,17 +69,22 @@ def strategies_of(decided: Decided, judged: dict[str, Judged], K: int) -> dict[s
         found[f"best_at_{k}_simulated"] = Strategy(ranked(scores, k), share * every + simulated, prompt + read)
         found[f"best_at_{k}_executed"] = Strategy(ranked(public, k), share * every, prompt)
     found[f"random_at_{K}"] = Strategy(correct.mean(1), every, prompt)
-    found["single_turn"] = Strategy(correct[:, 0], first, prompt)
+    E = judged["self_rlef"].correct.shape[1]
+    first = lengths[:, :E].mean(1)
+    found["single_turn"] = Strategy(correct[:, :E].mean(1), first, prompt)
     for name, episodes in decided.episodes.items():
-        generated, prefilled = (np.array([getattr(e, n) for e in episodes]) for n in ("n_tokens", "n_prefilled"))
-        found[name] = Strategy(judged[name].correct[:, 0], first + generated, prompt + prefilled)
+        generated, prefilled = (
+            np.array([np.mean([getattr(e, n) for e in row]) for row in episodes]) for n in ("n_tokens", "n_prefilled")
+        )
+        found[name] = Strategy(judged[name].correct.mean(1), first + generated, prompt + prefilled)
     rlef = found["self_rlef"]
-    cost = rlef.tokens, rlef.prefilled
-    before, after = correct[:, 0], rlef.values
-    seen, then = (public[:, 0] == 1.0) * 1.0, (judged["self_rlef"].public[:, 0] == 1.0) * 1.0
-    found["fixed"], found["broken"] = Strategy(after * (1 - before), *cost), Strategy((1 - after) * before, *cost)
-    found["fixed_public"] = Strategy(then * (1 - seen), *cost)
-    found["broken_public"] = Strategy((1 - then) * seen, *cost)
+    for suffix, before, after in (
+        ("", correct[:, :E], judged["self_rlef"].correct),
+        ("_public", public[:, :E] == 1.0, judged["self_rlef"].public == 1.0),
+    ):
+        fixed, broken = (after * (1.0 - before)).mean(1), ((1.0 - after) * before).mean(1)
+        found[f"fixed{suffix}"] = Strategy(fixed, rlef.tokens, rlef.prefilled)
+        found[f"broken{suffix}"] = Strategy(broken, rlef.tokens, rlef.prefilled)
     return found
 
 

@@ -15,7 +15,7 @@ def tables(decided: Decided, judged: dict[str, Judged], K: int, seed: int, resam
     return {
         "verifier": _verdicts(scores == 1.0, passes),
         "reliability": _reliability(scores, passes, seed, resamples),
-        "self_rlef_flow": _flow(judged[""].correct[:, 0], judged["self_rlef"].correct[:, 0], seed, resamples),
+        "self_rlef_flow": _flow(judged[""].correct, judged["self_rlef"].correct, seed, resamples),
     }
 
 
@@ -50,11 +50,12 @@ def _reliability(scores: np.ndarray, passes: np.ndarray, seed: int, resamples: i
 
 
 def _flow(before: np.ndarray, after: np.ndarray, seed: int, resamples: int) -> list[dict]:
-    """What Self-RLEF makes of first programs, by the private tests."""
-    rows = []
+    """What Self-RLEF makes of first programs, by the private tests; problems x programs, problems x episodes."""
+    before, rows = before[:, : after.shape[1]], []
     for was, name in ((1.0, "right"), (0.0, "wrong")):
         for then, end in ((1.0, "right"), (0.0, "wrong")):
-            value, low, high = bootstrap_ci(((before == was) & (after == then)).astype(float), seed, resamples)
-            rows.append({"before": name, "after": end, "n": int(((before == was) & (after == then)).sum()),
+            such = (before == was) & (after == then)
+            value, low, high = bootstrap_ci(such.mean(1), seed, resamples)
+            rows.append({"before": name, "after": end, "episodes": int(such.sum()), "of": such.size,
                          "value": value, "ci_low": low, "ci_high": high})  # fmt: skip
     return rows

@@ -117,7 +117,8 @@ def report():
                 for score, n, real in ((0.0, 210, 0.05), (0.35, 120, 0.2), (0.68, 90, 0.55), (1.0, 540, 0.97))
             ],
             "self_rlef_flow": [
-                {"before": a, "after": b, "n": n, "value": n / 240, "ci_low": n / 240 - 0.02, "ci_high": n / 240 + 0.02}
+                {"before": a, "after": b, "episodes": n, "of": 240, "value": n / 240, "ci_low": n / 240 - 0.02,
+                 "ci_high": n / 240 + 0.02}
                 for a, b, n in (("right", "right", 120), ("right", "wrong", 5), ("wrong", "right", 25),
                                 ("wrong", "wrong", 90))
             ],

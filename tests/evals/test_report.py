@@ -85,7 +85,7 @@ def test_markdown_holds_every_table(written, report):
     assert "| result | all | specified | open | unseen | tokens a problem |" in text
     assert "| sft | 8 min 22 s | 5.2 M |" in text and "| total | 18 min 26 s | 9.5 M |" in text
     assert "| ≥ 160 | 15 | 20.0 % [0.0, 40.2] |" in text
-    assert "| wrong | right | 25 | 10.4 % [8.4, 12.4] |" in text
+    assert "| wrong | right | 25 | 240 | 10.4 % [8.4, 12.4] |" in text
     assert "| predicted | really passes | really fails |" in text  # any other table is shown as it is
     assert "| rejected: near duplicate | 41 |" in text
     learning = text.partition("## Learning curves")[2]

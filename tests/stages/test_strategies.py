@@ -8,6 +8,7 @@ from selfexec_jax.problems import Problem
 from selfexec_jax.rollout import Sample
 from selfexec_jax.self_execution import Episode, Prediction, Ranking
 from selfexec_jax.stages import strategies as strategies_module
+from selfexec_jax.stages import verifier
 from selfexec_jax.stages.strategies import Decided, Judged, at_equal_tokens, save_values, strategies_of, summarise
 from selfexec_jax.stages.workdir import Workdir
 
@@ -32,7 +33,7 @@ DECIDED = Decided(
     [samples(*row) for row in LENGTHS], [["a", "b", "c", "d"], ["a", "a", "c", "d"]],
     [Ranking((0.0, 1.0), (predicted(60, 25), predicted(20, 15, 2)), 100, 40),
      Ranking((0.5, 0.5), (predicted(60, 20), predicted(60, 20)), 60, 20)],
-    {"self_rlef": [Episode("a", "b", (), 50, 30), Episode("a", "c", (), 0, 0)]},
+    {"self_rlef": [[Episode("a", "b", (), 50, 30)], [Episode("a", "c", (), 0, 0)]]},
 )  # fmt: skip
 JUDGED = {"": Judged(CORRECT, PUBLIC), "self_rlef": Judged(np.array([[1.0], [0.0]]), np.array([[1.0], [0.0]]))}
 PROBLEMS = [Problem(f"q{i}", "Do.", source="generator/x", tags=("x",)) for i in range(2)]
@@ -55,6 +56,24 @@ def test_every_strategy_by_hand():
     assert values["single_turn"] == [0.0, 1.0] and values["self_rlef"] == [1.0, 0.0]
     assert (values["fixed"], values["broken"]) == ([1.0, 0.0], [0.0, 1.0])
     assert (values["fixed_public"], values["broken_public"]) == ([1.0, 0.0], [0.0, 1.0])
+
+
+def test_several_episodes_of_a_problem_count_as_their_mean():
+    episodes = zip(DECIDED.episodes["self_rlef"], (10, 20), strict=True)
+    second = [[*row, Episode("b", "b", (), n, 2 * n)] for row, n in episodes]
+    decided = Decided(DECIDED.samples, DECIDED.sources, DECIDED.rankings, {"self_rlef": second})
+    after = Judged(np.array([[1.0, 1.0], [0.0, 1.0]]), np.array([[1.0, 1.0], [0.0, 1.0]]))
+    found = strategies_of(decided, JUDGED | {"self_rlef": after}, 2)
+    values = {name: s.values.tolist() for name, s in found.items()}
+    assert values["single_turn"] == [0.5, 0.5] and values["self_rlef"] == [1.0, 0.5]
+    assert (values["fixed"], values["broken"]) == ([0.5, 0.5], [0.0, 0.5])
+    paid = found["self_rlef"]  # the mean of first programs, and of what each episode cost
+    assert paid.tokens.tolist() == [5 + 30, 5 + 10] and paid.prefilled.tolist() == [10 + 25, 10 + 20]
+    flow = verifier.tables(decided, JUDGED | {"self_rlef": after}, 2, 0, 100)["self_rlef_flow"]
+    assert [(row["before"], row["after"], row["episodes"], row["of"], row["value"]) for row in flow] == [
+        ("right", "right", 1, 4, 0.25), ("right", "wrong", 1, 4, 0.25), ("wrong", "right", 2, 4, 0.5),
+        ("wrong", "wrong", 0, 4, 0.0),
+    ]  # fmt: skip
 
 
 def test_a_prompt_is_paid_for_once():
