@@ -46,8 +46,10 @@ def test_fields_and_modules_that_a_document_names_are_there(page):
     for word in quoted(page):
         name = word.removeprefix("--config.").removeprefix("--set").strip("=").split("=")[0]
         section, _, field = name.partition(".")
-        is_field = re.fullmatch(r"[a-z_]+\.[a-z_*0-9]+", name) and field != "jsonl"
-        if is_field and section in config and hasattr(config[section], "keys"):
+        is_file = field in ("py", "sh", "md", "json", "jsonl", "png", "html", "xla")
+        if word.startswith("--config.") and section not in config:
+            missing.append(word)
+        if re.fullmatch(r"[a-z_]+\.[a-z_*0-9]+", name) and not is_file and hasattr(config.get(section), "keys"):
             known = config[section].keys()
             if field.endswith("*"):
                 if not any(key.startswith(field[:-1]) for key in known):

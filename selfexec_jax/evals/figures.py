@@ -248,8 +248,8 @@ FIGURES = (  # file stem, title, what it shows, how it is drawn
     ("errors", "How simulations go wrong",
      "Share of wrong simulations by how they first part from what happened, with 95 % intervals.", measured.errors),
     ("reliability", "Reliability of verification",
-     ("Share of candidates that really pass all public tests against the share of simulated tests that they are"
-      " foretold to pass, with 95 % intervals over problems. On the diagonal what is foretold is what happens."),
+     ("Share of the public tests that candidates really pass against the share that they are foretold to pass, with"
+      " 95 % intervals over problems. On the diagonal what is foretold is what happens."),
      measured.reliability),
     ("flow", "What Self-RLEF makes of first programs",
      "Shares of problems whose program was right or wrong before and after the fix turns, by the private tests.",

@@ -86,7 +86,7 @@ def page(title, subtitle, blocks):
     viewer at most.
     """
     body = "\n".join(_BLOCKS[type(block)](block) for block in blocks)
-    policy = _POLICY
+    policy = view.POLICY
     for block in blocks:
         if isinstance(block, Examples) and block.views:
             policy = view.policy_of(view.viewer(block.views))
@@ -138,7 +138,6 @@ def _example(block):
 
 
 _BLOCKS = {Heading: _heading, Table: _table, Figure: _figure, Examples: _examples}
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _VIEWER_NOTE = (
     "What the model said that each program does, beside what it does. In the viewer: arrow keys step, D leads to the "
     "first divergence, N and P turn to the next and the previous example."

@@ -23,7 +23,7 @@ _BINS = {
 }
 _JUDGED = {"ok": COLOURS[2], "passed": COLOURS[2], "wrong": COLOURS[1], "failed": COLOURS[1]}  # outputs, programs
 _OTHERS = (GREY, COLOURS[3], COLOURS[4], COLOURS[5], COLOURS[0])
-_PHASES = ("sampling_s", "scoring_s", "waiting_s", "updating_s")
+_PHASES = ("sampling_s", "scoring_s", "waiting_s", "gathering_s", "updating_s")
 
 
 def at_k(canvas, report, _):
@@ -100,13 +100,13 @@ def errors(canvas, report, _):
 
 
 def reliability(canvas, report, _):
-    rows = report.get("tables", {}).get("reliability") or []
+    rows, whole = (report.get("tables", {}).get(name) or [] for name in ("reliability", "calibration"))
     if not rows:
         return False
     canvas.set_size_inches(5.4, 4.4)
     axes = canvas.subplots()
     value, spread = whiskers(rows)
-    scores = [100 * row["score"] for row in rows]
+    scores = [100 * row["foretold"] for row in rows]
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle="--")
     axes.errorbar(scores, value, yerr=spread, color=SIMULATED, marker="o", elinewidth=1.2, capsize=4)
     for x, y, row in zip(scores, value, rows, strict=True):
@@ -115,8 +115,8 @@ def reliability(canvas, report, _):
                       textcoords="offset points", ha="right" if right else "left")
     axes.set_xlim(-3, 103)
     axes.set_ylim(-3, 103)
-    axis_of(axes, f"Reliability (ECE {100 * rows[0]['ece_of_all']:.1f} points)", "tests foretold to pass (%)",
-            "candidates that pass all public tests (%)")
+    error = f" (ECE {100 * whole[0]['expected calibration error']:.1f} points)" if whole else ""
+    axis_of(axes, f"Reliability{error}", "public tests foretold to pass (%)", "public tests really passed (%)")
     return True
 
 

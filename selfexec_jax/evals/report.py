@@ -22,7 +22,7 @@ SECTIONS = {  # title: (figures, tables)
         ("accuracy_by_trace_length", "accuracy_by_loop_rounds", "accuracy_by_largest_value", "first_errors",
          "answers_by_label"),
     ),
-    "Verification and repair": (("reliability", "flow"), ("reliability", "verifier", "self_rlef_flow")),
+    "Verification and repair": (("reliability", "flow"), ("reliability", "calibration", "verifier", "self_rlef_flow")),
 }
 
 RESULTS_NOTE = (
@@ -95,11 +95,11 @@ def _blocks(report, curves, examples, drawn):
     tables = {name: rows for name, rows in report.get("tables", {}).items() if rows}
     for title, (figures_of, names) in SECTIONS.items():
         inside = [block for name in figures_of for block in figure(name)]
-        inside += [_any_table(tables.pop(name), label(name).capitalize()) for name in names if name in tables]
+        inside += [_any_table(tables.pop(name), _title(name)) for name in names if name in tables]
         if inside:
             blocks += [Heading(title), *inside]
     for name, rows in tables.items():
-        blocks += [Heading(label(name).capitalize()), _any_table(rows)]
+        blocks += [Heading(_title(name)), _any_table(rows)]
     learning = figure("labels")
     for stage, title in (("sft", "Supervised fine-tuning"), ("rl", "Reinforcement learning")):
         learning += [*figure(stage), *_curve_table(curves, stage, title)]
@@ -111,6 +111,11 @@ def _blocks(report, curves, examples, drawn):
         views = [each["view"] for each in examples if "view" in each]
         blocks += [Heading("Examples"), Examples(list(map(html.example, range(1, EXAMPLES + 1), examples)), views)]
     return blocks
+
+
+def _title(name):
+    words = label(name)
+    return words[:1].upper() + words[1:]
 
 
 def _results(results):

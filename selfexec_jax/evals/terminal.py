@@ -33,7 +33,7 @@ def result_table(report):
 def side_by_side(names, reports, values):
     """Results of several runs over all held-out problems as aligned text, each run's paired difference from the first.
 
-    names: of the runs. values: of each run `Values`, by figure and problem or case; without any, no difference is told.
+    names: of the runs. values: of each run, by result and problem or case; a result that is missing has no difference.
     """
     rows = [["result", names[0], *(head for name in names[1:] for head in (name, f"over {names[0]}"))]]
     for name in wording.names({n: None for report in reports for n in report["results"]}):
@@ -49,10 +49,11 @@ def side_by_side(names, reports, values):
 
 
 def _over(name: str, ours: Values, base: Values) -> str:
-    heldout = [{i: v for i, v in each.get(name, {}).items() if not i.startswith("unseen")} for each in (ours, base)]
+    if name not in ours or name not in base:
+        return ""
     try:
-        found = difference(*([{name: values}] for values in heldout), name)
-    except ValueError:
+        found = difference([ours], [base], name)
+    except ValueError:  # nothing in both
         return ""
     return f"{wording.points(vars(found))} n {found.n:,}"
 

@@ -14,6 +14,8 @@ from selfexec_jax.traces import check_claims, parse_claims, steps
 from selfexec_jax.traces.steps import Bind, Branch, Op
 
 N_BINS = 6
+_STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_NUMBER = re.compile(r"(?<![\w.])\d+")  # of a float its whole part
 
 
 def accuracy_by(values: np.ndarray, truths: Sequence[Execution], seed: int, resamples: int) -> dict[str, list[dict]]:
@@ -26,14 +28,16 @@ def accuracy_by(values: np.ndarray, truths: Sequence[Execution], seed: int, resa
     return tables
 
 
-def first_errors(wrong: Sequence[tuple], style: str, seed: int, resamples: int) -> list[dict]:
-    """How wrong simulations first part from what happened; of (answer, execution) pairs."""
-    if style == "direct" or not wrong:
+def first_errors(wrong: Sequence[Sequence[tuple]], style: str, seed: int, resamples: int) -> list[dict]:
+    """How wrong simulations first part from what happened; of each case its (answer, execution) pairs. Shares are means
+    over cases with wrong simulations, n is of simulations."""
+    if style == "direct":
         return []
-    found = [_first_error(answer.text, truth, style) for answer, truth in wrong]
+    found = [[_first_error(answer.text, truth, style) for answer, truth in row] for row in wrong if row]
     rows = []
-    for kind, n in collections.Counter(found).most_common():
-        value, low, high = bootstrap_ci(np.array([each == kind for each in found], float), seed, resamples)
+    for kind, n in collections.Counter(kind for row in found for kind in row).most_common():
+        shares = np.array([row.count(kind) / len(row) for row in found])
+        value, low, high = bootstrap_ci(shares, seed, resamples)
         rows.append({"error": kind, "n": n, "value": value, "ci_low": low, "ci_high": high})
     return rows
 
@@ -77,9 +81,9 @@ def _rounds(truth: Execution) -> int:
 
 
 def _largest(truth: Execution) -> int:
-    """The largest number, whatever its sign, that an operation gave or a name was given."""
+    """The largest number, whatever its sign, that an operation gave or a name was given; what is in strings is none."""
     told = [step.value for step in (steps(truth.trace) if truth.trace else []) if isinstance(step, (Bind, Op))]
-    return max((min(int(n), 10**15) for text in told for n in re.findall(r"\d{1,16}", text)), default=0)
+    return max((min(int(n[:16]), 10**15) for text in told for n in _NUMBER.findall(_STRING.sub("", text))), default=0)
 
 
 _MEASURES: dict[str, Callable[[Execution], int]] = {

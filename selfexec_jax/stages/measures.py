@@ -102,8 +102,8 @@ def summarise_predictions(config, report, workdir, cases, graded: Values, answer
     ended_truths = [truths[i] for i in np.flatnonzero(ended)]
     report["tables"] |= breakdown.accuracy_by(graded[policy][ended], ended_truths, seed, resamples)
     report["tables"]["first_errors"] = breakdown.first_errors(
-        [(answer, truth) for case, row, truth in zip(cases, answers[policy], truths, strict=True)
-         for answer, label in zip(row, labels_of(case, row, truth), strict=False) if label == "wrong"],
+        [[(answer, truth) for answer, label in zip(row, labels_of(case, row, truth), strict=False) if label == "wrong"]
+         for case, row, truth in zip(cases, answers[policy], truths, strict=True)],
         config.tasks.style, seed, resamples,
     )  # fmt: skip
     labels = collections.Counter(
@@ -129,7 +129,8 @@ def choose_examples(cases: list[Case], answers: list[list], truths: list) -> lis
         if truths[i].status == "ok" and truths[i].trace is not None:
             (label,) = labels_of(cases[i], answers[i][:1], truths[i])
             found[label == "ok", cases[i].kind].append(i)
-    piles = [found[key] for key in sorted(found)]
+    kinds = sorted({kind for _, kind in found})
+    piles = [found[is_right, kind] for kind in kinds for is_right in (True, False)]
     return [i for row in itertools.zip_longest(*piles) for i in row if i is not None][:N_EXAMPLES]
 
 

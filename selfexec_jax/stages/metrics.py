@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import secrets
 import time
 
 from tensorboardX import SummaryWriter
 
-from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.stages.workdir import Workdir, write_whole
 
 
 class Metrics:
@@ -51,11 +51,14 @@ def _wandb_run(workdir: Workdir, stage: str, project: str):
     except ImportError:
         raise ValueError(f"wandb={project}: needs the extra: pip install 'selfexec_jax[wandb]'") from None
     root = workdir.root.resolve()
-    # The same run directory goes on in the same run there.
-    name = hashlib.blake2b(f"{root}/{stage}".encode(), digest_size=8).hexdigest()
+    kept = root / "wandb" / f"{stage}.id"  # the same run directory goes on in the same run there
+    if not kept.exists():
+        write_whole(kept, secrets.token_hex(8).encode())
     config = json.loads((root / "config.json").read_text())
-    return wandb.init(project=project, id=name, name=f"{root.name}/{stage}", group=root.name, resume="allow",
-                      config=config, dir=str(root))  # fmt: skip
+    return wandb.init(
+        project=project, id=kept.read_text(), name=f"{root.name}/{stage}", group=root.name, resume="allow",
+        config=config, dir=str(root),
+    )  # fmt: skip
 
 
 def reached(workdir: Workdir, stage: str) -> str:

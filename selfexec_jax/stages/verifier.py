@@ -10,13 +10,15 @@ from selfexec_jax.stages.strategies import Decided, Judged
 
 def tables(decided: Decided, judged: dict[str, Judged], K: int, seed: int, resamples: int) -> dict[str, list[dict]]:
     """For the report, by name; of the K candidates that were simulated."""
-    passes = judged[""].public[:, :K] == 1.0
+    shares = judged[""].public[:, :K]
     scores = np.array([ranking.scores for ranking in decided.rankings])
     return {
-        "verifier": _verdicts(scores == 1.0, passes),
-        "reliability": _reliability(scores, passes, seed, resamples),
+        "verifier": _verdicts(scores == 1.0, shares == 1.0),
+        "reliability": _reliability(scores, shares, seed, resamples),
+        "calibration": [{"expected calibration error": expected_calibration_error(scores.ravel(), shares.ravel()),
+                         "candidates": scores.size}],
         "self_rlef_flow": _flow(judged[""].correct, judged["self_rlef"].correct, seed, resamples),
-    }
+    }  # fmt: skip
 
 
 def _verdicts(claimed: np.ndarray, real: np.ndarray) -> list[dict]:
@@ -34,18 +36,18 @@ def _verdicts(claimed: np.ndarray, real: np.ndarray) -> list[dict]:
     ]  # fmt: skip
 
 
-def _reliability(scores: np.ndarray, passes: np.ndarray, seed: int, resamples: int, bins: int = 10) -> list[dict]:
-    """Of candidates with about the same score, the share that really passes; intervals over problems."""
-    error = expected_calibration_error(scores.ravel(), passes.ravel().astype(float), bins)
+def _reliability(scores: np.ndarray, shares: np.ndarray, seed: int, resamples: int, bins: int = 10) -> list[dict]:
+    """Of candidates that are foretold to pass about the same share of the public tests, the share that they really do;
+    means over problems, whose candidates go together."""
     place = np.minimum((scores * bins).astype(int), bins - 1)
     rows = []
     for b in np.unique(place):
         inside = place == b
-        has = inside.any(1)
-        each = np.array([passes[i][inside[i]].mean() for i in np.flatnonzero(has)])  # a problem's go together
-        value, low, high = bootstrap_ci(each, seed, resamples)
-        rows.append({"score": float(scores[inside].mean()), "problems": int(has.sum()), "candidates": int(inside.sum()),
-                     "value": value, "ci_low": low, "ci_high": high, "ece_of_all": error})  # fmt: skip
+        chosen = np.flatnonzero(inside.any(1))
+        foretold, real = (np.array([of[i][inside[i]].mean() for i in chosen]) for of in (scores, shares))
+        value, low, high = bootstrap_ci(real, seed, resamples)
+        rows.append({"foretold": float(foretold.mean()), "problems": len(chosen), "candidates": int(inside.sum()),
+                     "value": value, "ci_low": low, "ci_high": high})  # fmt: skip
     return rows
 
 

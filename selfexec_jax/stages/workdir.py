@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import posixpath
 from collections.abc import Iterable
 from pathlib import Path
 
+import fsspec
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -128,8 +130,8 @@ def config_of(folder: str) -> ConfigDict:
     """The config of a run, also of one that was taken home; the base config for a folder that holds none."""
     config = base.get_config()
     for name in ("config.json", TAKEN_HOME):
-        path = Path(folder) / name
-        found = json.loads(path.read_text()) if path.is_file() else {}
+        fs, path = fsspec.core.url_to_fs(posixpath.join(folder, name))
+        found = json.loads(fs.cat_file(path)) if fs.isfile(path) else {}
         if "stages" in found:
             with config.unlocked():
                 config.update(found)

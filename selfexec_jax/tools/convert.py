@@ -54,10 +54,15 @@ def _convert(args) -> dict:
         model, params = loaded.model, loaded.params(stage)
     like = origin.pretrained or str(Workdir(origin.runs[-1]).tokenizer.parent)
     hf.save(args.to, model, params, args.dtype, like, show)
-    if loaded:
-        _remember(args.to, loaded.config)
+    if loaded or _exists(args.source, TAKEN_HOME):
+        _remember(args.to, loaded.config if loaded else config)
     n = sum(a.size for name, a in params.items() if "_lora_" not in name)
     return {"from": args.source, "stage": stage, "to": args.to, "dtype": args.dtype, "parameters": n}
+
+
+def _exists(folder: str, name: str) -> bool:
+    fs, path = fsspec.core.url_to_fs(posixpath.join(folder, name))
+    return fs.exists(path)
 
 
 def _remember(folder: str, config) -> None:

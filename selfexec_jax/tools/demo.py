@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.panel import Panel
 from rich.rule import Rule
@@ -25,12 +26,14 @@ from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.problems.judge import judge
-from selfexec_jax.sandbox import SandboxPool, SandboxTooWeak
-from selfexec_jax.self_execution import Episode, Ranking
+from selfexec_jax.sandbox import SandboxPool
 from selfexec_jax.tools import showing
 from selfexec_jax.tools.given import complain
 from selfexec_jax.tools.showing import mark, program, value
 from selfexec_jax.traces.clean import clean
+
+if TYPE_CHECKING:
+    from selfexec_jax.self_execution import Episode, Ranking
 
 N_PROBLEMS = 5
 N_CANDIDATES = 8
@@ -57,15 +60,18 @@ def main(argv=None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="which problems, and what is sampled (default 0)")
     parser.add_argument("--checkpoint", default=str(TINY), help="a run directory or a checkpoint folder")
     parser.add_argument("--problems", metavar="FILE", help="problems to draw from, if not those of the checkpoint")
+    parser.add_argument("--min-tier", default="uid_chroot", help="weakest protection to accept at the end")
     args = parser.parse_args(argv)
     out, started = showing.console(), time.monotonic()
     try:
-        known = load_problems(args.problems or _problems_of(Path(args.checkpoint)))
+        known = _drawable(args.problems or _problems_of(Path(args.checkpoint)))
+        with SandboxPool(workers=1, min_tier=args.min_tier):
+            pass  # whether this machine can execute at the end is said at the start
         from selfexec_jax.tools.asked import opened  # jax, which a wrong file name need not wait for
 
         out.print(Text(f"loading {args.checkpoint} and compiling for this machine ...", "dim"))
         asked = opened(args.checkpoint)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # a sandbox that is too weak is a RuntimeError
         return complain(error)
     problems = random.Random(args.seed).sample(known, min(N_PROBLEMS, len(known)))
     solved = []
@@ -75,10 +81,7 @@ def main(argv=None) -> int:
     repaired = repair(asked, solved, args.seed)
     show_repaired(out, repaired)
     out.print(Rule("Nothing has been executed so far. Now the truth, by execution"))
-    try:
-        show_truth(out, solved, repaired)
-    except SandboxTooWeak as error:
-        return complain(error)
+    show_truth(out, solved, repaired, args.min_tier)
     out.print(Text(f"{time.monotonic() - started:.0f} s in all; --seed {args.seed + 1} draws other problems", "dim"))
     return 0
 
@@ -89,6 +92,14 @@ def _problems_of(folder: Path) -> Path:
     if not found:
         raise ValueError(f"{folder}: no problems beside this checkpoint; give some with --problems")
     return found[0]
+
+
+def _drawable(path: str | Path) -> list[Problem]:
+    """The problems that can be verified by simulation: those with public tests that have outputs."""
+    known = [p for p in load_problems(path) if p.public_tests and p.kind != "check"]
+    if not known:
+        raise ValueError(f"{path}: none of its problems has public tests with outputs, which are what is simulated")
+    return known
 
 
 # ---- without executing anything ----------------------------------------------------------------------------
@@ -186,9 +197,9 @@ def show_repaired(out, repaired: tuple[Solved, Episode] | None) -> None:
         out.print(Panel(program(episode.submitted), title="where the episode ends", title_align="left"))
 
 
-def show_truth(out, solved: list[Solved], repaired: tuple[Solved, Episode] | None) -> None:
+def show_truth(out, solved: list[Solved], repaired: tuple[Solved, Episode] | None, min_tier: str) -> None:
     """Executes candidates and the repaired program on public and private tests."""
-    with SandboxPool(workers=2) as pool:
+    with SandboxPool(workers=2, min_tier=min_tier) as pool:
         def verdicts(found: Solved, sources) -> dict:
             tests = found.problem.public_tests + found.problem.private_tests
             return {s: judge(s, found.problem, tests, pool) for s in dict.fromkeys(sources) if s is not None}

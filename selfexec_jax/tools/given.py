@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from selfexec_jax.traces.clean import clean
 
@@ -16,6 +17,12 @@ def read(name: str) -> str:
             return file.read()
     except UnicodeDecodeError:
         raise ValueError(f"{name}: not UTF-8 text") from None
+
+
+def write(name: str, text: str) -> None:
+    """A text file, in a folder that is made if need be. Raises OSError."""
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_text(text, encoding="utf-8")
 
 
 def complain(wrong: str | Exception) -> int:

@@ -8,20 +8,24 @@ code 0 where the predicted output is right, 1 where it is wrong, 2 for what cann
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from selfexec_jax.checkpoints import TINY
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.sandbox import Execution, Run, SandboxPool, SandboxTooWeak, TraceBudget
-from selfexec_jax.self_execution import Prediction, simulate
 from selfexec_jax.tools import showing
-from selfexec_jax.tools.given import complain, read
+from selfexec_jax.tools.given import complain, read, write
 from selfexec_jax.traces import narrate, recorded_for, view
 from selfexec_jax.traces.clean import clean
+
+if TYPE_CHECKING:
+    from selfexec_jax.self_execution import Prediction
 
 
 def main(argv=None) -> int:
@@ -40,17 +44,18 @@ def main(argv=None) -> int:
         source = read(args.file)
         stdin = read(args.stdin) if args.stdin else None
         said = _simulated(args, source, stdin)
-        of_both = TraceBudget(of="both")
-        with SandboxPool(workers=1, min_tier=args.min_tier) as pool:
-            execution = pool.submit(Run(source, stdin=stdin, call=args.call, trace=of_both)).result()
-        return _show(args, *said, execution)
+        run = Run(source, stdin=stdin, call=args.call)
+        with SandboxPool(workers=1, min_tier=args.min_tier) as pool:  # what is traced may be cut short by its budget
+            real, traced = pool.map([run, dataclasses.replace(run, trace=TraceBudget(of="both"))])
+        return _show(args, *said, real, traced)
     except (OSError, ValueError, RuntimeError, SandboxTooWeak) as error:
         return complain(error)
 
 
 def _simulated(args, source: str, stdin: str | None) -> tuple[Prediction, str]:
     """What the model says, and the style in which it tells."""
-    from selfexec_jax.tools.asked import opened  # jax, which a wrong file name need not wait for
+    from selfexec_jax.self_execution import simulate  # jax, which a wrong file name need not wait for
+    from selfexec_jax.tools.asked import opened
 
     asked = opened(args.checkpoint)
     kind, given = ("call", args.call) if args.call else ("stdio", stdin or "")
@@ -61,19 +66,18 @@ def _simulated(args, source: str, stdin: str | None) -> tuple[Prediction, str]:
     return prediction, asked.config.tasks.style
 
 
-def _show(args, prediction: Prediction, style: str, execution: Execution) -> int:
-    if execution.trace is None or execution.status in ("syntax_error", "infra_error"):
+def _show(args, prediction: Prediction, style: str, execution: Execution, traced: Execution) -> int:
+    if traced.trace is None or execution.status in ("syntax_error", "infra_error"):
         return complain(f"{args.file}: {execution.status}: {execution.error or 'there is nothing to compare with'}")
     said = prediction.text.rpartition("\n")[0]  # the last line is the answer
-    told = narrate(execution.trace, style) if recorded_for(style) == "steps" else None
+    told = narrate(traced.trace, style) if recorded_for(style) == "steps" else None
     real = execution.value if args.call else execution.stdout
     is_right = execution.status == "ok" and answers_match("call" if args.call else "stdio", real, prediction.output)
     seen = None
     if style in view.STYLES:
-        seen = view.seen(execution, os.path.basename(args.file), said, style)
+        seen = view.seen(traced, os.path.basename(args.file), said, style)
     if args.html:
-        with open(args.html, "w", encoding="utf-8") as file:
-            file.write(view.page(execution, os.path.basename(args.file), said, style))
+        write(args.html, view.page(traced, os.path.basename(args.file), said, style))
     if args.json:
         found = {"predicted": prediction.output, "real": real, "status": execution.status, "is_right": is_right,
                  "simulated": said, "tokens": prediction.n_tokens, "cut_off": prediction.finish_reason != "stop",

@@ -7,7 +7,7 @@ import os
 import sys
 
 from selfexec_jax.sandbox import Run, SandboxPool, SandboxTooWeak, TraceBudget
-from selfexec_jax.tools.given import complain, read
+from selfexec_jax.tools.given import complain, read, write
 from selfexec_jax.traces import STYLES, narrate, recorded_for, steps
 from selfexec_jax.traces.clean import clean
 from selfexec_jax.traces.view import page
@@ -24,7 +24,7 @@ def main(argv=None):
     parser.add_argument("--min-tier", default="uid_chroot", help="weakest protection to accept")
     parser.add_argument("--json", action="store_true", help="print narration, steps and status as JSON")
     parser.add_argument("--html", metavar="OUT", help="write a page to step through the run instead")
-    parser.add_argument("--simulated", metavar="FILE", help="lay a narration in style full beside it; with --html")
+    parser.add_argument("--simulated", metavar="FILE", help="lay a narration in that style beside it; with --html")
     args = parser.parse_args(argv)
     if args.simulated and not args.html:
         parser.error("--simulated needs --html")
@@ -57,8 +57,7 @@ def main(argv=None):
 def _write_page(args, execution):
     try:
         simulated = args.simulated and read(args.simulated)
-        with open(args.html, "w", encoding="utf-8") as file:
-            file.write(page(execution, os.path.basename(args.file), simulated))
+        write(args.html, page(execution, os.path.basename(args.file), simulated, args.style))
     except (OSError, ValueError) as error:
         return complain(error)
     print(clean(args.html))

@@ -23,6 +23,7 @@ from selfexec_jax.traces.clean import clean
 from selfexec_jax.traces.narrate import output, style_named
 from selfexec_jax.traces.steps import Call, Frame, Print, Step, steps
 
+POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'"  # of a page of no script
 STYLES = {"full": full, "compact": compact}  # that tell step by step
 
 _PAGE = """<!doctype html>
@@ -32,7 +33,7 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{title}</title>
-<style>:root {{ color-scheme: light dark; }} body {{ margin: 0; }} .viewer {{ height: 100vh; }}</style>
+<style>:root {{ color-scheme: light dark; }} body {{ margin: 0; }} .viewer {{ height: 100vh; outline: 0; }}</style>
 </head>
 <body>
 {viewer}
@@ -47,7 +48,7 @@ def page(execution: Execution, title: str, simulated: str | None = None, style: 
     simulated: a model's narration in that style, laid beside what really happened. Raises ValueError for another trace,
     and for a style that does not tell step by step.
     """
-    part = viewer([seen(execution, title, simulated, style)])
+    part = viewer([seen(execution, title, simulated, style)]).replace('tabindex="0"', 'tabindex="0" autofocus', 1)
     name = clean(title).replace("&", "&amp;").replace("<", "&lt;")
     return _PAGE.format(title=name, policy=policy_of(part), viewer=part)
 
@@ -62,7 +63,7 @@ def policy_of(part: str) -> str:
     """A Content-Security-Policy for a page that has `part`: its own script, inline styles, and nothing else."""
     script = re.search(r"<script>(.*?)</script>", part, re.DOTALL)[1]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    return f"{POLICY}; script-src 'sha256-{digest}'"
 
 
 def seen(

@@ -112,10 +112,11 @@ def report():
                 for error, n in (("wrong value", 50), ("wrong branch", 20), ("skipped", 10))
             ],
             "reliability": [
-                {"score": score, "problems": 60, "candidates": n, "value": real, "ci_low": real - 0.04,
-                 "ci_high": real + 0.03, "ece_of_all": 0.061}
+                {"foretold": score, "problems": 60, "candidates": n, "value": real, "ci_low": real - 0.04,
+                 "ci_high": real + 0.03}
                 for score, n, real in ((0.0, 210, 0.05), (0.35, 120, 0.2), (0.68, 90, 0.55), (1.0, 540, 0.97))
             ],
+            "calibration": [{"expected calibration error": 0.061, "candidates": 960}],
             "self_rlef_flow": [
                 {"before": a, "after": b, "episodes": n, "of": 240, "value": n / 240, "ci_low": n / 240 - 0.02,
                  "ci_high": n / 240 + 0.02}

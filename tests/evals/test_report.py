@@ -285,8 +285,29 @@ def test_runs_side_by_side_are_paired_by_problem(tmp_path, report, capsys):
     assert re.search(r"\+16\.7 \[\+1\d\.\d, \+2\d\.\d\] \* n 120$", line)  # 20 of the 120 that are not unseen
     (other,) = [line for line in lines if line.startswith("pass@1 ")]
     assert other.rstrip().endswith("]") and other.count("%") == 2  # no values by problem, so no difference
+    (folders[1] / "config.json").write_text('{"seed": 1}')  # other problems of the same names
+    assert tool.main([str(folder) for folder in folders]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Self-RLEF  ")]
+    assert "n 120" not in line
     assert tool.main([*map(str, folders), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [report, report]
+
+
+def test_a_difference_is_of_the_cases_that_its_row_counts(tmp_path, report, capsys):
+    kinds = ("narrated_like", "own", "new_form")
+    names = [f"output_prediction_rl{suffix}" for suffix in ("", "_shifted", "_own")]
+    of_kinds = report | {"results": report["results"] | {n: report["results"]["output_prediction_rl"] for n in names}}
+    for name, gain in (("base", {}), ("better", {"own": 1.0})):
+        write_report(tmp_path / name, of_kinds)
+        (tmp_path / name / "data").mkdir()
+        ids = [f"heldout-{i}/{kind}/{i}" for i in range(20) for kind in kinds]
+        row = {"name": "output_prediction_rl", "ids": ids, "values": [gain.get(i.split("/")[1], 0.0) for i in ids]}
+        (tmp_path / name / "data" / "case_values.jsonl.gz").write_bytes(gzip.compress(json.dumps(row).encode()))
+    assert tool.main([str(tmp_path / "base"), str(tmp_path / "better")]) == 0
+    lines = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["output prediction RL"].endswith("+0.0 [+0.0, +0.0] n 20")
+    assert "+50.0 [" in lines["output prediction RL shifted"] and lines["output prediction RL shifted"].endswith("n 40")
+    assert lines["output prediction RL own"].endswith("+100.0 [+100.0, +100.0] * n 20")
 
 
 @needs_browser
@@ -294,20 +315,23 @@ def test_runs_side_by_side_are_paired_by_problem(tmp_path, report, capsys):
 def test_the_page_works_in_a_browser(tmp_path, report, curves, examples, width):
     with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
         trace = TraceBudget(of="both")
-        executions = pool.map([Run(f"x = {i}\nprint(x + 1)\n", trace=trace) for i in range(20)])
+        sources = [f"x = {i}\nprint(x + 1)\n" for i in range(19)]
+        executions = pool.map([Run(source, trace=trace) for source in (*sources, "pass\n")])
     views = [seen(e, f"{i}. <b>", f"x={i}\n{i}+1={i};print {i}", "compact", [("problem", EVIL)])
              for i, e in enumerate(executions)]  # fmt: skip
     shown = [{**examples[0], "view": view} for view in views]
     html = write_report(tmp_path, report, curves, shown).read_text()
     assert "script" in Tags(html).seen and html.count("<script") == 2
-    assert 'class="where" aria-live="polite">step 1 of 2<' in browsed(html, tmp_path, width)
+    assert 'class="where">step 1 of 2<' in browsed(html, tmp_path, width)
     dom = browsed(with_script(html, """
-const press = key => viewer.onkeydown(new KeyboardEvent("keydown", {key}));
+const press = key => viewer.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
 const say = name => document.body.dataset[name] = [at("which").selectedIndex, at("where").textContent,
   at("story").querySelector(".now").textContent].join("|");
 const before = scrollY;
 say("first"); press("n"); press("n"); say("third"); press("d"); say("diverged");
 press("p"); press("End"); say("second");
+at("which").value = 19; at("which").onchange();
+document.body.dataset.empty = ["where", "variables", "stdout"].map(name => at(name).textContent).join("|");
 document.body.dataset.still = scrollY === before;
 document.body.dataset.fits = document.documentElement.scrollWidth <= innerWidth;
 const all = names => [...document.querySelectorAll(names)];
@@ -318,6 +342,7 @@ document.body.dataset.reached = all(".wide, figure, .viewer").every(one => one.t
     assert said["first"].startswith("0|step 1 of 2|x=0") and said["third"].startswith("2|step 1 of 2|x=2")
     assert said["diverged"] == "2|step 2 of 2|2+1=2;print 22+1=3;print 3"
     assert said["second"].startswith("1|step 2 of 2|")
+    assert said["empty"] == "no steps||"
     assert [said[name] for name in ("still", "fits", "named", "reached")] == ["true"] * 4
     assert "<b>" not in dom.partition('class="viewer"')[2].partition("<script")[0].replace("<b>problem</b>", "")
 

@@ -39,6 +39,10 @@ def test_weights_and_biases_hears_the_same_and_goes_on_in_the_same_run(tmp_path,
         metrics.write(3, {"loss": 1.5, "hosts": {"memory": [1.0, 2.0]}})
         metrics.close()
     assert heard == 2 * [(3, {"loss": 1.5, "hosts/memory/0": 1.0, "hosts/memory/1": 2.0}), "end"]
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "config.json").write_text("{}")
+    Metrics(Workdir(tmp_path / "again"), "sft", "mine").close()
+    assert inits[2]["id"] != inits[0]["id"]
     assert inits[0] == inits[1] and inits[0]["project"] == "mine" and inits[0]["resume"] == "allow"
     assert inits[0]["config"] == {"name": "tiny"} and inits[0]["name"] == f"{tmp_path.name}/sft"
 

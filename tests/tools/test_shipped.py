@@ -11,7 +11,9 @@ import pytest
 from selfexec_jax.checkpoints import TINY
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.problems.generator import generate
+from selfexec_jax.self_execution import Prediction
 from selfexec_jax.stages.workdir import config_of
+from selfexec_jax.tools import simulate
 
 PROGRAM = "nums = [int(w) for w in input().split()]\nans = 0\nfor x in nums:\n    ans += x\nprint(ans)\n"
 
@@ -61,6 +63,29 @@ def test_a_program_is_simulated_beside_its_run(tmp_path):
     assert found["real"] == f"{(4 * 977 * 17 + 977) * 17 + 3 * 977}\n"
 
 
+def test_a_run_too_long_to_trace_is_compared_all_the_same(tmp_path, monkeypatch, capsys):
+    said = Prediction("19999900000", "ans=0\n=>19999900000", "stop", 5, 5)
+    monkeypatch.setattr(simulate, "_simulated", lambda *_: (said, "compact"))
+    (tmp_path / "long.py").write_text("ans = 0\nfor i in range(200000):\n    ans += i\nprint(ans)\n")
+    assert simulate.main([str(tmp_path / "long.py"), "--min-tier", "rlimits_only", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["is_right"]
+
+
+def test_a_page_that_cannot_be_made_leaves_the_one_that_is_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(simulate, "_simulated", lambda *_: (Prediction("1", "said\n=>1", "stop", 5, 5), "brief"))
+    (tmp_path / "p.py").write_text("print(1)\n")
+    (tmp_path / "keep.html").write_text("precious")
+    args = [str(tmp_path / "p.py"), "--min-tier", "rlimits_only"]
+    assert simulate.main([*args, "--html", str(tmp_path / "keep.html")]) == 2
+    assert (tmp_path / "keep.html").read_text() == "precious" and "full or compact" in capsys.readouterr().err
+    assert simulate.main(args) == 0 and "L1: it prints 1." in capsys.readouterr().out
+
+
+def test_commands_without_a_model_start_without_jax():
+    code = "import sys, selfexec_jax.tools.simulate, selfexec_jax.tools.demo; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 @pytest.mark.parametrize(
     "args, says",
     [(["nowhere.py"], "nowhere.py"), (["P", "--checkpoint", "nowhere"], "neither a run nor"),
@@ -72,6 +97,12 @@ def test_what_cannot_be_simulated_is_one_line(tmp_path, args, says):
     done = tool("simulate", *(tmp_path / a if a in ("P", "LONG") else a for a in args))
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and says in done.stderr
+
+
+def test_a_demo_needs_public_tests(tmp_path):
+    (tmp_path / "bare.jsonl").write_text('{"id": "a", "statement": "Print 1."}\n')
+    done = tool("demo", "--problems", tmp_path / "bare.jsonl")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "public tests" in done.stderr
 
 
 def test_a_demo_needs_problems(tmp_path):

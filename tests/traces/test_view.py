@@ -132,7 +132,8 @@ def test_the_tool_writes_a_page(tmp_path, capsys):
     assert tool.main([str(program), "--html", str(out), "--simulated", str(simulated), "--min-tier=rlimits_only"]) == 0
     assert capsys.readouterr().out == f"{out}\n"
     assert data_of(out.read_text())["simulated"]["divergence"].endswith(" at line 1")
-    assert tool.main([str(program), "--html", str(tmp_path / "no" / "p.html"), "--min-tier=rlimits_only"]) == 2
+    assert tool.main([str(program), "--html", str(tmp_path / "new" / "p.html"), "--min-tier=rlimits_only"]) == 0
+    assert tool.main([str(program), "--html", str(program / "p.html"), "--min-tier=rlimits_only"]) == 2
     with pytest.raises(SystemExit):
         tool.main([str(program), "--simulated", str(simulated)])
 
@@ -142,7 +143,8 @@ def test_it_works_in_a_browser(execution, tmp_path):
     right = narrate(execution.trace, "full").text
     html = page(execution, "p.py", right.replace("seen['b'] becomes 1", "seen['b'] becomes 2"))
     keys = """
-const press = (key, shiftKey) => viewer.onkeydown(new KeyboardEvent("keydown", {key, shiftKey}));
+const press = (key, shiftKey) =>
+  document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, shiftKey, bubbles: true}));
 const say = name => document.body.dataset[name] = [at("where").textContent,
   at("source").querySelector(".now").dataset.n, at("story").querySelector(".now").textContent,
   at("stdout").textContent, at("variables").textContent].join("|");
@@ -152,11 +154,12 @@ const tall = [...document.querySelectorAll(".variables .value")].every(one => on
 document.body.dataset.fits = tall && document.documentElement.scrollWidth <= innerWidth
   && document.documentElement.scrollHeight <= innerHeight;
 """
-    assert f'class="where" aria-live="polite">step 1 of {len(data_of(html)["moments"])}<' in browsed(html, tmp_path)
+    assert f'class="where">step 1 of {len(data_of(html)["moments"])}<' in browsed(html, tmp_path)
     assert "data-start=" not in browsed(with_script(html, keys, is_allowed=False), tmp_path)  # only the page's own runs
     dom = browsed(with_script(html, keys), tmp_path)
     said = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search("<body[^>]*>", dom).group()))
     n = len(data_of(html)["moments"])
+    assert 'aria-current="step"' in dom and f'aria-live="polite">step 3: {data_of(html)["moments"][2]["text"]}' in dom
     assert said["start"].startswith(f"step 1 of {n}|7|")
     assert said["right"].startswith(f"step 2 of {n}|8|")
     assert said["far"].startswith(f"step 12 of {n}|")
