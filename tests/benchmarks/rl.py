@@ -32,7 +32,8 @@ from selfexec_jax.rollout import Sample  # noqa: E402
 from selfexec_jax.stages import problems as first  # noqa: E402
 from selfexec_jax.stages import rl as stage  # noqa: E402
 from selfexec_jax.stages import sft as imitation  # noqa: E402
-from selfexec_jax.stages.workdir import Workdir, read_metrics  # noqa: E402
+from selfexec_jax.stages.metrics import read_metrics  # noqa: E402
+from selfexec_jax.stages.workdir import Workdir  # noqa: E402
 from selfexec_jax.train import sft  # noqa: E402
 from selfexec_jax.train.data import Example, PackedUpdates  # noqa: E402
 from selfexec_jax.train.rollouts import Turn  # noqa: E402
