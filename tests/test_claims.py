@@ -30,7 +30,7 @@ def made(folder, name):
     rows = []
     for strategy in STRATEGIES:
         by = lift.get(strategy, 0.15 if strategy.startswith("best") else 0.0)
-        by *= 0.5 if name == "no_rl" and strategy.startswith("self_rlef") else 1.0
+        by *= 0.5 if name in ("no_rl", "untrained_scaffold") and strategy.startswith("self_rlef") else 1.0
         values = level + by + 0.02 * rng.normal(size=30)
         rows.append({"name": strategy, "ids": IDS, "values": values.tolist(), "tokens": [60.0] * 30,
                      "prefilled": [20.0] * 30})  # fmt: skip

@@ -21,8 +21,8 @@ from tests.benchmarks.ending import conclude, parser_of
 
 CONFIG = "configs/claims.py"
 RESULTS = Path(__file__).with_name("claims")
-ROWS = ("direct_answers", "output_prediction_only", "single_turn", "no_rl", "solving_only", "simulated_feedback",
-        "random_feedback")  # fmt: skip
+ROWS = ("direct_answers", "output_prediction_only", "single_turn", "no_rl", "untrained_scaffold", "solving_only",
+        "simulated_feedback", "random_feedback")  # fmt: skip
 # Where nothing is said of best@k there are fewer candidates; the first ones are the same.
 FEW = ("eval.candidates=4", "eval.more_candidates=0")
 KS = (2, 4, 8, 16)
@@ -61,6 +61,12 @@ COMPARISONS = [
     ("6 Before RL the scaffold gains less, or hurts", "gain after RL over gain before", SPLITS,
      ((1, BASE, "self_rlef"), (-1, BASE, "single_turn"), (-1, "no_rl", "self_rlef"), (1, "no_rl", "single_turn")),
      True),
+    # SFT shows repairs here, which the paper's does not; its model before RL is one that was shown none.
+    ("6 Before RL the scaffold gains less, or hurts", "gain after RL over gain where SFT shows no repairs", SPLITS,
+     ((1, BASE, "self_rlef"), (-1, BASE, "single_turn"), (-1, "untrained_scaffold", "self_rlef"),
+      (1, "untrained_scaffold", "single_turn")), True),
+    ("6 Before RL the scaffold gains less, or hurts", "gain where SFT shows no repairs", SPLITS,
+     ((1, "untrained_scaffold", "self_rlef"), (-1, "untrained_scaffold", "single_turn")), None),
     ("6 Before RL the scaffold gains less, or hurts", "gain before RL", SPLITS,
      ((1, "no_rl", "self_rlef"), (-1, "no_rl", "single_turn")), None),
     ("7 More is fixed than broken", "private tests", SPLITS, ((1, BASE, "fixed"), (-1, BASE, "broken")), True),
