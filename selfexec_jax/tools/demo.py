@@ -42,7 +42,7 @@ MAX_FIXES = 4
 
 @dataclasses.dataclass(frozen=True)
 class Solved:
-    """A problem, the distinct programs that were written for it by how often, and what simulating them says."""
+    """A problem, the programs that were written for it, in order, and what simulating them says."""
 
     problem: Problem
     sources: list[str | None]

@@ -70,7 +70,6 @@ def _show(args, prediction: Prediction, style: str, execution: Execution, traced
     if traced.trace is None or execution.status in ("syntax_error", "infra_error"):
         return complain(f"{args.file}: {execution.status}: {execution.error or 'there is nothing to compare with'}")
     said = prediction.text.rpartition("\n")[0]  # the last line is the answer
-    told = narrate(traced.trace, style) if recorded_for(style) == "steps" else None
     real = execution.value if args.call else execution.stdout
     is_right = execution.status == "ok" and answers_match("call" if args.call else "stdio", real, prediction.output)
     seen = None
@@ -85,10 +84,12 @@ def _show(args, prediction: Prediction, style: str, execution: Execution, traced
         print(json.dumps(found, indent=1))
         return 0 if is_right else 1
     out = showing.console()
-    out.print(showing.beside(seen) if seen else showing.one_after_the_other(said, told.text if told else ""))
-    out.print()
     if seen:
-        out.print(Text(f"first divergence: {seen['simulated']['divergence']}"))
+        out.print(showing.beside(seen))
+        out.print(Text(f"\nfirst divergence: {seen['simulated']['divergence']}"))
+    else:
+        told = narrate(traced.trace, style).text if recorded_for(style) == "steps" else ""
+        out.print(showing.one_after_the_other(said, told), "")
     if prediction.finish_reason != "stop":
         out.print(Text(f"the simulation was cut off after {prediction.n_tokens} tokens"))
     out.print("predicted", showing.value(prediction.output), "really", showing.value(real), showing.mark(is_right))
