@@ -97,6 +97,8 @@ ABLATIONS = {
     "first_wrong_credit": Row("Blaming a simulation from its first wrong line on teaches faster.",
                               {"rl.credit": "first_wrong"}),
     # ---- rewards
+    "step_rewards": Row("Rewarding the steps of a simulation, not its output alone, teaches longer runs faster.",
+                        {"rl.claims_share": 0.4}),
     "format_reward": Row(
         "An answer that cannot be read should cost more than a wrong one.",
         {"rl.reward_wrong": -0.5, "rl.reward_unreadable": -1.0},

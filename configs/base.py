@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
     c.problems.n_train = 3000  # problems
     c.problems.n_heldout = 320  # problems whose compositions are never trained on
     c.problems.n_unseen = 100  # problems that join parts never seen together in training
+    c.problems.n_validation = 0  # problems like held-out ones, for what is fitted before it is measured
     c.problems.open_share = 0.3  # of the statements leave one part to the examples (at most a third)
     c.problems.n_public = 3  # tests that the solver sees (paper: 1 to 4)
     c.problems.n_private = 10  # tests that decide
@@ -157,6 +158,7 @@ def get_config() -> ConfigDict:
     c.rl.feedback = "real"  # of the episodes: real (paper) | simulated | random, a control
     c.rl.feedback_end = "real"  # the kind at the end; its share of the episodes grows from none to all
     c.rl.credit = "answer"  # blame for a wrong simulation: answer (all of it) | first_wrong (from the first wrong line)
+    c.rl.claims_share = 0.0  # of the reward of a simulation, for what it tells right before its first mistake (below 0.5)
     c.rl.wrong_programs = True  # predict outputs of wrong programs too (paper: right ones only)
     c.rl.recycled = 0.0  # share of the outputs to predict that are those of programs that just failed
     c.rl.recycled_kept = 1000  # such programs, the newest

@@ -29,5 +29,7 @@ def check_rl(config) -> None:
         raise ValueError(f"rl.group_size=1: rl.advantage={rl.advantage} compares a group's members; take 2 or more")
     if rl.keep == "best" and not rl.validate_every:
         raise ValueError("rl.keep=best: nothing is best without rl.validate_every")
+    if not 0 <= rl.claims_share < 0.5:
+        raise ValueError(f"rl.claims_share={rl.claims_share}: from 0 to below 0.5, or a wrong output could beat a right one")
     if config.rollout.int8_cache and not rl.importance_cap:
         raise ValueError("rollout.int8_cache: the sampler is off by its rounding; set rl.importance_cap (2, say)")

@@ -15,7 +15,7 @@ from selfexec_jax.self_execution.fix import random_feedback
 from selfexec_jax.stages.verdicts import Seen, Verdicts, then
 from selfexec_jax.tasks import fix, predict, solve
 from selfexec_jax.tasks.fix import Feedback, Submit
-from selfexec_jax.traces import recorded_for, right_lines
+from selfexec_jax.traces import claims_held, recorded_for, right_lines
 from selfexec_jax.train.rollouts import Ask, End, Next, Outcome, Prompt, Turn
 
 _RIGHT, _UNREADABLE, _UNKNOWN = ("ok", "passed"), ("no_answer", "not_literal"), ("undecided", "infra_error")
@@ -113,17 +113,25 @@ class Rewards:
 
     def _predicted(self, case: Case, sample: Sample) -> Future[Outcome]:
         label = predict.grade(sample.text, case.output, case.problem.kind, sample.finish_reason).label
-        style = self._config.tasks.style
-        if label != "wrong" or self._config.rl.credit == "answer" or style == "direct":
+        style, knobs = self._config.tasks.style, self._config.rl
+        is_blamed = knobs.credit == "first_wrong" and label == "wrong"
+        is_shared = knobs.claims_share > 0 and label in ("wrong", "ok")
+        if style == "direct" or not (is_blamed or is_shared):
             return _done(self._outcome(label))
         run = run_on(case.source, case.problem, case.input, TraceBudget(of=recorded_for(style)))
 
-        def blame(done: Execution) -> dict | None:
-            return None if done.status == "infra_error" else {"first": self._first_wrong(sample, done, style)}
+        def checked(done: Execution) -> dict | None:
+            if done.status == "infra_error":
+                return None
+            return {"first": self._first_wrong(sample, done, style), "held": _claims_held(sample, done, style)}
 
-        names = ("first wrong", case.problem.id, case.source, case.input, sample.text)
-        found = self.verdicts.remembered(names, lambda: then(self._pool.submit(run), blame))
-        return then(found, lambda at: self._outcome("infra_error" if at is None else label, at["first"] if at else 0))
+        def earned(seen: dict | None) -> Outcome:
+            if seen is None:
+                return self._outcome("infra_error")
+            return self._outcome(label, seen["first"] if is_blamed else 0, held=seen["held"] if is_shared else None)
+
+        names = ("claims", case.problem.id, case.source, case.input, sample.text)
+        return then(self.verdicts.remembered(names, lambda: then(self._pool.submit(run), checked)), earned)
 
     def _first_wrong(self, sample: Sample, execution: Execution, style: str) -> int:
         """The token with which the first line begins that does not hold; 0 where the run was not recorded."""
@@ -145,12 +153,26 @@ class Rewards:
             return Outcome(None, "gibberish")
         return None
 
-    def _outcome(self, label: str, first_wrong: int = 0, remarks: tuple[str, ...] = ()) -> Outcome:
+    def _outcome(
+        self, label: str, first_wrong: int = 0, remarks: tuple[str, ...] = (), held: float | None = None
+    ) -> Outcome:
+        """held: the share of the run that was told right, where that counts beside what came of it."""
         knobs, is_right = self._config.rl, label in _RIGHT
         if label in _UNKNOWN:
             return Outcome(None, label, False, 0, remarks)
         wrong = knobs.reward_unreadable if label in _UNREADABLE else knobs.reward_wrong
-        return Outcome(knobs.reward_right if is_right else wrong, label, is_right, first_wrong, remarks)
+        reward = knobs.reward_right if is_right else wrong
+        if held is not None:  # less than half, so that no wrong output earns as much as a right one
+            told = knobs.reward_wrong + held * (knobs.reward_right - knobs.reward_wrong)
+            reward = (1 - knobs.claims_share) * reward + knobs.claims_share * told
+        return Outcome(reward, label, is_right, first_wrong, remarks)
+
+
+def _claims_held(sample: Sample, execution: Execution, style: str) -> float:
+    """0 where the run was not recorded."""
+    if execution.trace is None:
+        return 0.0
+    return claims_held(sample.text.rpartition("\n")[0], execution.trace, style)
 
 
 def has_room(config, tokens: Sequence[int]) -> bool:

@@ -1,6 +1,6 @@
 """What happened in a run, in words, and whether words about it are right."""
 
-from selfexec_jax.traces.claims import Check, FirstError, check_claims, parse_claims, right_lines
+from selfexec_jax.traces.claims import Check, FirstError, check_claims, claims_held, parse_claims, right_lines
 from selfexec_jax.traces.narrate import STYLES, Narration, narrate, recorded_for
 from selfexec_jax.traces.steps import Step, steps
 
@@ -11,6 +11,7 @@ __all__ = [
     "Narration",
     "Step",
     "check_claims",
+    "claims_held",
     "narrate",
     "parse_claims",
     "recorded_for",

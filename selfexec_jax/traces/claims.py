@@ -78,6 +78,17 @@ def check_claims(claims: list[Step], trace: Trace, style: str = "full") -> Check
     return Check(ok, len(claims), len(pairs), len(required), error)
 
 
+def claims_held(text: str, trace: Trace, style: str = "full") -> float:
+    """The share of a run's steps that a narration tells right, one after the other, before its first mistake.
+
+    Neither saying more nor saying less makes it larger: what follows a mistake does not count, what is left out is
+    missing, and what is told beyond the run is shared by. 1.0 for a narration that is right from end to end alone.
+    """
+    check = check_claims(parse_claims(text, style), trace, style)
+    held = check.n_claims if check.first_error is None else check.first_error.step
+    return held / max(check.n_claims, check.n_required, 1)
+
+
 def right_lines(text: str, trace: Trace, style: str = "full") -> int:
     """How many lines of a narration hold, from the first on, before something that did not happen is said."""
     lines = text.split("\n")

@@ -8,14 +8,15 @@ import pytest
 
 from selfexec_jax.configs import base
 from selfexec_jax.problems import Problem, Test
+from selfexec_jax.problems.judge import run_on
 from selfexec_jax.rollout import Sample
-from selfexec_jax.sandbox import Execution, SandboxPool
+from selfexec_jax.sandbox import Execution, SandboxPool, TraceBudget
 from selfexec_jax.stages.checks import check_rl
 from selfexec_jax.stages.environment import ExecutionTasks
 from selfexec_jax.stages.rewards import Case, Episode, Rewards, has_room, is_gibberish, repeats, standing
 from selfexec_jax.stages.verdicts import Verdicts
 from selfexec_jax.tasks import fix, predict
-from selfexec_jax.traces import narrate
+from selfexec_jax.traces import narrate, recorded_for
 from selfexec_jax.train.rollouts import Ask, Group, Outcome, Prompt, Rollout, Turn
 
 ADD = Problem(
@@ -131,16 +132,16 @@ def test_a_prediction_earns_its_label(rewards):
     assert earned("four", reward_unreadable=-2.0) == Outcome(-2.0, "no_answer")
 
 
-def test_blame_begins_with_the_first_line_that_does_not_hold(rewards, pool):
-    from selfexec_jax.problems.judge import run_on
-    from selfexec_jax.sandbox import TraceBudget
-    from selfexec_jax.traces import recorded_for
-
+def simulated(pool):
+    """The lines of a right simulation, and the prompt that asks for it; its output is 18."""
     source = "t = 0\nfor x in map(int, input().split()):\n    t += x * 2\nprint(t)\n"
     run = run_on(source, ADD, "4 5\n", TraceBudget(of=recorded_for("compact")))
     told = narrate(pool.submit(run).result(timeout=60).trace, style="compact").text
-    lines = told.rstrip("\n").split("\n")
-    prompt = Prompt("predict", "0/0", (1,), Case(ADD, source, "4 5\n", "18\n"))
+    return told.rstrip("\n").split("\n"), Prompt("predict", "0/0", (1,), Case(ADD, source, "4 5\n", "18\n"))
+
+
+def test_blame_begins_with_the_first_line_that_does_not_hold(rewards, pool):
+    lines, prompt = simulated(pool)
 
     def blamed(text, **changes):
         return rewards(**changes).react(prompt, [turn(text)]).result(timeout=60)
@@ -157,6 +158,27 @@ def test_blame_begins_with_the_first_line_that_does_not_hold(rewards, pool):
     # All was simulated right but the output: the last line is to blame.
     late = "\n".join([*lines, "=>19"])
     assert late[blamed(late, credit="first_wrong").first_wrong :] == "\n=>19"
+
+
+def test_steps_earn_their_share_and_no_wrong_output_beats_a_right_one(rewards, pool):
+    lines, prompt = simulated(pool)
+
+    def earned(*lines, share=0.4):
+        found = rewards(claims_share=share).react(prompt, [turn("\n".join(lines))]).result(timeout=60)
+        return found.reward
+
+    assert earned(*lines, "=>18") == pytest.approx(1.0)
+    slips = [
+        earned(*lines[:i], "t=99+1=100", *lines[i + 1 :], "=>19") for i in range(len(lines) + 1)
+    ]  # the later the mistake, the more it earns
+    assert slips == sorted(slips) and slips[0] == pytest.approx(-1.0) and slips[-1] > -0.4
+    padded = earned(*lines, *lines, *lines, "=>19")
+    assert -1.0 < padded < slips[-1] and earned(*lines[:2], "=>19") < slips[-1]
+    guessed = earned("=>18")  # nothing is told, and the output is right
+    assert guessed == pytest.approx(0.2) and guessed > max(slips)
+    assert earned(*lines, "=>19", share=0.0) == -1.0
+    unreadable = rewards(claims_share=0.4).react(prompt, [turn("\n".join(lines))]).result(timeout=60)
+    assert unreadable == Outcome(-1.0, "no_answer")
 
 
 # ---- episodes -------------------------------------------------------------------------------------------
@@ -272,6 +294,7 @@ def test_a_problem_without_public_tests_is_judged_by_its_private_ones(rewards):
                                                   "credit", "feedback", "feedback_end", "keep")),
      ("staleness", -1, "at least 0"), ("updates", 0, "at least 1"), ("checkpoint_every", 0, "at least 1"),
      ("group_size", 1, "take 2 or more"), ("keep", "best", "validate_every"),
+     ("claims_share", 0.5, "below 0.5"), ("claims_share", -0.1, "from 0"),
      ("share", {"predict": 0.5, "solve": 0.5, "rlef": 0.4}, "add up to 1")],
 )  # fmt: skip
 def test_a_field_that_cannot_be_is_named(field, value, says):

@@ -1,7 +1,7 @@
 """A seeded generator of small contest problems with tests, reference programs and near misses.
 
-`generate(...)` yields disjoint sets: `train`, `heldout` (compositions never trained on) and `unseen`
-(compositions that join two kinds of parts never seen together in training).
+`generate(...)` yields disjoint sets: `train`, `heldout` (compositions never trained on), `unseen` (compositions that
+join two kinds of parts never seen together in training) and `validation` (like held-out ones, for whatever is fitted).
 """
 
 from __future__ import annotations
@@ -115,12 +115,15 @@ def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
     and counted. Held-out sets hold a composition once. At most a third of a split is open, whatever
     `open_share` says. Raises ValueError when the families have too few compositions.
     """
-    wanted = {"heldout": knobs.n_heldout, "unseen": knobs.n_unseen, "train": knobs.n_train}
+    wanted = {"heldout": knobs.n_heldout, "unseen": knobs.n_unseen, "train": knobs.n_train,
+              "validation": knobs.n_validation}  # fmt: skip
     owner_of_program: dict[str, str] = {}
     problems: dict[str, list[Problem]] = {split: [] for split in wanted}
     rejected = dict.fromkeys((f.name for f in dataclasses.fields(Rejected)), 0)
+    measured_on: set[tuple] = set()  # compositions of held-out problems
     for split, count in wanted.items():
         rng = random.Random(f"{seed}/{split}")
+        drawn_from = "heldout" if split == "validation" else split
         seen: set[tuple] = set()
         misses = n_open = 0  # misses: drafts in a row that were not taken
         while len(problems[split]) < count:
@@ -133,10 +136,10 @@ def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
             draft = FAMILIES[rng.choice(list(knobs.families))](rng, knobs)
             if largest_constant(draft.choices) > knobs.largest_constant:
                 continue
-            if split_of(draft, seed) != split or (draft.is_open and 3 * (n_open + 1) > count):
+            if split_of(draft, seed) != drawn_from or (draft.is_open and 3 * (n_open + 1) > count):
                 continue
             key = (*draft.composition, draft.is_open)
-            if key in seen and split != "train":
+            if (key in seen and split != "train") or (split == "validation" and draft.composition in measured_on):
                 rejected["same_composition"] += 1
                 continue
             finished = _finish(draft, f"{split}-{len(problems[split])}", rng, knobs)
@@ -148,6 +151,8 @@ def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
                 rejected["same_program"] += 1
                 continue
             seen.add(key)
+            if split == "heldout":
+                measured_on.add(draft.composition)
             owner_of_program.update(dict.fromkeys(programs, split))
             problems[split].append(problem)
             misses = 0

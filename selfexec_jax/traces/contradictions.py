@@ -1,0 +1,134 @@
+"""Where words about a run contradict the program's text or each other: to be seen without running anything.
+
+What an operation gives is never worked out here. But `7 % 3` must stand in the program, as `x % 3` say, and x must
+have been given 7 before; what `7 % 3` gave once it gives always; and the output is what was printed.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import warnings
+from collections.abc import Sequence
+
+from selfexec_jax.problems.compare import outputs_match
+from selfexec_jax.traces.narrate import style_named
+from selfexec_jax.traces.steps import Bind, Call, Compare, Op, Print, Return, Step, Unreadable
+
+_LONGEST = 400  # characters of a claim that are read
+_LITERALS = (ast.Constant, ast.UnaryOp, ast.List, ast.Tuple, ast.Set, ast.Dict)
+
+
+def contradictions(source: str, text: str, style: str, output: str | None = None) -> list[int]:
+    """The claims of a narration, by their places, that contradict the program or what was claimed before.
+
+    The place after the last one stands for an output that is not what the claims print; None: nothing is said of it.
+    Never raises on what a model wrote; of a program that cannot be read nothing is contradicted.
+    """
+    claims = style_named(style).parse(text)
+    operations = _operations(source)
+    values: list[dict[str, str]] = [{}]  # of names, by call under way
+    given: dict[str, str] = {}  # by operations on literals
+    found, printed = [], []
+    for place, claim in enumerate(claims):
+        if isinstance(claim, Unreadable):
+            found.append(place)
+        elif isinstance(claim, (Op, Compare)):
+            value = claim.value if isinstance(claim, Op) else str(claim.holds)
+            if not _holds(claim, value, operations, values[-1], given):
+                found.append(place)
+        _follow(claim, values)
+        if isinstance(claim, Print):
+            printed.append(claim.text)
+    if output is not None and printed and not outputs_match("".join(printed), output):
+        found.append(len(claims))
+    return found
+
+
+def _holds(claim: Op | Compare, value: str, operations: Sequence, names: dict[str, str], given: dict[str, str]) -> bool:
+    """Whether an operation may be claimed; what it gives is remembered."""
+    told = _parsed(claim.text)
+    if told is None:
+        return False
+    if not any(isinstance(node, ast.Name) for node in ast.walk(told)):
+        if given.setdefault(ast.dump(told), value) != value:
+            return False
+    if not operations or not isinstance(told, (ast.BinOp, ast.Compare)):
+        return True  # calls, items and attributes are told in too many ways
+    return any(_is_it(told, operation, names) for operation in operations)
+
+
+def _is_it(told: ast.expr, operation: tuple, names: dict[str, str]) -> bool:
+    """Whether an operation of the program, told with the values that its names have, reads so."""
+    kinds, operands = operation
+    mine = _operation(told)
+    if mine is None or mine[0] != kinds:
+        return False
+    return all(_may_stand_for(said, operand, names) for said, operand in zip(mine[1], operands, strict=True))
+
+
+def _may_stand_for(said: ast.expr, operand: ast.expr, names: dict[str, str]) -> bool:
+    if isinstance(operand, ast.Name):
+        if isinstance(said, ast.Name):
+            return said.id == operand.id
+        known = _parsed(names[operand.id]) if operand.id in names else None
+        return known is None or _same(said, known)
+    if isinstance(operand, _LITERALS):
+        return _same(said, operand) or not isinstance(operand, ast.Constant)
+    return True  # the value of another operation
+
+
+def _same(a: ast.expr, b: ast.expr) -> bool:
+    return ast.dump(a) == ast.dump(b)
+
+
+def _follow(claim: Step, values: list[dict[str, str]]) -> None:
+    """Keeps account of what names were said to have."""
+    if isinstance(claim, Bind):
+        values[-1][claim.target] = claim.value
+        for name in [n for n in values[-1] if n.startswith((f"{claim.target}[", f"{claim.target}."))]:
+            del values[-1][name]
+    elif isinstance(claim, Call):
+        values.append(values[-1] | dict(claim.args))
+    elif isinstance(claim, Return) and len(values) > 1:
+        values.pop()
+
+
+@functools.lru_cache(maxsize=1024)
+def _operations(source: str) -> tuple[tuple, ...]:
+    """The operations and comparisons of a program; none of one that cannot be read."""
+    tree = _parsed(source, "exec")
+    if tree is None:
+        return ()
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AugAssign):
+            node = ast.BinOp(node.target, node.op, node.value)
+        if isinstance(node, ast.Compare):  # a chain is told link by link
+            lefts = [node.left, *node.comparators[:-1]]
+            links = zip(lefts, node.ops, node.comparators, strict=True)
+            found += [((type(op),), (left, right)) for left, op, right in links]
+        elif isinstance(node, ast.BinOp):
+            found.append(_operation(node))
+    return tuple(found)
+
+
+def _operation(node: ast.expr) -> tuple | None:
+    if isinstance(node, ast.BinOp):
+        return (type(node.op),), (node.left, node.right)
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        return (type(node.ops[0]),), (node.left, node.comparators[0])
+    return None
+
+
+@functools.lru_cache(maxsize=1 << 14)  # the operations of a loop come again and again
+def _parsed(text: str, mode: str = "eval") -> ast.AST | None:
+    if mode == "eval" and len(text) > _LONGEST:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text.strip() if mode == "eval" else text, mode=mode)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+    return tree.body if mode == "eval" else tree
