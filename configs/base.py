@@ -53,6 +53,8 @@ def get_config() -> ConfigDict:
     c.tasks = ConfigDict()
     c.tasks.template = "paper"  # paper | compact
     c.tasks.style = "full"  # narration: full | brief | compact | cwm (frames) | direct (none)
+    c.tasks.chunk_rounds = 0  # rounds of a loop simulated at a time, the state being carried on (0: all)
+    c.tasks.max_chunks = 32  # pieces that one simulation may have then
 
     c.text = ConfigDict()
     c.text.vocab_size = 768  # pieces, 256 bytes among them
@@ -158,7 +160,7 @@ def get_config() -> ConfigDict:
     c.rl.feedback = "real"  # of the episodes: real (paper) | simulated | random, a control
     c.rl.feedback_end = "real"  # the kind at the end; its share of the episodes grows from none to all
     c.rl.credit = "answer"  # blame for a wrong simulation: answer (all of it) | first_wrong (from the first wrong line)
-    c.rl.claims_share = 0.0  # of the reward of a simulation, for what it tells right before its first mistake (below 0.5)
+    c.rl.claims_share = 0.0  # of a simulation's reward: for what it tells right before its first mistake
     c.rl.wrong_programs = True  # predict outputs of wrong programs too (paper: right ones only)
     c.rl.recycled = 0.0  # share of the outputs to predict that are those of programs that just failed
     c.rl.recycled_kept = 1000  # such programs, the newest

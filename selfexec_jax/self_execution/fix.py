@@ -64,7 +64,7 @@ def simulated_feedback(engine, tokenizer, seed: int, asking: Asking, votes: int 
             cells = [(test, found[source, problem.given(test.input)]) for test in problem.public_tests]
             feedback = [Feedback(test, _commonest([p.output for p in cell]), problem.kind) for test, cell in cells]
             generated = sum(p.n_tokens for _, cell in cells for p in cell)
-            answers.append(Told(feedback, generated, sum(cell[0].n_prompt for _, cell in cells if cell)))
+            answers.append(Told(feedback, generated, sum(p.n_prompt for _, cell in cells for p in cell)))
         return answers
 
     return ask

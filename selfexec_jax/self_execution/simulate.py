@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 
-from selfexec_jax.rollout import Engine, Request
+from selfexec_jax.rollout import Engine, Request, Sample
 from selfexec_jax.tasks import predict
 
 
@@ -18,13 +18,15 @@ class Asking:
     temperature: float = 1.0
     top_p: float = 0.95
     max_new_tokens: int = 256
+    max_chunks: int = 1  # answers that one simulation may take, where it is told in pieces
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
     """One simulated run: the predicted output (None when the answer claims none), the whole answer, and its tokens.
 
-    Of several votes on one case the prompt is read once, so whoever adds up counts `n_prompt` once.
+    `n_prompt`: tokens that were read for it; several votes on one case read their prompt once, which counts for the
+    first. `logprob`, `least`: log-probability of the answer, in nats, and of its least likely token.
     """
 
     output: str | None
@@ -32,6 +34,8 @@ class Prediction:
     finish_reason: str
     n_tokens: int
     n_prompt: int
+    logprob: float = 0.0
+    least: float = 0.0
 
 
 def request_seed(seed: int, *names: str) -> int:
@@ -51,31 +55,40 @@ def simulate(
 ) -> list[list[Prediction]]:
     """`votes` simulated runs of each case (source, stdin or call), in order; equal cases are simulated once.
 
-    An answer that was cut off predicts nothing, nor does one to a program too long for the engine ("too_long").
+    A run that is told in pieces goes on from the state that an answer ends with. An answer that was cut off predicts
+    nothing, nor does one to a program too long for the engine ("too_long").
     """
+
+    def request(case: tuple[str, str], names: Sequence[str], n: int, state: str = "") -> Request:
+        prompt = predict.render(*case, asking.template, kind, state)
+        return Request(
+            tuple(tokenizer.encode_prompt(prompt)), n, asking.max_new_tokens, asking.temperature, asking.top_p,
+            seed=request_seed(seed, "simulate", *case, *names),
+        )  # fmt: skip
+
     distinct = list(dict.fromkeys(cases))
-    requests = [
-        Request(
-            prompt_tokens=tuple(tokenizer.encode_prompt(predict.render(source, given, asking.template, kind))),
-            n=votes,
-            max_new_tokens=asking.max_new_tokens,
-            temperature=asking.temperature,
-            top_p=asking.top_p,
-            seed=request_seed(seed, "simulate", source, given),
-        )
-        for source, given in distinct
-    ]
-    found = {
-        case: [
-            Prediction(
-                predict.extract(s.text, kind) if s.finish_reason == "stop" else None,
-                s.text,
-                s.finish_reason,
-                len(s.tokens),
-                len(s.prompt_tokens),
-            )
-            for s in samples
-        ]
-        for case, samples in zip(distinct, engine.generate(requests), strict=True)
-    }
+    answers = engine.generate([request(case, (), votes) for case in distinct])
+    runs = {(case, vote): [s] for case, row in zip(distinct, answers, strict=True) for vote, s in enumerate(row)}
+    for n in range(1, asking.max_chunks):
+        states = {key: predict.carried(run[-1].text) for key, run in runs.items()
+                  if len(run) == n and run[-1].finish_reason == "stop"}  # fmt: skip
+        going = {key: state for key, state in states.items() if state}
+        if not going:
+            break
+        requests = [request(case, (f"{vote}", f"{n}"), 1, state) for (case, vote), state in going.items()]
+        for key, (sample,) in zip(going, engine.generate(requests), strict=True):
+            runs[key].append(sample)
+    found = {case: [_predicted(runs[case, vote], vote, kind) for vote in range(votes)] for case in distinct}
     return [found[case] for case in cases]
+
+
+def _predicted(run: Sequence[Sample], vote: int, kind: str) -> Prediction:
+    """What the answers of one simulation say together; the lines that carry the state between them are left out."""
+    last = run[-1]
+    text = "\n".join([*(s.text.rstrip().rpartition("\n")[0] for s in run[:-1]), last.text])
+    read = sum(len(s.prompt_tokens) for s in run[bool(vote) :])
+    logprobs = [p for s in run for p in s.logprobs]
+    return Prediction(
+        predict.extract(last.text, kind) if last.finish_reason == "stop" else None, text, last.finish_reason,
+        sum(len(s.tokens) for s in run), read, sum(logprobs), min(logprobs, default=0.0),
+    )  # fmt: skip

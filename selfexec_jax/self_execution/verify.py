@@ -50,7 +50,7 @@ def verify(
         distinct = dict(zip(sources, table, strict=True))
         cells = [cell for row in distinct.values() for cell in row]
         generated = sum(p.n_tokens for cell in cells for p in cell)
-        rankings.append(Ranking(scores, table, generated, sum(cell[0].n_prompt for cell in cells if cell)))
+        rankings.append(Ranking(scores, table, generated, sum(p.n_prompt for cell in cells for p in cell)))
     return rankings
 
 

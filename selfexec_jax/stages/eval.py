@@ -6,6 +6,7 @@ sandbox is opened and says what was right.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import time
@@ -140,10 +141,11 @@ def _who_answers(config, workdir: Workdir) -> tuple:
 
 
 def _asking(config) -> dict[str, Asking]:
-    e = config.eval
+    e, t = config.eval, config.tasks
+    pieces = t.max_chunks if t.chunk_rounds else 1
     return {
-        "solve": Asking(config.tasks.template, e.temperature, e.top_p, e.max_new_tokens),
-        "simulate": Asking(config.tasks.template, e.simulate_temperature, e.top_p, e.max_new_tokens),
+        "solve": Asking(t.template, e.temperature, e.top_p, e.max_new_tokens),
+        "simulate": Asking(t.template, e.simulate_temperature, e.top_p, e.max_new_tokens, pieces),
     }
 
 
@@ -182,9 +184,10 @@ def predictions(config, engine, tokenizer, cases: list[Case]) -> list[list]:
     Cases like the narrated ones, and a benchmark's, are asked as verification asks; the others at temperature 1 over
     the whole vocabulary, several times each, which is what RL trains.
     """
-    free = Asking(config.tasks.template, 1.0, 1.0, config.rl.max_new_tokens)
+    simulating = _asking(config)["simulate"]
+    free = dataclasses.replace(simulating, temperature=1.0, top_p=1.0, max_new_tokens=config.rl.max_new_tokens)
     found: dict[int, list] = {}
-    ways = ((True, 1, _asking(config)["simulate"]), (False, config.eval.prediction_samples, free))
+    ways = ((True, 1, simulating), (False, config.eval.prediction_samples, free))
     for (is_like, votes, asking), kind in itertools.product(ways, ("stdio", "call")):
         chosen = [
             i for i, c in enumerate(cases) if (c.kind in LIKE_TRAINING) == is_like and c.problem.kind == kind

@@ -18,7 +18,7 @@ from selfexec_jax.stages.progress import progress
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import fix, solve
 from selfexec_jax.text import train_tokenizer
-from selfexec_jax.traces import check_claims, narrate, parse_claims, recorded_for
+from selfexec_jax.traces import check_claims, chunks, narrate, parse_claims, recorded_for
 
 SPLITS = ("train", "heldout", "unseen", "validation")
 
@@ -94,10 +94,12 @@ def narrate_training(config, problems: list[Problem], pool: SandboxPool) -> tupl
         if not outputs_match(execution.stdout, narration.output, "exact"):
             statuses["output not fully traced"] += 1
             continue
-        rows.append(
-            {"problem": problem.id, "source": source, "stdin": test.input, "text": narration.text,
-             "output": narration.output, "is_right": is_right, "is_left_to_rl": is_left_to_rl(config, source)}
-        )  # fmt: skip
+        row = {"problem": problem.id, "source": source, "stdin": test.input, "text": narration.text,
+               "output": narration.output, "is_right": is_right, "is_left_to_rl": is_left_to_rl(config, source)}
+        if config.tasks.chunk_rounds:
+            pieces = chunks(execution.trace, source, config.tasks.style, config.tasks.chunk_rounds)
+            row["chunks"] = [dataclasses.astuple(piece) for piece in pieces]
+        rows.append(row)
     return rows, dict(statuses)
 
 

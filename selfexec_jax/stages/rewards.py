@@ -60,7 +60,7 @@ class Rewards:
             if masked is not None:
                 return _done(masked)
         if prompt.task == "predict":
-            return self._predicted(prompt.subject, last.sample)
+            return self._go_on(prompt.subject, turns) or self._predicted(prompt.subject, turns)
         if prompt.task == "solve":
             return self._judged(prompt.subject, standing(turns, self._template))
         problem, kind = prompt.subject.problem, prompt.subject.feedback
@@ -111,7 +111,16 @@ class Rewards:
 
         return then(self.verdicts.final(source, problem), earned)
 
-    def _predicted(self, case: Case, sample: Sample) -> Future[Outcome]:
+    def _go_on(self, case: Case, turns: list[Turn]) -> Ask | None:
+        """The next piece of a simulation that is told in pieces; None at its end, or without room for more."""
+        tasks, state = self._config.tasks, predict.carried(turns[-1].sample.text)
+        if not state or not tasks.chunk_rounds or len(turns) >= tasks.max_chunks:
+            return None
+        tokens = self._encoded(predict.render(case.source, "", self._template, case.problem.kind, state))
+        return Ask(_done([tokens])) if has_room(self._config, tokens) else None
+
+    def _predicted(self, case: Case, turns: list[Turn]) -> Future[Outcome]:
+        sample = turns[-1].sample
         label = predict.grade(sample.text, case.output, case.problem.kind, sample.finish_reason).label
         style, knobs = self._config.tasks.style, self._config.rl
         is_blamed = knobs.credit == "first_wrong" and label == "wrong"
@@ -123,14 +132,14 @@ class Rewards:
         def checked(done: Execution) -> dict | None:
             if done.status == "infra_error":
                 return None
-            return {"first": self._first_wrong(sample, done, style), "held": _claims_held(sample, done, style)}
+            return {"first": self._first_wrong(sample, done, style), "held": _claims_held(turns, done, style)}
 
         def earned(seen: dict | None) -> Outcome:
             if seen is None:
                 return self._outcome("infra_error")
             return self._outcome(label, seen["first"] if is_blamed else 0, held=seen["held"] if is_shared else None)
 
-        names = ("claims", case.problem.id, case.source, case.input, sample.text)
+        names = ("claims", case.problem.id, case.source, case.input, *(turn.sample.text for turn in turns))
         return then(self.verdicts.remembered(names, lambda: then(self._pool.submit(run), checked)), earned)
 
     def _first_wrong(self, sample: Sample, execution: Execution, style: str) -> int:
@@ -168,11 +177,11 @@ class Rewards:
         return Outcome(reward, label, is_right, first_wrong, remarks)
 
 
-def _claims_held(sample: Sample, execution: Execution, style: str) -> float:
-    """0 where the run was not recorded."""
+def _claims_held(turns: Sequence[Turn], execution: Execution, style: str) -> float:
+    """The share of a run that its simulation, in one piece or several, tells right; 0 where it was not recorded."""
     if execution.trace is None:
         return 0.0
-    return claims_held(sample.text.rpartition("\n")[0], execution.trace, style)
+    return claims_held("\n".join(turn.sample.text.rpartition("\n")[0] for turn in turns), execution.trace, style)
 
 
 def has_room(config, tokens: Sequence[int]) -> bool:

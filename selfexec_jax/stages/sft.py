@@ -65,11 +65,12 @@ def build_examples(config, workdir: Workdir, tokenizer: Tokenizer) -> dict[str, 
 
     predictions = [
         example(
-            predict.render(row["source"], row["stdin"], template),
-            predict.target(Narration(row["text"], row["output"]), template),
+            predict.render(row["source"], row["stdin"], template, state=state),
+            predict.target(Narration(text, row["output"]), template, carried=carried),
         )
         for row in narrations
         if not row["is_left_to_rl"]
+        for state, text, carried in row.get("chunks", [("", row["text"], "")])
     ]
     solutions = [
         example(solve.render(problem, template), solve.target(source, template))

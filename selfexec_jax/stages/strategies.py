@@ -192,9 +192,9 @@ def _simulating(decided: Decided, K: int, k: int) -> np.ndarray:
             cells[source] = [cell for cell in row if cell]
         total = np.zeros(2)
         for source, n in times.items():
-            generated = sum(p.n_tokens for cell in cells[source] for p in cell)
+            said = [p for cell in cells[source] for p in cell]
             is_among = 1 - math.comb(K - n, k) / math.comb(K, k)
-            total += is_among * np.array([generated, sum(cell[0].n_prompt for cell in cells[source])])
+            total += is_among * np.array([sum(p.n_tokens for p in said), sum(p.n_prompt for p in said)])
         spent.append(total)
     return np.array(spent)
 

@@ -20,6 +20,20 @@ Standard input:
 ```
 {given}
 ```"""
+_PAPER_STATE = """Simulate the program step by step from a state that its run has reached, and say what it writes to
+standard output, what it has printed before included.
+The program may be buggy, whatever its names suggest: follow what it does, not what it is meant to do.
+End with the output inside an <output> element, newlines written as \\n, or with the state that you came to inside a
+<state> element.
+
+```python
+{source}
+```
+
+State:
+```
+{state}
+```"""
 _PAPER_CALL = """Simulate the call step by step and complete the assertion.
 The function may be buggy, whatever its name suggests: follow what it does, not what it is meant to do.
 
@@ -38,19 +52,28 @@ class Grade:
     prediction: str | None = None
 
 
-def render(source: str, stdin_or_call: str, template: str, kind: str = "stdio") -> Messages:
-    """The question. It receives no Test and no Problem, so it cannot hold the expected output."""
+def render(source: str, stdin_or_call: str, template: str, kind: str = "stdio", state: str = "") -> Messages:
+    """The question. It receives no Test and no Problem, so it cannot hold the expected output.
+
+    state: from where the run is to go on (`traces.chunks`), instead of from its input.
+    """
     check_template(template)
     source, given = source.rstrip("\n"), stdin_or_call.rstrip("\n")
+    if state:
+        form = f"run\n{source}\n@{state}" if template == "compact" else _PAPER_STATE.format(source=source, state=state)
+        return user(form)
     if template == "compact":
         return user(f"run\n{source}\n{'<' if kind == 'stdio' else '?'}{given}")
     form = _PAPER_STDIO if kind == "stdio" else _PAPER_CALL
     return user(form.format(source=source, given=given))
 
 
-def target(narration, template: str, kind: str = "stdio", call: str | None = None) -> str:
-    """The answer to learn: a Narration (its `text` may be empty: a direct answer), then the output."""
+def target(narration, template: str, kind: str = "stdio", call: str | None = None, carried: str = "") -> str:
+    """The answer to learn: a Narration (its `text` may be empty: a direct answer), then the output; or, of a piece of a
+    run, the state that is carried on."""
     check_template(template)
+    if carried:
+        return _join(narration.text, f"@{carried}" if template == "compact" else f"<state>{carried}</state>")
     if template == "compact":
         return _join(narration.text, f"=>{escape(narration.output)}")
     if kind == "stdio":
@@ -80,6 +103,14 @@ def extract(answer: str, kind: str = "stdio") -> str | None:
         found = re.findall(r"<output>(.*?)</output>", answer, re.DOTALL)
         return unescape(found[-1].strip("\n")) if found else None
     return asserted(lines[-1]) if lines[-1].startswith("assert ") and " == " in lines[-1] else None
+
+
+def carried(answer: str) -> str:
+    """The state from which a simulation says that it goes on, in either template; "" where it does not."""
+    last = answer.rstrip().rpartition("\n")[2]
+    if last.startswith("@"):
+        return last[1:]
+    return last[len("<state>") : -len("</state>")] if last.startswith("<state>") and last.endswith("</state>") else ""
 
 
 def grade(answer: str, expected: str, kind: str = "call", finish_reason: str = "stop") -> Grade:

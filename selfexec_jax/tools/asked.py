@@ -29,7 +29,8 @@ class Asked:
 
     def simulating(self) -> Asking:
         """How it is asked what a program does: for what it holds likeliest."""
-        return dataclasses.replace(self.writing(), temperature=0.0)
+        t = self.config.tasks
+        return dataclasses.replace(self.writing(), temperature=0.0, max_chunks=t.max_chunks if t.chunk_rounds else 1)
 
 
 def opened(folder: str) -> Asked:

@@ -50,9 +50,9 @@ def _holds(claim: Op | Compare, value: str, operations: Sequence, names: dict[st
     told = _parsed(claim.text)
     if told is None:
         return False
-    if not any(isinstance(node, ast.Name) for node in ast.walk(told)):
-        if given.setdefault(ast.dump(told), value) != value:
-            return False
+    is_of_literals = not any(isinstance(node, ast.Name) for node in ast.walk(told))
+    if is_of_literals and given.setdefault(ast.dump(told), value) != value:
+        return False
     if not operations or not isinstance(told, (ast.BinOp, ast.Compare)):
         return True  # calls, items and attributes are told in too many ways
     return any(_is_it(told, operation, names) for operation in operations)

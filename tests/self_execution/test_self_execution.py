@@ -1,5 +1,6 @@
 """Simulating, ranking and repairing with an engine that gives canned answers and counts what it is asked."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -97,6 +98,35 @@ def test_no_claim_and_a_cut_answer_predict_nothing():
     assert [cell[0].output for cell in found] == [None, None, "3\n4"]
     assert [cell[0].finish_reason for cell in found] == ["stop", "length", "stop"]
     assert found[2][0].text == "x is 3.\n=>3\\n4"
+
+
+def test_a_simulation_in_pieces_goes_on_from_what_it_carries():
+    said = {"<5": "a=1\n@t=1;x in [2]", "@t=1;x in [2]": "b=2\n@t=2", "@t=2": "c=3\n=>3", "<6": "=>6", "<7": "d\n@t=7",
+            "@t=7": ("e\n@", "length"), "<8": "@t=8", "@t=8": "f\n@t=8"}  # fmt: skip
+    engine = CannedEngine(lambda prompt, j: said[prompt.splitlines()[-1]])
+    asking = dataclasses.replace(COMPACT, max_chunks=4)
+    cases = [("p", given) for given in "5678"]
+    whole, short, cut, endless = simulate(engine, Characters(), cases, 2, 0, asking)
+    assert [p.output for p in whole + short + cut + endless] == ["3", "3", "6", "6", None, None, None, None]
+    assert whole[0].text == "a=1\nb=2\nc=3\n=>3" and cut[1].finish_reason == "length"
+    assert [len(batch) for batch in engine.batches] == [4, 6, 4, 2]  # a vote each, as they part after the first
+    begins, goes_on = (len(asked_to_run("p", "5")), [len(predict.render("p", "", "compact", state=s)[0]["content"])
+                                                     for s in ("t=1;x in [2]", "t=2")])  # fmt: skip
+    assert [p.n_prompt for p in whole] == [begins + sum(goes_on), sum(goes_on)]
+    assert whole[0].n_tokens == sum(map(len, list(said.values())[:3])) and short[1].n_prompt == 0
+    seeds = [r.seed for batch in engine.batches for r in batch]
+    assert len(set(seeds)) == len(seeds)
+    (single,) = simulate(engine, Characters(), cases[:1], 1, 0, COMPACT)
+    assert single[0].output is None  # not asked in pieces
+
+
+def test_how_sure_a_simulation_was_is_told():
+    class Sure(CannedEngine):
+        def _sample(self, request, j):
+            return dataclasses.replace(super()._sample(request, j), logprobs=(-0.5, -2.0, -0.25))
+
+    ((said,),) = simulate(Sure(lambda prompt, j: "=>3"), Characters(), [("a", "")], 1, 0, COMPACT)
+    assert (said.logprob, said.least) == (-2.75, -2.0)
 
 
 # ---- verify ----------------------------------------------------------------------------------------------

@@ -181,6 +181,25 @@ def test_steps_earn_their_share_and_no_wrong_output_beats_a_right_one(rewards, p
     assert unreadable == Outcome(-1.0, "no_answer")
 
 
+def test_a_simulation_in_pieces_goes_on_from_its_state_until_there_is_an_output(rewards, pool):
+    lines, prompt = simulated(pool)
+    begins, goes_on = "\n".join([*lines[:3], "@t=8;x in [5]"]), "\n".join([*lines[3:], "=>18"])
+
+    def given(**tasks):
+        found = rewards(claims_share=0.4)
+        found._config.tasks.update(tasks)
+        return found
+
+    asks = given(chunk_rounds=1).react(prompt, [turn(begins)])
+    ((tokens,),) = [asks.prompts.result(timeout=60)]
+    assert asks.is_learned and Characters().decode(tokens) == f"run\n{prompt.subject.source}@t=8;x in [5]"
+    done = given(chunk_rounds=1).react(prompt, [turn(begins), turn(goes_on)])
+    assert done.result(timeout=60) == Outcome(pytest.approx(1.0), "ok", True)
+    for told in ([turn(begins), turn(begins)], [turn(begins)]):  # the last that is allowed, or in pieces unasked
+        whole = given(chunk_rounds=len(told) - 1, max_chunks=2).react(prompt, told)
+        assert whole.result(timeout=60) == Outcome(-1.0, "no_answer")
+
+
 # ---- episodes -------------------------------------------------------------------------------------------
 def test_an_episode_is_told_what_its_program_really_gave_and_earns_the_last_verdict(rewards):
     found = rewards()
@@ -298,6 +317,7 @@ def test_a_problem_without_public_tests_is_judged_by_its_private_ones(rewards):
      ("share", {"predict": 0.5, "solve": 0.5, "rlef": 0.4}, "add up to 1")],
 )  # fmt: skip
 def test_a_field_that_cannot_be_is_named(field, value, says):
+    """Of the `rl` section, and what does not go with the sampler's rounding or with pieces."""
     with pytest.raises(ValueError, match=rf"rl\.{field}=.*{says}"):
         check_rl(config_with(**{field: value}))
     check_rl(base.get_config())
@@ -305,6 +325,11 @@ def test_a_field_that_cannot_be_is_named(field, value, says):
     rounded.rollout.int8_cache = True
     with pytest.raises(ValueError, match=r"set rl\.importance_cap"):
         check_rl(rounded)
+    for changes in ({"credit": "first_wrong"}, {"feedback_end": "simulated"}):
+        pieces = config_with(**changes)
+        pieces.tasks.chunk_rounds = 2
+        with pytest.raises(ValueError, match=r"tasks\.chunk_rounds: pieces go with"):
+            check_rl(pieces)
 
 
 # ---- the journal ----------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ CORRECT = np.array([[0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
 PUBLIC = np.array([[0.5, 1.0, 1.0, 0.5], [1.0, 0.0, 0.0, 0.0]])
 def predicted(n_tokens, n_prompt, votes=1):
     """A candidate's simulated runs on one test."""
-    return ((Prediction("3", "", "stop", n_tokens, n_prompt),) * votes,)
+    return (tuple(Prediction("3", "", "stop", n_tokens, 0 if vote else n_prompt) for vote in range(votes)),)
 
 
 # The second problem's two candidates are one program, simulated once.

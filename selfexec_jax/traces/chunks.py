@@ -1,0 +1,160 @@
+"""A run told in pieces: each begins with the state that the one before it ended with, so none grows with the run.
+
+Pieces end where a round of a loop of the program's own top level begins. The state is what the rest of the run needs:
+the values of the names that it reads, what the loop has still to go through, and what was printed:
+
+    ans=4;x in [3,5]
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+
+from selfexec_jax.sandbox.types import Trace
+from selfexec_jax.traces import scan
+from selfexec_jax.traces.narrate import style_named
+from selfexec_jax.traces.steps import Bind, Call, Frame, LoopEnd, Print, Read, Return, Step, steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """One piece: the state that it begins with ("" at the beginning), its narration, and the state after it ("" at the
+    end)."""
+
+    state: str
+    text: str
+    carried: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loop:
+    """A loop of the top level, from its first line to its last; `live`: the names that are read before they are given a
+    value, in a further round or after the loop."""
+
+    end: int
+    is_for: bool
+    live: frozenset[str]
+
+
+def chunks(trace: Trace, source: str, style: str, rounds: int) -> list[Chunk]:
+    """The pieces of a run, of at least so many rounds of a loop each.
+
+    A run without such loops is one piece, and so is the part of one that reads further input, leaves a loop by a break
+    or stores into what it holds. Raises ValueError for a style that tells traces of lines.
+    """
+    told = style_named(style)
+    if told.of == "lines":
+        raise ValueError(f"style {style} tells every line with its state as it is; it is not told in pieces")
+    happened = [step for step in steps(trace) if not isinstance(step, Frame)]
+    cuts = list(_cuts(happened, _loops(source), rounds))
+    places, states = [0, *(at for at, _ in cuts), len(happened)], ["", *(state for _, state in cuts), ""]
+    return [
+        Chunk(states[i], told.render(told.said(happened[places[i] : places[i + 1]])), states[i + 1])
+        for i in range(len(states) - 1)
+    ]
+
+
+def _cuts(happened: Sequence[Step], loops: dict[int, _Loop], rounds: int) -> Iterator[tuple[int, str]]:
+    """Where pieces begin, and with which state."""
+    last_read = max((i for i, step in enumerate(happened) if isinstance(step, Read)), default=-1)
+    values: dict[str, str | None] = {}  # of names; None: known in part
+    depth, line, since, printed = 0, 0, 0, ""  # calls under way, line before, rounds since the last cut
+    for at, step in enumerate(happened):
+        loop = loops.get(step.line) if depth == 0 else None
+        if loop is not None and not step.line <= line <= loop.end:
+            since = 0 if not loop.is_for else -1  # the first round of a for loop begins like any other
+        if loop is not None and _begins_round(step, loop, line):
+            since += 1
+            state = _state(happened[at:], loop, values, printed) if since >= rounds and at > last_read else None
+            if state is not None:
+                since = 0
+                yield at, state
+        if isinstance(step, Call):
+            depth += 1
+        elif isinstance(step, Return) and depth:
+            depth -= 1
+        elif depth == 0:
+            line = step.line
+            if isinstance(step, Bind):
+                name = step.target.partition("[")[0].partition(".")[0]
+                values[name] = scan.squeeze(step.value) if name == step.target else None
+        if isinstance(step, Print):
+            printed += step.text
+
+
+def _begins_round(step: Step, loop: _Loop, before: int) -> bool:
+    if loop.is_for:
+        return isinstance(step, Bind) and step.how == "loop"
+    return step.line < before <= loop.end
+
+
+def _state(ahead: Sequence[Step], loop: _Loop, values: dict[str, str | None], printed: str) -> str | None:
+    """What the rest of the run needs, None where that is not known."""
+    known = {name: value for name, value in values.items() if name in loop.live}
+    if None in known.values():
+        return None
+    items = [f"{name}={value}" for name, value in sorted(known.items())]
+    if loop.is_for:
+        left = _left(ahead)
+        if left is None:
+            return None
+        items.append(left)
+    if printed:
+        items.append(f"printed {printed!r}")
+    return ";".join(items)
+
+
+def _left(ahead: Sequence[Step]) -> str | None:
+    """What the for loop that begins a round has still to go through; None where it does not come to its end."""
+    line, targets, left = ahead[0].line, [], []
+    for step in ahead:
+        if step.line != line:
+            continue
+        if isinstance(step, LoopEnd):
+            one = len(left[0]) == 1
+            told = ",".join(values[0] if one else f"({','.join(values)})" for values in left)
+            return f"{','.join(targets)} in [{told}]"
+        if isinstance(step, Bind) and step.how == "loop":
+            targets, left = [step.target], [*left, []]
+        if isinstance(step, Bind) and step.how in ("loop", "loop+"):
+            if step.target not in targets:
+                targets.append(step.target)
+            left[-1].append(scan.squeeze(step.value))
+    return None
+
+
+def _loops(source: str) -> dict[int, _Loop]:
+    """The loops of a program's top level by their first line."""
+    body = ast.parse(source).body
+    functions = [node for node in body if isinstance(node, ast.FunctionDef)]
+    in_functions = {n.id for f in functions for n in ast.walk(f) if isinstance(n, ast.Name)}
+    found = {}
+    for i, node in enumerate(body):
+        if isinstance(node, (ast.For, ast.While)):
+            is_for = isinstance(node, ast.For)
+            round_of = (node.body, _names([node.target])) if is_for else ([node.test, *node.body], ())
+            live = _read_first(*round_of) | _read_first([*node.orelse, *body[i + 1 :]], ()) | in_functions
+            found[node.lineno] = _Loop(node.end_lineno or node.lineno, is_for, frozenset(live))
+    return found
+
+
+def _read_first(nodes: Sequence[ast.AST], given: Iterable[str]) -> set[str]:
+    """The names that are read before they are surely given a value."""
+    read, given = set(), set(given)
+    for node in nodes:
+        inside = list(ast.walk(node))
+        loops = [n.target for n in inside if isinstance(n, (ast.For, ast.comprehension))]
+        changed = [n.target for n in inside if isinstance(n, ast.AugAssign)]
+        names = {n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        read |= (names | _names(changed)) - _names(loops) - given
+        if isinstance(node, ast.Assign):
+            given |= _names(node.targets)
+    return read
+
+
+def _names(targets: Sequence[ast.AST]) -> set[str]:
+    """The names that are given a value; not those of which a part is."""
+    found = (n for target in targets for n in ast.walk(target))
+    return {n.id for n in found if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}

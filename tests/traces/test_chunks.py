@@ -1,0 +1,112 @@
+"""Runs told in pieces: the pieces add up to the run, and the state between them is enough to go on from."""
+
+import ast
+import re
+
+import pytest
+
+from selfexec_jax.configs import base
+from selfexec_jax.problems.generator import FAMILIES, generate
+from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
+from selfexec_jax.traces import check_claims, chunks, narrate, parse_claims
+
+FUNCTIONS = """def f(a):
+    for q in range(a):
+        a += q
+    return a
+nums = list(map(int, input().split()))
+t = 0
+for x in nums:
+    if x > 2:
+        continue
+    t += f(x)
+    y = t
+    print(y)
+while t > 0:
+    t -= 2
+    z = t
+print(t)
+"""
+PIECES = [
+    ("", "nums=[5,1,4,1]\nt=0\nx=5;5>2 yes\ncontinue\nx=1;1>2 no\nf(a=1):\nq=0;a=1+0=1\nq end\nreturn 1\n"
+     "f(1)=1;t=0+1=1\ny=1\nprint 1", "t=1;x in [4,1];printed '1\\n'"),
+    ("t=1;x in [4,1];printed '1\\n'", "x=4;4>2 yes\ncontinue\nx=1;1>2 no\nf(a=1):\nq=0;a=1+0=1\nq end\nreturn 1\n"
+     "f(1)=1;t=1+1=2\ny=2\nprint 2\nx end\n2>0 yes\nt=2-2=0\nz=0\n0>0 no\nprint 0", ""),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with SandboxPool(workers=2, min_tier="rlimits_only") as pool:
+        yield pool
+
+
+def traced(pool, source, stdin):
+    return pool.submit(Run(source, stdin, trace=TraceBudget())).result(timeout=60).trace
+
+
+def test_pieces_begin_with_the_state_that_the_one_before_carries(pool):
+    found = chunks(traced(pool, FUNCTIONS, "5 1 4 1\n"), FUNCTIONS, "compact", rounds=2)
+    assert [(c.state, c.text, c.carried) for c in found] == PIECES
+
+
+@pytest.mark.parametrize(
+    ("source", "stdin"),
+    [
+        ("x = int(input())\nprint(x)\n", "3\n"),  # no loop
+        ("for _ in range(4):\n    print(input())\n", "1\n2\n3\n4\n"),  # it reads on
+        ("for x in range(9):\n    if x > 5:\n        break\nprint(x)\n", ""),  # what it had left is not known
+        ("a = [0] * 6\nfor x in range(6):\n    a[x] = x\nprint(a)\n", ""),  # what is in a is known in part
+        ("def f():\n    for x in range(9):\n        print(x)\nf()\n", ""),  # no loop of the top level
+    ],
+)
+def test_a_run_whose_state_cannot_be_told_is_one_piece(pool, source, stdin):
+    trace = traced(pool, source, stdin)
+    (only,) = chunks(trace, source, "compact", rounds=2)
+    assert (only.state, only.text, only.carried) == ("", narrate(trace, "compact").text, "")
+
+
+def test_frames_are_not_told_in_pieces(pool):
+    with pytest.raises(ValueError, match="cwm tells every line"):
+        chunks(traced(pool, "print(1)\n", ""), "print(1)\n", "cwm", 2)
+
+
+def rest_of(source: str, state: str) -> str:
+    """A program that goes on from a state: its names, the rest of the loop, and what comes after the loop."""
+    body, begins = ast.parse(source).body, []
+    printed = re.search(r"(?:^|;)printed ('.*')$", state)
+    if printed:
+        begins.append(f"print({printed.group(1)}, end='')")
+        state = state[: printed.start()]
+    loop = re.search(r"(?:^|;)([\w,]+) in (\[[^;]*\])$", state)
+    if loop:
+        state = state[: loop.start()]
+    begins += [item for item in state.split(";") if item]
+    at = next(i for i, node in enumerate(body) if isinstance(node, ast.For if loop else ast.While)
+              and (not loop or ast.unparse(node.target).strip("()").replace(" ", "") == loop.group(1)))  # fmt: skip
+    if loop:
+        body[at].iter = ast.parse(loop.group(2), mode="eval").body
+    functions = [node for node in body if isinstance(node, ast.FunctionDef)]
+    return "\n".join([*begins, *map(ast.unparse, [*functions, *body[at:]])]) + "\n"
+
+
+def test_the_state_is_enough_to_go_on_from_and_the_pieces_are_the_run(pool):
+    """For programs of every family, the right and the wrong: running the rest from each state gives the same output."""
+    knobs = base.get_config().problems.copy_and_resolve_references()
+    with knobs.unlocked():
+        knobs.update({"families": tuple(FAMILIES), "n_train": 60, "n_heldout": 8, "n_unseen": 4})
+    problems = [p for split in generate(knobs, 0)[0].values() for p in split]
+    cases = [(s, t.input) for p in problems for s in (*p.solutions, *p.wrong_solutions) for t in p.private_tests[:2]]
+    traces = [e.trace for e in pool.map([Run(s, given, trace=TraceBudget()) for s, given in cases])]
+    rests, n_pieces = [], 0
+    for (source, _), trace in zip(cases, traces, strict=True):
+        pieces = chunks(trace, source, "compact", rounds=2)
+        n_pieces += len(pieces)
+        told = "\n".join(piece.text for piece in pieces)
+        is_run = check_claims(parse_claims(told, "compact"), trace, "compact").ok
+        assert is_run or told == narrate(trace, "compact").text
+        assert [p.state for p in pieces] == ["", *(p.carried for p in pieces[:-1])] and pieces[-1].carried == ""
+        rests += [(rest_of(source, p.carried), narrate(trace, "compact").output, p.carried) for p in pieces[:-1]]
+    assert len(rests) > 150 and n_pieces > len(cases)
+    for (source, output, state), done in zip(rests, pool.map([Run(s) for s, _, _ in rests]), strict=True):
+        assert (done.status, done.stdout) == ("ok", output), (source, state)

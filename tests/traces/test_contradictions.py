@@ -1,0 +1,84 @@
+"""What a narration contradicts, without anything being run."""
+
+import pytest
+
+from selfexec_jax.configs import base
+from selfexec_jax.problems.generator import FAMILIES, generate
+from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
+from selfexec_jax.traces import contradictions, narrate
+
+SOURCE = """nums = [int(w) for w in input().split()]
+ans = None
+for x in nums:
+    if x % 3 != 1:
+        continue
+    y = x // 2
+    if ans is None or y > ans:
+        ans = y
+print(ans)
+"""
+SAID = """nums=[5,4,7]
+ans=None
+x=5;5%3=2;2!=1 yes
+continue
+x=4;4%3=1;1!=1 no
+y=4//2=2
+None is None yes
+ans=2
+x=7;7%3=1;1!=1 no
+y=7//2=3
+2 is None no;3>2 yes;yes
+ans=3
+x end
+print 3"""
+
+
+def found(old="", new="", output="3"):
+    assert old in SAID
+    return contradictions(SOURCE, SAID.replace(old, new, 1), "compact", output)
+
+
+@pytest.mark.parametrize(
+    "old, new, what",
+    [
+        ("5%3=2;2!=1 yes", "4%3=2;2!=1 yes", "x is 5"),
+        ("5%3=2;2!=1 yes", "5%2=2;2!=1 yes", "the program has 3"),
+        ("2 is None no;3>2", "1 is None no;3>2", "ans is 2"),
+        ("3>2 yes;yes", "3<2 yes;yes", "the program has >"),
+        ("y=7//2=3", "y=7*2=3", "the program has //"),
+        ("x=7;7%3=1", "x=4;4%3=2", "4 % 3 was 1"),
+        ("1!=1 no\ny=7", "1!=1 yes\ny=7", "1 != 1 did not hold"),
+        ("continue", "go on?", "unreadable"),
+        ("print 3", "print 2", "the output is 3"),
+    ],
+)
+def test_what_is_said_against_the_program_or_before_is_found(old, new, what):
+    assert found(old, new), what
+
+
+def test_a_slip_that_only_running_shows_is_not_found():
+    """Nothing is worked out: 5 % 3 is taken to be what is said, as long as it stays the same."""
+    assert found() == []
+    assert found("5%3=2;2!=1 yes", "5%3=0;0!=1 yes") == []
+
+
+def test_it_never_raises_on_what_a_model_or_anyone_wrote():
+    for text in ("", "x=", "((((", "x=" + "(" * 500, "a=b=c=d=e", "1+=2", "x=5;\x00=1", "é" * 900, "return\ncall("):
+        contradictions(SOURCE, text, "compact", "3")
+        contradictions("def (", text, "full")
+    assert contradictions("def (", "1+1=2", "compact") == []
+
+
+def test_what_really_happened_contradicts_nothing():
+    """Right narrations of programs of every family, in the styles that tell operations."""
+    knobs = base.get_config().problems.copy_and_resolve_references()
+    with knobs.unlocked():
+        knobs.update({"families": tuple(FAMILIES), "n_train": 80, "n_heldout": 8, "n_unseen": 4})
+    problems = [p for split in generate(knobs, 0)[0].values() for p in split]
+    cases = [(s, t.input) for p in problems for s in (*p.solutions, *p.wrong_solutions) for t in p.private_tests[:1]]
+    with SandboxPool(workers=2, min_tier="rlimits_only") as pool:
+        traces = [e.trace for e in pool.map([Run(s, given, trace=TraceBudget()) for s, given in cases])]
+    for style in ("compact", "full"):
+        for (source, _), trace in zip(cases, traces, strict=True):
+            told = narrate(trace, style)
+            assert contradictions(source, told.text, style, told.output) == [], (style, source, told.text)
