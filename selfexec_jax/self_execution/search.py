@@ -1,0 +1,159 @@
+"""Verification that spends where it matters: the likeliest program first, until one is sure enough.
+
+Programs are written a few at a time and simulated a run at a time, always the one that is likeliest to be right; what is
+not promising is left alone, and nothing more is written or simulated once one is sure. Where none is, and whoever asks
+allows it, the tests of the likeliest are executed: by whoever asks, nothing here can.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+
+from selfexec_jax.problems.types import Problem
+from selfexec_jax.rollout import Sample
+from selfexec_jax.self_execution.belief import Belief, Doubt, Seen, Vote, vote_of
+from selfexec_jax.self_execution.candidates import program_of
+from selfexec_jax.self_execution.simulate import Prediction
+
+
+@dataclasses.dataclass(frozen=True)
+class Spending:
+    """At most so many candidates, of which `first` to begin with, votes a test, and executions a problem; and how
+    likely to be right a program must be to be submitted at once."""
+
+    candidates: int = 8
+    first: int = 2
+    votes: int = 2
+    sure: float = 0.9
+    executions: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Write:
+    """The candidates of a problem from one number up to another are wanted."""
+
+    problem: Problem
+    begin: int
+    end: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulate:
+    """One simulated run of a program on a public test is wanted, the vote of that number."""
+
+    problem: Problem
+    source: str
+    test: int
+    vote: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Execute:
+    """Whether a program passes a public test is wanted, by running it."""
+
+    problem: Problem
+    source: str
+    test: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Picked:
+    """What is submitted, None where no answer was a program; how likely it is held to be right; and what was spent."""
+
+    source: str | None
+    probability: float
+    n_candidates: int
+    n_simulations: int
+    n_executions: int
+    n_tokens: int
+    n_prefilled: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """Who answers, each a batch at a time: answers to problems, simulated runs, and runs where they are allowed."""
+
+    write: Callable[[list[Write]], list[list[Sample]]]
+    simulate: Callable[[list[Simulate]], list[Prediction]]
+    execute: Callable[[list[Execute]], list[bool]] | None = None
+
+
+def search(
+    problems: Sequence[Problem], means: Means, belief: Belief, doubt: Doubt, spending: Spending, template: str
+) -> list[Picked]:
+    """A program for every problem, all in step. Raises ValueError for executions that nobody does."""
+    if spending.executions and means.execute is None:
+        raise ValueError("executions: nobody here can execute; set executions to 0")
+    plans = [_plan(problem, belief, doubt, spending, template) for problem in problems]
+    picked: list[Picked | None] = [None] * len(plans)
+    wanted = {i: next(plan) for i, plan in enumerate(plans)}
+    while wanted:
+        answers = {}
+        for kind, answer in ((Write, means.write), (Simulate, means.simulate), (Execute, means.execute)):
+            asked = {i: want for i, want in wanted.items() if isinstance(want, kind)}
+            if asked:
+                answers |= zip(asked, answer(list(asked.values())), strict=True)
+        wanted = {}
+        for i, given in answers.items():
+            try:
+                wanted[i] = plans[i].send(given)
+            except StopIteration as end:
+                picked[i] = end.value
+    return picked
+
+
+def _plan(
+    problem: Problem, belief: Belief, doubt: Doubt, spending: Spending, template: str
+) -> Generator[Write | Simulate | Execute, list[Sample] | Prediction | bool, Picked]:
+    """What is wanted for one problem, one thing after the other."""
+    samples: list[Sample] = []
+    cells: dict[str, list[list[Vote]]] = {}
+    executed: dict[str, dict[int, bool]] = {}
+    more, n_simulations, n_tokens, n_prefilled = min(spending.first, spending.candidates), 0, 0, 0
+    while True:
+        if more:
+            new = yield Write(problem, len(samples), len(samples) + more)
+            samples += new
+            n_tokens, n_prefilled = n_tokens + sum(len(s.tokens) for s in new), n_prefilled + len(new[0].prompt_tokens)
+        sources = Counter(filter(None, (program_of(sample, template) for sample in samples)))
+        for source in sources:
+            cells.setdefault(source, [[] for _ in problem.public_tests])
+            executed.setdefault(source, {})
+        known = [Seen(problem, cells[s], n, len(samples) - n, executed[s]) for s, n in sources.items()]
+        another = Seen(problem, [()] * len(problem.public_tests), 1, len(samples))  # written next
+        (*right, fresh), passes = belief([*known, another])
+        best, *_ = sorted(zip(right, sources, passes, strict=False), key=lambda one: -one[0]) or [(0.0, None, ())]
+        if best[1] is not None and best[0] >= spending.sure and _is_seen(cells[best[1]], executed[best[1]]):
+            break
+        open_ = {s: p for s, p in zip(sources, right, strict=True) if _least(cells[s], spending.votes) < spending.votes}
+        likeliest = max(open_, key=open_.get, default=None)
+        more = min(len(samples), spending.candidates - len(samples))
+        if more and open_.get(likeliest, 0.0) < fresh:
+            continue
+        more = 0
+        if likeliest is not None:
+            row = cells[likeliest]
+            test = min(range(len(row)), key=lambda t: len(row[t]))
+            said = yield Simulate(problem, likeliest, test, len(row[test]))
+            row[test].append(vote_of(problem, likeliest, problem.public_tests[test], said, doubt))
+            n_simulations += 1
+            n_tokens, n_prefilled = n_tokens + said.n_tokens, n_prefilled + said.n_prompt
+            continue
+        left = [t for t in range(len(problem.public_tests)) if best[1] is not None and t not in executed[best[1]]]
+        if not left or sum(map(len, executed.values())) >= spending.executions:
+            break
+        test = min(left, key=lambda t: best[2][t])  # of the likeliest program, what it may fail at
+        executed[best[1]][test] = yield Execute(problem, best[1], test)
+    n_executions = sum(map(len, executed.values()))
+    return Picked(best[1], float(best[0]), len(samples), n_simulations, n_executions, n_tokens, n_prefilled)
+
+
+def _is_seen(row: Sequence[Sequence[Vote]], executed: dict[int, bool]) -> bool:
+    return all(cell or test in executed for test, cell in enumerate(row))
+
+
+def _least(row: Sequence[Sequence[Vote]], enough: int) -> int:
+    """The votes of the test that has the fewest."""
+    return min(map(len, row), default=enough)
