@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     c.name = "base"
     c.ablation = ""  # the row of configs/ablations.py that was applied
     c.seed = 0  # decides everything: problems, weights, batches, samples, resampling
-    c.stages = "problems,sft,rl,eval,report"  # which stages run, in this order
+    c.stages = "problems,sft,rl,belief,eval,report"  # which stages run, in this order
     c.init_from = ""  # a run, whose parameters and tokenizer are taken (skips sft), or a Hugging Face checkpoint
 
     c.profile = ""  # steps of training to profile, as in rl:10-12
@@ -194,6 +194,14 @@ def get_config() -> ConfigDict:
     c.rollout.steps_per_dispatch = 16  # decoded tokens a slot between looks from the host, at most
     c.rollout.tensor = 1  # devices that share a sequence, heads and weights divided (v5e, v6e: 1 on several hosts)
     c.rollout.int8_cache = False  # keys and values in 8 bits: half the memory, log-probabilities a little off
+
+    c.belief = ConfigDict()  # in simulations: fitted on problems.n_validation problems, used where there are some
+    c.belief.candidates = 8  # programs a validation problem
+    c.belief.votes = 3  # simulations a test there
+    c.belief.first = 2  # programs that a search begins with; it doubles them up to eval.candidates
+    c.belief.search_votes = 2  # simulations of a test that it makes at most
+    c.belief.sure = 0.9  # probability of being right at which a program is submitted
+    c.belief.executions = (1, 2, 4, 8)  # a problem at most, for the curve of what executing when unsure gains
 
     c.eval = ConfigDict()
     c.eval.candidates = 8  # programs a problem (K)

@@ -29,7 +29,8 @@ ROWS = {
          "rollout.prompt_buckets": (64, 96, 128, 160, 192, 256, 384, 512)},
     ),
     "long_runs_in_pieces": ablations.Row(
-        "A run in pieces, the state carried on, is simulated however long it is.", {"tasks.chunk_rounds": 2}, "long_runs"
+        "A run in pieces, the state carried on, is simulated however long it is.",
+        {"tasks.chunk_rounds": 2}, "long_runs",
     ),
     "long_runs_brief": ablations.Row(
         "Telling only what a round leaves lets a simulation reach further.", {"tasks.style": "brief"}, "long_runs"

@@ -17,7 +17,7 @@ from selfexec_jax.stages.metrics import reached
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.train import stopping
 
-STAGES = ("problems", "sft", "rl", "eval", "report")
+STAGES = ("problems", "sft", "rl", "belief", "eval", "report")
 _OF_ONE_HOST = ("problems", "report")  # no devices, and files that one writes
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with an ablation after a colon.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; made if need be, resumed if there.")

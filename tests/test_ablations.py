@@ -130,7 +130,7 @@ def test_a_row_runs_two_steps(name, shared, tmp_path):
         loaded = models.load(config, work)
         engine = loaded.engine().load(loaded.params("rl" if config.rl.steps else "sft"), 0)
         problems, _ = problems_and_cases(config, work)
-        decided = evaluation.decide(config, engine, loaded.tokenizer, problems[:2], evaluation._asking(config))
+        decided = evaluation.decide(config, engine, loaded.tokenizer, problems[:2], evaluation.asks_of(config))
         assert [len(row) for row in decided.samples] == [config.eval.candidates] * 2
         episodes = [e for rows in decided.episodes.values() for row in rows for e in row]
         assert all(len(e.turns) <= config.eval.max_fixes for e in episodes)

@@ -25,8 +25,8 @@ Doubt = Callable[[str, Prediction], bool]  # of a source and a simulated run of 
 
 _NAMES = ("trust", "trust_if_unsure", "trust_if_contradicting", "chance", "damped", "damped_by_more", "right",
           "written", "others", "lucky")  # fmt: skip
-_START = (2.0, -1.0, 0.0, -3.0, 0.0, -1.0, 0.0, 0.0, 0.0, -0.5)
-_PRIOR = 1e-4  # weight of the squared distance from there
+_START = (3.0, -0.5, -1.0, -4.0, 1.0, -1.0, 0.0, 1.0, 0.0, -0.5)
+_PRIOR = 1e-3  # weight of the squared distance from there
 _SUREST = 1e-3  # nats of surprise that nothing is surer than
 _KNOWN = 30.0  # log-odds of what was executed
 _DRAWS = 4  # numbers of votes that a test is seen with while fitting: all, and random ones
@@ -54,8 +54,8 @@ def vote_of(problem: Problem, source: str, test: Test, said: Prediction, doubt: 
 class Seen:
     """A program for a problem and what is known of it.
 
-    cells: votes, public test by public test. written, others: how often the model wrote it, and other answers. executed:
-    by the number of a public test, whether it was seen to pass.
+    cells: votes, public test by public test. written, others: how often the model wrote it, and other answers.
+    executed: by the number of a public test, whether it was seen to pass.
     """
 
     problem: Problem
@@ -70,8 +70,8 @@ class Evidence:
     """What is known of P programs with up to T tests and V votes each, as arrays.
 
     asked, match: PxTxV, whether there is a vote, and whether it foretells what the test wants. same: PxTxVxV, whether
-    two votes foretell the same. unsure, doubted: PxTxV, log of the surprise of a vote in nats, and whether it contradicts
-    itself. known: PxT, log-odds of what was executed, else 0. written, others: P.
+    two votes foretell the same. unsure, doubted: PxTxV, log of the surprise of a vote in nats, and whether it
+    contradicts itself. known: PxT, log-odds of what was executed, else 0. written, others: P.
     """
 
     asked: np.ndarray
@@ -155,9 +155,9 @@ def _probabilities(weights, evidence: Evidence) -> tuple:
     """(P, PxT); of whichever kind of arrays the weights are."""
     xp = weights.__array_namespace__()
     _, _, _, _, damped, by_more, right, by_written, by_others, lucky = weights
-    odds_PxT = evidence.known + _log_odds(xp, weights, evidence) * xp.exp(damped) * xp.maximum(
-        evidence.asked.sum(-1), 1
-    ) ** -xp.exp(by_more)
+    n_PxT = xp.maximum(evidence.asked.sum(-1), 1)
+    share_PxT = xp.exp(_log_sigmoid(xp, damped)) * n_PxT ** -xp.exp(by_more)
+    odds_PxT = evidence.known + share_PxT * _log_odds(xp, weights, evidence)
     prior_P = right + by_written * np.log(evidence.written) + by_others * np.log1p(evidence.others)
     passed, failed = _log_sigmoid(xp, lucky), _log_sigmoid(xp, -lucky)  # a wrong program, by luck
     if_wrong_PxT = xp.logaddexp(passed + odds_PxT, failed + 0 * odds_PxT)

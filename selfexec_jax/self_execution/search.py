@@ -1,8 +1,8 @@
 """Verification that spends where it matters: the likeliest program first, until one is sure enough.
 
-Programs are written a few at a time and simulated a run at a time, always the one that is likeliest to be right; what is
-not promising is left alone, and nothing more is written or simulated once one is sure. Where none is, and whoever asks
-allows it, the tests of the likeliest are executed: by whoever asks, nothing here can.
+Programs are written a few at a time and simulated a run at a time, always the one that is likeliest to be right; what
+is not promising is left alone, and nothing more is written or simulated once one is sure. Where none is, and whoever
+asks allows it, the tests of the likeliest are executed: by whoever asks, nothing here can.
 """
 
 from __future__ import annotations

@@ -16,14 +16,13 @@ import numpy as np
 from selfexec_jax.hosts import ALONE, Hosts
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.judge import answer_of, judge, limits_of, run_on
-from selfexec_jax.rollout.endpoint import Chat, Endpoint
 from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.self_execution import Asking, Episode, fix, simulate, verify
 from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.fix import FeedbackSource, Told, random_feedback, simulated_feedback
-from selfexec_jax.stages import model as models
-from selfexec_jax.stages import verifier
-from selfexec_jax.stages.checks import check_rl
+from selfexec_jax.stages import searching, verifier
+from selfexec_jax.stages.asking import asks_of, who_answers
+from selfexec_jax.stages.belief import belief_of
 from selfexec_jax.stages.measures import (
     choose_examples,
     grade_cases,
@@ -33,7 +32,7 @@ from selfexec_jax.stages.measures import (
 )
 from selfexec_jax.stages.problems import open_pool
 from selfexec_jax.stages.questions import LIKE_TRAINING, Case, cases_of, problems_and_cases
-from selfexec_jax.stages.shared_engine import SharedEngine
+from selfexec_jax.stages.searching import SURE, Searches, executing
 from selfexec_jax.stages.strategies import (
     Decided,
     Judged,
@@ -53,14 +52,21 @@ _IS_RIGHT = {"passed": 1.0, "failed": 0.0, "undecided": np.nan, "infra_error": n
 
 def run(config, workdir: Workdir) -> dict:
     """Writes data/eval.json: results, comparisons, tables and examples; returns the counts."""
-    engine, tokenizer, policy, loaded = _who_answers(config, workdir)
+    engine, tokenizer, policy, loaded = who_answers(config, workdir)
     problems, cases = problems_and_cases(config, workdir)
-    asks = _asking(config)
+    asks = asks_of(config)
     started = time.monotonic()
     done = lambda what: log.info("eval: %s after %.0f s", what, time.monotonic() - started)  # noqa: E731
 
     decided = decide(config, engine, tokenizer, problems, asks)
     done(f"{len(problems)} problems solved, verified and repaired")
+    belief = belief_of(workdir) if problems else None
+    if belief is not None:
+        searches = Searches(config, engine, tokenizer, problems, decided, belief, asks["simulate"])
+        decided.believed[:] = searches.believed()
+        levels = {"search": None} | {f"search_until_{sure:.0%}_sure": sure for sure in SURE}
+        decided.searches.update({name: searches.search(sure) for name, sure in levels.items()})
+        done("searches")
     cases += cases_of(config, problems, decided.sources)
     answers = {policy: predictions(config, engine, tokenizer, cases)}
     if policy == "rl":
@@ -74,6 +80,12 @@ def run(config, workdir: Workdir) -> dict:
         told = real_feedback(pool, workdir.hosts)
         executed = repaired(config, engine, tokenizer, problems, decided.sources, told, asks["solve"])
         decided.episodes["self_rlef_executed"] = executed
+        if belief is not None:
+            divide = workdir.hosts.divide
+            execute = executing(lambda pairs: divide("executions", pairs, lambda some: real_outputs(pool, some)))
+            decided.searches.update({
+                f"search_with_{n}_executions": searches.search(None, n, execute) for n in config.belief.executions
+            })  # fmt: skip
         if not workdir.hosts.is_first:  # all is decided and known to all; one host judges and reports
             return {}
         verdicts = judge_all(problems, decided, pool)
@@ -109,6 +121,9 @@ def _summarise_strategies(config, report: dict, workdir: Workdir, problems, deci
     judged = {name: Judged(*np.moveaxis(values[is_judged], -1, 0)) for name, values in judged.items()}
     K = config.eval.candidates
     strategies = strategies_of(decided, judged, K)
+    if decided.believed:
+        strategies |= searching.strategies_of(decided, judged[""], strategies, K)
+        report["tables"] |= searching.tables(decided, judged[""], strategies, K, config.seed, config.eval.bootstrap)
     summarise(config, report, strategies, problems, K)
     at_equal_tokens(config, report, strategies, decided, judged[""].correct, problems, K)
     save_values(workdir, [p.id for p in problems], strategies, decided, judged[""].correct)
@@ -118,35 +133,6 @@ def _summarise_strategies(config, report: dict, workdir: Workdir, problems, deci
 
 def _traced(case: Case, of: str) -> Run:
     return run_on(case.source, case.problem, case.input, TraceBudget(of=of))
-
-
-def _who_answers(config, workdir: Workdir) -> tuple:
-    """The engine, its tokenizer, the name of its parameters, and the run's own model where that is asked."""
-    e = config.eval
-    if e.endpoint:
-        if config.tasks.template == "compact":
-            raise ValueError("eval.endpoint: a served model needs questions in words; set tasks.template=paper")
-        if workdir.hosts.count > 1:
-            raise ValueError("eval.endpoint: a served model is asked by one host; leave --hosts out")
-        served = Endpoint(e.endpoint, e.endpoint_model, workdir.data / "endpoint.jsonl", e.endpoint_at_once)
-        return served, Chat(), "served", None
-    if config.rl.steps:
-        check_rl(config)
-    loaded = models.load(config, workdir)
-    policy = "rl" if config.rl.steps and loaded.has("rl") else "sft"
-    params = loaded.params(policy)
-    if not loaded.has(policy):
-        policy = "pretrained"
-    return SharedEngine(loaded.engine(), workdir.hosts).load(params, 0), loaded.tokenizer, policy, loaded
-
-
-def _asking(config) -> dict[str, Asking]:
-    e, t = config.eval, config.tasks
-    pieces = t.max_chunks if t.chunk_rounds else 1
-    return {
-        "solve": Asking(t.template, e.temperature, e.top_p, e.max_new_tokens),
-        "simulate": Asking(t.template, e.simulate_temperature, e.top_p, e.max_new_tokens, pieces),
-    }
 
 
 # ---- deciding, without execution ---------------------------------------------------------------------
@@ -184,7 +170,7 @@ def predictions(config, engine, tokenizer, cases: list[Case]) -> list[list]:
     Cases like the narrated ones, and a benchmark's, are asked as verification asks; the others at temperature 1 over
     the whole vocabulary, several times each, which is what RL trains.
     """
-    simulating = _asking(config)["simulate"]
+    simulating = asks_of(config)["simulate"]
     free = dataclasses.replace(simulating, temperature=1.0, top_p=1.0, max_new_tokens=config.rl.max_new_tokens)
     found: dict[int, list] = {}
     ways = ((True, 1, simulating), (False, config.eval.prediction_samples, free))
@@ -222,26 +208,30 @@ def only(mask: np.ndarray, problems: list[Problem], decided: Decided) -> tuple[l
     """The problems that `mask` keeps, with what was decided for them."""
     keep = lambda rows: list(itertools.compress(rows, mask))  # noqa: E731
     episodes = {name: keep(rows) for name, rows in decided.episodes.items()}
+    searches = {name: keep(picked) for name, picked in decided.searches.items()}
     columns = (decided.samples, decided.sources, decided.rankings)
-    return keep(problems), Decided(*map(keep, columns), episodes)
+    return keep(problems), Decided(*map(keep, columns), episodes, keep(decided.believed), searches)
+
+
+def real_outputs(pool: SandboxPool, pairs: list[tuple[Problem, str]]) -> list[list[str | None]]:
+    """What programs give on the public tests of their problems."""
+    futures = [
+        [pool.submit(run_on(source, p, t.input), limits_of(p, p.public_tests)) for t in p.public_tests]
+        for p, source in pairs
+    ]
+    return [
+        [answer_of(problem, future.result()) for future in row]
+        for (problem, _), row in zip(pairs, futures, strict=True)
+    ]
 
 
 def real_feedback(pool: SandboxPool, hosts: Hosts = ALONE):
     """The feedback source that executes, each host its share: the upper bound beside the simulated one."""
 
-    def outputs(pairs: list[tuple[Problem, str]]) -> list[list[str | None]]:
-        futures = [
-            [pool.submit(run_on(source, p, t.input), limits_of(p, p.public_tests)) for t in p.public_tests]
-            for p, source in pairs
-        ]
-        return [
-            [answer_of(problem, future.result()) for future in row]
-            for (problem, _), row in zip(pairs, futures, strict=True)
-        ]
-
     def ask(pairs: list[tuple[Problem, str]]) -> list[Told]:
         answers = []
-        for (problem, _), found in zip(pairs, hosts.divide("feedback", pairs, outputs), strict=True):
+        outputs = hosts.divide("feedback", pairs, lambda some: real_outputs(pool, some))
+        for (problem, _), found in zip(pairs, outputs, strict=True):
             tests = zip(problem.public_tests, found, strict=True)
             answers.append(Told([Feedback(test, output, problem.kind) for test, output in tests]))
         return answers

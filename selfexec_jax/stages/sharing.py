@@ -22,7 +22,7 @@ READS = {
                  "sft.narrated_size", "sft.left_to_rl", "sft.sources"),
     "sft": ("model", "mesh", "sft"),
     "rl": ("rl", "rollout"),
-    "eval": ("eval",),
+    "eval": ("belief", "eval"),
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from selfexec_jax.evals import bootstrap_ci, paired_bootstrap, pass_at_k, rank_s
 from selfexec_jax.problems import Problem
 from selfexec_jax.rollout import Sample
 from selfexec_jax.self_execution import Episode, Ranking
+from selfexec_jax.self_execution.search import Picked
 from selfexec_jax.stages.workdir import Workdir
 
 
@@ -19,13 +20,15 @@ from selfexec_jax.stages.workdir import Workdir
 class Decided:
     """What the model chose, N programs a problem of which the first K were simulated, and episodes by their feedback.
 
-    All but `self_rlef_executed` was chosen without executing anything.
+    All was chosen without executing anything but `self_rlef_executed` and the searches with executions.
     """
 
     samples: list[list[Sample]]
     sources: list[list[str | None]]
     rankings: list[Ranking]
     episodes: dict[str, list[list[Episode]]]  # a problem's, from each of its first programs
+    believed: list[list[tuple[float, float]]] = dataclasses.field(default_factory=list)  # see `Searches.believed`
+    searches: dict[str, list[Picked]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +104,9 @@ def summarise(config, report: dict, strategies: dict[str, Strategy], problems: l
         best = f"best_at_{k}_simulated"
         pairs |= {f"{best}_over_{other}": (best, other) for other in ("pass_at_1", f"short1_at_{k}")}
         pairs[f"simulation_gap_at_{k}"] = (f"best_at_{k}_executed", best)
+    if f"best_at_{K}_believed" in strategies:
+        others = (f"best_at_{K}_believed", *(name for name in strategies if name.startswith("search")))
+        pairs |= {f"{name}_over_best_at_{K}_simulated": (name, f"best_at_{K}_simulated") for name in others}
     for suffix, mask in groups_of(problems).items():
         for name, strategy in strategies.items():
             report["results"][name + suffix] = _result(config, strategy.values[mask], strategy.tokens[mask].sum())

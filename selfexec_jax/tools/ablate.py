@@ -24,6 +24,7 @@ from selfexec_jax.tools.configs import changed, config_file
 from selfexec_jax.tools.given import complain
 
 STAGES = tuple(READS)
+WITH = {"eval": "belief,eval"}  # stages that are one with another
 BASE = "base"
 
 
@@ -98,7 +99,8 @@ def run(path: str, load, name: str, seed: int, root: Path, changes: list[str]) -
         if is_done(root, config, stage):
             continue
         print(f"{name}, seed {seed}: {stage} in {folder}", file=sys.stderr, flush=True)
-        command = [sys.executable, "-m", "selfexec_jax.main", *flags, f"--config.stages={stage}", f"--workdir={folder}"]
+        flags_of_stage = [*flags, f"--config.stages={WITH.get(stage, stage)}", f"--workdir={folder}"]
+        command = [sys.executable, "-m", "selfexec_jax.main", *flags_of_stage]
         compiled = str(root.resolve() / "compiled")  # by the runs before
         environment = {"JAX_COMPILATION_CACHE_DIR": compiled, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} | os.environ
         log = folder / f"{stage}.log"

@@ -20,6 +20,7 @@ from tests.benchmarks.ending import conclude, parser_of
 
 ROOT = Path(__file__).resolve().parents[2]
 EFFICIENCY, STALL = 0.9, 0.02
+FSDP = {128: 32}  # else as many as there are, 64 at most: whole sides of the torus
 ROW, ROWS = 8192, 2  # tokens a row, rows a chip
 
 
@@ -46,7 +47,8 @@ def plan(chips: list[int], missed: list[str]) -> list[dict]:
     print("|" + 8 * "---|")
     for n in chips:
         fields = {
-            "model.attention": "splash", "rl.steps": 0, "mesh.fsdp": min(n, 64), "mesh.context": 1, "mesh.tensor": 1,
+            "model.attention": "splash", "rl.steps": 0, "mesh.fsdp": FSDP.get(n, min(n, 64)), "mesh.context": 1,
+            "mesh.tensor": 1,
             "sft.row_tokens": ROW, "sft.short_row_tokens": 0, "sft.batch_rows": ROWS * n, "sft.micro_batches": 1,
             "rollout.tensor": 1,
         }  # fmt: skip

@@ -1,0 +1,105 @@
+"""Stage between RL and evaluation: how far simulations are to be believed, fitted on problems that nothing else uses.
+
+The model writes programs for the validation problems and simulates them; then they are executed, and the probabilities
+of `self_execution/belief.py` are fitted to what turned out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from selfexec_jax.problems import Problem
+from selfexec_jax.problems.compare import answers_match
+from selfexec_jax.problems.datasets import load_problems
+from selfexec_jax.self_execution import verify
+from selfexec_jax.self_execution.belief import Belief, Doubt, Seen, fit, vote_of
+from selfexec_jax.self_execution.candidates import candidates, program_of
+from selfexec_jax.self_execution.simulate import Prediction
+from selfexec_jax.self_execution.verify import Ranking
+from selfexec_jax.stages.asking import asks_of, who_answers
+from selfexec_jax.stages.problems import open_pool
+from selfexec_jax.stages.verdicts import Verdicts
+from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.traces import contradictions
+
+FILE = "belief.json"
+
+
+def run(config, workdir: Workdir) -> dict:
+    """Leaves data/belief.json; nothing where there are no validation problems. Returns what it was fitted on."""
+    if not config.problems.n_validation:
+        return {"skipped": "problems.n_validation=0"}
+    problems = [p for p in load_problems(workdir.data / "validation.jsonl") if p.public_tests]
+    knobs, asks = config.belief, asks_of(config)
+    engine, tokenizer, _, _ = who_answers(config, workdir)
+    samples = candidates(engine, tokenizer, problems, knobs.candidates, config.seed, asks["solve"])
+    written = [[program_of(sample, config.tasks.template) for sample in row] for row in samples]
+    rankings = verify(engine, tokenizer, list(zip(problems, written, strict=True)), knobs.votes, config.seed,
+                      asks["simulate"])  # fmt: skip
+    if not workdir.hosts.is_first:
+        return {}
+    doubt = doubt_of(config)
+    groups = [
+        (problem, source, seen)
+        for problem, sources, ranking in zip(problems, written, rankings, strict=True)
+        for n in sorted({2**i for i in range(knobs.candidates.bit_length())} | {knobs.candidates})
+        if n <= knobs.candidates
+        for source, seen in programs_of(problem, sources, ranking, doubt, n).items()
+    ]
+    with open_pool(config) as pool:
+        verdicts = Verdicts(workdir.data / "belief_verdicts", pool)
+        try:
+            found = {(p.id, s): (verdicts.public(s, p), verdicts.final(s, p)) for p, s, _ in groups}
+            public, final = ({key: pair[i].result() for key, pair in found.items()} for i in (0, 1))
+        finally:
+            verdicts.close()
+    known = [(p, s, seen) for p, s, seen in groups if final[p.id, s].status in ("passed", "failed")]
+    T = max((len(p.public_tests) for p, _, _ in known), default=0)
+    passes = np.zeros((len(known), T))
+    for row, (p, s, _) in zip(passes, known, strict=True):
+        outputs = public[p.id, s].outputs
+        wanted = (test.output for test in p.public_tests)
+        row[: len(outputs)] = [answers_match(p.kind, *pair) for pair in zip(wanted, outputs, strict=True)]
+    is_right = np.array([final[p.id, s].status == "passed" for p, s, _ in known], float)
+    belief = fit([seen for _, _, seen in known], is_right, passes, config.seed)
+    workdir.write_json(workdir.data / FILE, belief.parameters)
+    return {"problems": len(problems), "programs": len({(p.id, s) for p, s, _ in known}), **belief.parameters}
+
+
+def belief_of(workdir: Workdir) -> Belief | None:
+    """What was fitted; None where nothing was."""
+    path = workdir.data / FILE
+    return Belief(json.loads(path.read_text())) if path.exists() else None
+
+
+def doubt_of(config) -> Doubt:
+    """Whether a simulated run contradicts the program or itself, which its style must say step by step."""
+    style = config.tasks.style
+    if style in ("direct", "cwm"):
+        return lambda source, said: False
+
+    def doubt(source: str, said: Prediction) -> bool:
+        return bool(contradictions(source, said.text.rpartition("\n")[0], style, said.output))
+
+    return doubt
+
+
+def programs_of(
+    problem: Problem, sources: Sequence[str | None], ranking: Ranking, doubt: Doubt, n: int
+) -> dict[str, Seen]:
+    """The programs among the first n candidates, with all of their simulated runs."""
+    times = Counter(s for s in sources[:n] if s is not None)
+    rows = dict(zip(sources, ranking.predictions, strict=False))
+    return {
+        source: Seen(
+            problem,
+            [[vote_of(problem, source, test, said, doubt) for said in cell]
+             for test, cell in zip(problem.public_tests, rows[source], strict=True)],
+            written, n - written,
+        )
+        for source, written in times.items()
+    }  # fmt: skip

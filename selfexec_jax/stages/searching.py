@@ -1,0 +1,160 @@
+"""Candidates by belief, and searches that spend where it matters, beside the ranking by votes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from selfexec_jax.evals import bootstrap_ci, expected_calibration_error
+from selfexec_jax.problems import Problem
+from selfexec_jax.problems.compare import answers_match
+from selfexec_jax.self_execution import Asking, simulate
+from selfexec_jax.self_execution.belief import Belief
+from selfexec_jax.self_execution.search import Execute, Means, Picked, Simulate, Spending, Write, search
+from selfexec_jax.self_execution.simulate import Prediction
+from selfexec_jax.stages.belief import doubt_of, programs_of
+from selfexec_jax.stages.strategies import Decided, Judged, Strategy
+
+SURE = (0.5, 0.8, 0.9, 0.95, 0.98)  # what `belief.sure` is compared with
+_LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # shares of the problems that are answered
+
+
+class Searches:
+    """Searches among the candidates that were written, with the simulations that were made and more of them."""
+
+    def __init__(
+        self, config, engine, tokenizer, problems: Sequence[Problem], decided: Decided, belief: Belief, asking: Asking
+    ):
+        self._config, self._engine, self._tokenizer, self._asking = config, engine, tokenizer, asking
+        self._problems, self._decided, self._belief, self._doubt = problems, decided, belief, doubt_of(config)
+        self._samples = {p.id: row for p, row in zip(problems, decided.samples, strict=True)}
+        self._known: dict[tuple, Prediction] = {}
+        for p, sources, ranking in zip(problems, decided.sources, decided.rankings, strict=True):
+            for source, row in zip(sources, ranking.predictions, strict=False):
+                for test, cell in enumerate(row):
+                    for vote, said in enumerate(cell):  # each read its prompt, as votes come one by one
+                        again = dataclasses.replace(said, n_prompt=said.n_prompt or cell[0].n_prompt)
+                        self._known.setdefault((p.id, source, test, vote), again)
+
+    def believed(self) -> list[list[tuple[float, float]]]:
+        """Of every candidate, by problem, the probabilities of its being right and of its passing all public tests."""
+        K, found = self._config.eval.candidates, []
+        for p, sources, ranking in zip(self._problems, self._decided.sources, self._decided.rankings, strict=True):
+            programs = programs_of(p, sources, ranking, self._doubt, K)
+            right, passes = self._belief(list(programs.values()))
+            of = {source: (float(r), float(np.prod(t))) for source, r, t in zip(programs, right, passes, strict=True)}
+            found.append([of.get(source, (0.0, 0.0)) for source in sources[:K]])
+        return found
+
+    def search(self, sure: float | None = None, executions: int = 0, execute=None) -> list[Picked]:
+        knobs = self._config.belief
+        spending = Spending(self._config.eval.candidates, knobs.first, knobs.search_votes,
+                            knobs.sure if sure is None else sure, executions)  # fmt: skip
+        means = Means(self._written, self._simulated, execute)
+        return search(self._problems, means, self._belief, self._doubt, spending, self._config.tasks.template)
+
+    def _written(self, wanted: list[Write]) -> list[list]:
+        return [self._samples[w.problem.id][w.begin : w.end] for w in wanted]
+
+    def _simulated(self, wanted: list[Simulate]) -> list[Prediction]:
+        """What was simulated before; what was not is simulated now, each vote by itself."""
+        missing = [w for w in wanted if _key(w) not in self._known]
+        for kind in ("stdio", "call"):
+            asked = [w for w in missing if w.problem.kind == kind]
+            for vote in sorted({w.vote for w in asked}):
+                some = [w for w in asked if w.vote == vote]
+                cases = [(w.source, w.problem.given(w.problem.public_tests[w.test].input)) for w in some]
+                seed = self._config.seed + 1000 + vote  # another draw than the votes that were made together
+                cells = simulate(self._engine, self._tokenizer, cases, 1, seed, self._asking, kind)
+                self._known |= {_key(w): cell[0] for w, cell in zip(some, cells, strict=True)}
+        return [self._known[_key(w)] for w in wanted]
+
+
+def _key(want: Simulate) -> tuple:
+    return want.problem.id, want.source, want.test, want.vote
+
+
+def executing(outputs_of):
+    """Runs that a search asks for; `outputs_of` gives what programs give on all public tests, by (problem, source)."""
+
+    def execute(wanted: list[Execute]) -> list[bool]:
+        outputs = outputs_of([(w.problem, w.source) for w in wanted])
+        return [answers_match(w.problem.kind, w.problem.public_tests[w.test].output, row[w.test])
+                for w, row in zip(wanted, outputs, strict=True)]  # fmt: skip
+
+    return execute
+
+
+# ---- figures -------------------------------------------------------------------------------------------------
+def strategies_of(decided: Decided, judged: Judged, strategies: dict[str, Strategy], K: int) -> dict[str, Strategy]:
+    """What is solved by the candidate that is likeliest to be right, and by each search."""
+    right = np.array([[r for r, _ in row] for row in decided.believed])
+    top = right == right.max(1, keepdims=True)
+    correct, voted = judged.correct[:, :K], strategies[f"best_at_{K}_simulated"]
+    found = {f"best_at_{K}_believed": Strategy((correct * top).sum(1) / top.sum(1), voted.tokens, voted.prefilled)}
+    for name, picked in decided.searches.items():
+        values = [_correct(p.source, sources, row) for p, sources, row in
+                  zip(picked, decided.sources, judged.correct, strict=True)]  # fmt: skip
+        tokens, prefilled = (np.array([getattr(p, key) for p in picked], float) for key in ("n_tokens", "n_prefilled"))
+        found[name] = Strategy(np.array(values), tokens, prefilled)
+    return found
+
+
+def _correct(source: str | None, sources: Sequence[str | None], correct: np.ndarray) -> float:
+    return 0.0 if source is None else float(correct[list(sources).index(source)])
+
+
+def tables(
+    decided: Decided, judged: Judged, strategies: dict[str, Strategy], K: int, seed: int, resamples: int
+) -> dict[str, list[dict]]:
+    """For the report: calibration before and after, accuracy by coverage, and what searches spend and solve."""
+    scores = np.array([r.scores for r in decided.rankings])
+    right, passes = np.moveaxis(np.array(decided.believed), -1, 0)
+    correct, public = judged.correct[:, :K], judged.public[:, :K] == 1.0
+    error = lambda p, truth: expected_calibration_error(p.ravel(), truth.ravel().astype(float))  # noqa: E731
+    calibration = [
+        {"probability of": what, "by": by, "expected calibration error": round(error(p, truth), 4),
+         "candidates": p.size}
+        for what, by, p, truth in (
+            ("passing all public tests", "share of votes", scores, public),
+            ("passing all public tests", "belief", passes, public),
+            ("being right", "share of votes", scores, correct),
+            ("being right", "belief", right, correct),
+        )
+    ]
+    coverage = []
+    for by, of in (("share of votes", scores), ("belief", right)):
+        best, top = of.max(1), of == of.max(1, keepdims=True)
+        solved = (top * correct).sum(1) / top.sum(1)
+        order = np.argsort(-best, kind="stable")
+        for share in _LEVELS:
+            answered = order[: max(round(share * len(order)), 1)]
+            value, low, high = bootstrap_ci(solved[answered], seed, resamples)
+            coverage.append({"by": by, "answered": share, "n": len(answered), "value": value,
+                             "ci_low": low, "ci_high": high})  # fmt: skip
+    return {"belief_calibration": calibration, "coverage": coverage,
+            "searches": _searches(decided, judged, strategies, K, seed, resamples)}  # fmt: skip
+
+
+def _searches(decided: Decided, judged: Judged, strategies, K: int, seed: int, resamples: int) -> list[dict]:
+    n_tests = np.array([len(row[0]) if (row := r.predictions) else 0 for r in decided.rankings])
+    n_programs = [len({s for s in sources[:K] if s}) for sources in decided.sources]
+    runs, rows = np.mean(n_programs * n_tests), []
+    named = {f"best@{K}, {how}": (f"best_at_{K}_{name}", None)
+             for how, name in (("all votes", "simulated"), ("belief", "believed"))}  # fmt: skip
+    named |= {name.replace("_", " "): (name, picked) for name, picked in decided.searches.items()}
+    named[f"best@{K}, all executed"] = (f"best_at_{K}_executed", None)
+    for words, (name, picked) in named.items():
+        strategy = strategies[name]
+        value, low, high = bootstrap_ci(strategy.values, seed, resamples)
+        executed = np.mean([p.n_executions for p in picked]) if picked else (runs if name.endswith("executed") else 0.0)
+        rows.append({
+            "strategy": words, "value": value, "ci_low": low, "ci_high": high, "n": len(strategy.values),
+            "tokens a problem": round(float(strategy.cost.mean())),
+            "candidates": round(float(np.mean([p.n_candidates for p in picked])), 2) if picked else K,
+            "runs executed": round(float(executed), 3),
+            "of all runs": round(float(executed / runs), 4) if runs else 0.0,
+        })  # fmt: skip
+    return rows
