@@ -23,6 +23,7 @@ SMALL = [
     "--config.problems.n_train=40",
     "--config.problems.n_heldout=6",
     "--config.problems.n_unseen=3",
+    "--config.problems.n_validation=4",
     "--config.problems.real_data=/nowhere",
     "--config.text.vocab_size=400",
     "--config.model.d_model=32",

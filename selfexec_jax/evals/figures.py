@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from selfexec_jax.evals import measured
+from selfexec_jax.evals import believed, measured
 from selfexec_jax.evals.html import Figure
 from selfexec_jax.evals.looks import COLOURS, EXECUTED, GREY, INK, PLAIN, SIMULATED, STYLE, label, short_number
 
@@ -254,6 +254,13 @@ FIGURES = (  # file stem, title, what it shows, how it is drawn
     ("flow", "What Self-RLEF makes of first programs",
      "Shares of problems whose program was right or wrong before and after the fix turns, by the private tests.",
      measured.flow),
+    ("searches", "What belief in simulations saves",
+     ("Share of problems solved by a search that stops when it is sure, against the tokens that it reads and generates,"
+      " and against the share of the runs that it executes where it is not, beside choosing among all candidates."),
+     believed.searches),
+    ("coverage", "Knowing when it is right",
+     "Share of problems solved of those that are answered, where the least sure ones are left unanswered.",
+     believed.coverage),
     ("sft", "Fine-tuning curves",
      "Loss over the steps of supervised fine-tuning.", _sft),
     ("rl", "Reinforcement learning curves",

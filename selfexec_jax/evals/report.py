@@ -23,6 +23,7 @@ SECTIONS = {  # title: (figures, tables)
          "answers_by_label"),
     ),
     "Verification and repair": (("reliability", "flow"), ("reliability", "calibration", "verifier", "self_rlef_flow")),
+    "Belief and spending": (("searches", "coverage"), ("searches", "belief_calibration", "coverage")),
 }
 
 RESULTS_NOTE = (

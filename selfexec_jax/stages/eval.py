@@ -121,12 +121,15 @@ def _summarise_strategies(config, report: dict, workdir: Workdir, problems, deci
     judged = {name: Judged(*np.moveaxis(values[is_judged], -1, 0)) for name, values in judged.items()}
     K = config.eval.candidates
     strategies = strategies_of(decided, judged, K)
+    searches = {}
     if decided.believed:
-        strategies |= searching.strategies_of(decided, judged[""], strategies, K)
-        report["tables"] |= searching.tables(decided, judged[""], strategies, K, config.seed, config.eval.bootstrap)
+        searches = searching.strategies_of(decided, judged[""], strategies, K)
+        strategies |= {name: searches[name] for name in (f"best_at_{K}_believed", "search")}
+        found = strategies | searches
+        report["tables"] |= searching.tables(decided, judged[""], found, K, config.seed, config.eval.bootstrap)
     summarise(config, report, strategies, problems, K)
     at_equal_tokens(config, report, strategies, decided, judged[""].correct, problems, K)
-    save_values(workdir, [p.id for p in problems], strategies, decided, judged[""].correct)
+    save_values(workdir, [p.id for p in problems], strategies | searches, decided, judged[""].correct)
     report["tables"] |= verifier.tables(decided, judged, K, config.seed, config.eval.bootstrap)
     return {"not_judged": int((~is_judged).sum()), "tokens": int(sum(s.tokens.sum() for s in strategies.values()))}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from selfexec_jax.evals import bootstrap_ci, expected_calibration_error
+from selfexec_jax.evals.metrics import bootstrap_ci, expected_calibration_error
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.self_execution import Asking, simulate

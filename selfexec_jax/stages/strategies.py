@@ -104,9 +104,9 @@ def summarise(config, report: dict, strategies: dict[str, Strategy], problems: l
         best = f"best_at_{k}_simulated"
         pairs |= {f"{best}_over_{other}": (best, other) for other in ("pass_at_1", f"short1_at_{k}")}
         pairs[f"simulation_gap_at_{k}"] = (f"best_at_{k}_executed", best)
-    if f"best_at_{K}_believed" in strategies:
-        others = (f"best_at_{K}_believed", *(name for name in strategies if name.startswith("search")))
-        pairs |= {f"{name}_over_best_at_{K}_simulated": (name, f"best_at_{K}_simulated") for name in others}
+    for name in (f"best_at_{K}_believed", "search"):
+        if name in strategies:
+            pairs[f"{name}_over_best_at_{K}_simulated"] = (name, f"best_at_{K}_simulated")
     for suffix, mask in groups_of(problems).items():
         for name, strategy in strategies.items():
             report["results"][name + suffix] = _result(config, strategy.values[mask], strategy.tokens[mask].sum())
