@@ -148,6 +148,10 @@ ABLATIONS = {
     "candidates_4": Row("The same with 4.", {"eval.candidates": 4}),
     "candidates_8": Row("The same with 8.", {"eval.candidates": 8}),
     "candidates_16": Row("The same with 16.", {"eval.candidates": 16}),
+    "belief": Row(
+        "Fitted probabilities tell right programs from wrong ones better than counted votes, and save most of them.",
+        {"belief.problems": 200}, "votes_5",
+    ),
     "fixes_0": Row("No fix turn: a single turn.", {"eval.max_fixes": 0}),
     "fixes_1": Row("One fix turn, as trained.", {"eval.max_fixes": 1}),
     "fixes_3": Row("Three fix turns.", {"eval.max_fixes": 3}),

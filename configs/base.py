@@ -26,7 +26,6 @@ def get_config() -> ConfigDict:
     c.problems.n_train = 3000  # problems
     c.problems.n_heldout = 320  # problems whose compositions are never trained on
     c.problems.n_unseen = 100  # problems that join parts never seen together in training
-    c.problems.n_validation = 0  # problems like held-out ones, for what is fitted before it is measured
     c.problems.open_share = 0.3  # of the statements leave one part to the examples (at most a third)
     c.problems.n_public = 3  # tests that the solver sees (paper: 1 to 4)
     c.problems.n_private = 10  # tests that decide
@@ -195,7 +194,8 @@ def get_config() -> ConfigDict:
     c.rollout.tensor = 1  # devices that share a sequence, heads and weights divided (v5e, v6e: 1 on several hosts)
     c.rollout.int8_cache = False  # keys and values in 8 bits: half the memory, log-probabilities a little off
 
-    c.belief = ConfigDict()  # in simulations: fitted on problems.n_validation problems, used where there are some
+    c.belief = ConfigDict()  # in simulated runs, fitted before the evaluation, which then searches by it
+    c.belief.problems = 0  # like held-out ones, which it is fitted on and nothing else sees (0: no belief)
     c.belief.candidates = 8  # programs a validation problem
     c.belief.votes = 3  # simulations a test there
     c.belief.first = 2  # programs that a search begins with; it doubles them up to eval.candidates

@@ -22,7 +22,7 @@ ROWS = {
     ),
     # Styles compared after SFT, in rows that are long enough for all of them.
     "styles": ablations.Row("What the styles of narration are compared with: rows of 512 tokens, no RL.", _LONG),
-    # Ways to simulate long runs: as many tokens of training, of what fits into rows of 256 of runs over up to 24 numbers.
+    # Ways to simulate long runs: as many tokens of training, of runs over up to 24 numbers that fit into rows of 256.
     "long_runs": ablations.Row(
         "What ways to simulate long runs are compared with: runs over up to 24 numbers that fit into a row, no RL.",
         {"problems.private_size": (2, 24), "sft.narrated_size": 24, "rl.steps": 0, "rollout.cache_length": 1024,

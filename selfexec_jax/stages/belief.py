@@ -14,14 +14,14 @@ import numpy as np
 
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
-from selfexec_jax.problems.datasets import load_problems
+from selfexec_jax.problems.generator import generate
 from selfexec_jax.self_execution import verify
 from selfexec_jax.self_execution.belief import Belief, Doubt, Seen, fit, vote_of
 from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.simulate import Prediction
 from selfexec_jax.self_execution.verify import Ranking
 from selfexec_jax.stages.asking import asks_of, who_answers
-from selfexec_jax.stages.problems import open_pool
+from selfexec_jax.stages.problems import check_references, open_pool
 from selfexec_jax.stages.verdicts import Verdicts
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.traces import contradictions
@@ -30,11 +30,11 @@ FILE = "belief.json"
 
 
 def run(config, workdir: Workdir) -> dict:
-    """Leaves data/belief.json; nothing where there are no validation problems. Returns what it was fitted on."""
-    if not config.problems.n_validation:
-        return {"skipped": "problems.n_validation=0"}
-    problems = [p for p in load_problems(workdir.data / "validation.jsonl") if p.public_tests]
+    """Leaves data/belief.json; nothing where no problems are asked for. Returns what it was fitted on."""
     knobs, asks = config.belief, asks_of(config)
+    if not knobs.problems:
+        return {"skipped": "belief.problems=0"}
+    problems = generate(config.problems, config.seed, knobs.problems)[0]["validation"]
     engine, tokenizer, _, _ = who_answers(config, workdir)
     samples = candidates(engine, tokenizer, problems, knobs.candidates, config.seed, asks["solve"])
     written = [[program_of(sample, config.tasks.template) for sample in row] for row in samples]
@@ -51,6 +51,7 @@ def run(config, workdir: Workdir) -> dict:
         for source, seen in programs_of(problem, sources, ranking, doubt, n).items()
     ]
     with open_pool(config) as pool:
+        check_references(problems, pool)
         verdicts = Verdicts(workdir.data / "belief_verdicts", pool)
         try:
             found = {(p.id, s): (verdicts.public(s, p), verdicts.final(s, p)) for p, s, _ in groups}

@@ -20,7 +20,7 @@ from selfexec_jax.tasks import fix, solve
 from selfexec_jax.text import train_tokenizer
 from selfexec_jax.traces import check_claims, chunks, narrate, parse_claims, recorded_for
 
-SPLITS = ("train", "heldout", "unseen", "validation")
+SPLITS = ("train", "heldout", "unseen")
 
 
 def open_pool(config) -> SandboxPool:
@@ -35,7 +35,7 @@ def run(config, workdir: Workdir) -> dict:
     removed = decontaminate(config, workdir)
     splits, rejected = generate(config.problems, config.seed)
     with open_pool(config) as pool:
-        check_references(splits["heldout"] + splits["unseen"] + splits["validation"], pool)
+        check_references(splits["heldout"] + splits["unseen"], pool)
         narrations, statuses = narrate_training(config, splits["train"], pool)
         real = narrate_real(config, pool)
         tier = pool.capabilities()["tier"]

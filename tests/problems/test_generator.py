@@ -131,6 +131,17 @@ def test_compositions_are_disjoint_and_unseen_pairs_are_never_trained_on(drafts)
     assert all(is_unseen(d) == (p.id.split("-")[0] == "unseen") for d, p in drafts)
 
 
+def test_validation_problems_are_nobody_elses_and_change_no_other_split():
+    asked = knobs(families=("accumulate", "extremum"), n_train=150, n_heldout=60, n_unseen=20)
+    (without, _), (found, _) = generate(asked, 0), generate(asked, 0, n_validation=40)
+    assert found == without | {"validation": found["validation"]} and len(found["validation"]) == 40
+    programs = {split: {normalised_ast(s) for p in problems for s in (*p.solutions, *p.wrong_solutions)}
+                for split, problems in found.items()}  # fmt: skip
+    for other in ("train", "heldout", "unseen"):
+        assert not programs["validation"] & programs[other]
+    assert not {p.statement for p in found["validation"]} & {p.statement for p in found["heldout"]}
+
+
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_at_most_a_third_of_each_split_is_open(share):
     for families, n in ((tuple(FAMILIES), (90, 45, 45)), (("accumulate", "extremum"), (90, 45, 45))):

@@ -107,16 +107,17 @@ def split_of(draft: Draft, seed: int) -> str:
     return "heldout" if int.from_bytes(digest, "big") % _HELDOUT_EVERY == 0 else "train"
 
 
-def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
-    """Problems by split; `knobs` is the config's `problems` section.
+def generate(knobs, seed: int, n_validation: int = 0) -> tuple[dict[str, list[Problem]], Rejected]:
+    """Problems by split; `knobs` is the config's `problems` section. The validation problems change no other split.
 
     Splits are disjoint by composition (parts with constants) and by the name-normalised AST, constants
     included, of every program, near misses too: a draft that collides with an earlier split is rejected
     and counted. Held-out sets hold a composition once. At most a third of a split is open, whatever
     `open_share` says. Raises ValueError when the families have too few compositions.
     """
-    wanted = {"heldout": knobs.n_heldout, "unseen": knobs.n_unseen, "train": knobs.n_train,
-              "validation": knobs.n_validation}  # fmt: skip
+    wanted = {"heldout": knobs.n_heldout, "unseen": knobs.n_unseen, "train": knobs.n_train}
+    if n_validation:
+        wanted["validation"] = n_validation
     owner_of_program: dict[str, str] = {}
     problems: dict[str, list[Problem]] = {split: [] for split in wanted}
     rejected = dict.fromkeys((f.name for f in dataclasses.fields(Rejected)), 0)
@@ -129,8 +130,9 @@ def generate(knobs, seed: int) -> tuple[dict[str, list[Problem]], Rejected]:
         while len(problems[split]) < count:
             misses += 1
             if misses > _PATIENCE:
+                field = "belief.problems" if split == "validation" else f"problems.n_{split}"
                 raise ValueError(
-                    f"problems.n_{split}={count}: families {list(knobs.families)} give no more than"
+                    f"{field}={count}: families {list(knobs.families)} give no more than"
                     f" {len(problems[split])} distinct compositions; ask for fewer or add families"
                 )
             draft = FAMILIES[rng.choice(list(knobs.families))](rng, knobs)
