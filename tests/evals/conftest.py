@@ -123,6 +123,26 @@ def report():
                 for a, b, n in (("right", "right", 120), ("right", "wrong", 5), ("wrong", "right", 25),
                                 ("wrong", "wrong", 90))
             ],
+            "searches": [
+                {"strategy": strategy, "value": value, "ci_low": value - 0.03, "ci_high": value + 0.03, "n": 240,
+                 "tokens a problem": tokens, "candidates": 4.2, "runs executed": 18 * share, "of all runs": share}
+                for strategy, value, tokens, share in (
+                    ("best@8, all votes", 0.83, 7057, 0.0), ("best@8, belief", 0.84, 7057, 0.0),
+                    ("search", 0.838, 1064, 0.0), ("search until 50% sure", 0.81, 800, 0.0),
+                    ("search until 98% sure", 0.84, 1467, 0.0), ("search with 2 executions", 0.845, 1064, 0.02),
+                    ("search with 8 executions", 0.853, 1064, 0.09), ("best@8, all executed", 0.855, 290, 1.0),
+                )
+            ],
+            "belief_calibration": [
+                {"probability of": "being right", "by": by, "expected calibration error": error, "candidates": 1920}
+                for by, error in (("share of votes", 0.1), ("belief", 0.03))
+            ],
+            "coverage": [
+                {"by": by, "answered": share, "n": round(240 * share), "value": top - 0.3 * share,
+                 "ci_low": top - 0.3 * share - 0.04, "ci_high": top - 0.3 * share + 0.02}
+                for by, top in (("share of votes", 1.0), ("belief", 1.05))
+                for share in (1.0, 0.8, 0.6)
+            ],
             "verifier": [
                 {"predicted": "pass", "really_passes": 310, "really_fails": 42},
                 {"predicted": "fail", "really_passes": 18, "really_fails": 590},
