@@ -85,6 +85,19 @@ ABLATIONS = {
     "annealed_feedback": Row(
         "So does going over from real to simulated feedback.", {"rl.feedback_end": "simulated"}
     ),
+    # Feedback that says more needs longer prompts, so these start from a base that has room for them.
+    "roomy": Row(
+        "What fuller feedback is compared with: rows and caches that are long enough for it.",
+        {"sft.row_tokens": 512, "sft.batch_rows": lambda c: c.sft.batch_rows // 2, "rl.row_tokens": 640,
+         "rollout.cache_length": 768, "rollout.prompt_buckets": (64, 96, 128, 160, 192, 256, 384, 512)},
+    ),
+    "departure_feedback": Row(
+        "Saying where a run leaves what is wanted repairs more than its output.",
+        {"tasks.feedback": "departure"}, "roomy",
+    ),
+    "narration_feedback": Row(
+        "Saying all of the run does not (the paper found it unstable).", {"tasks.feedback": "narration"}, "roomy"
+    ),
     "random_feedback": Row(
         "Feedback that knows nothing teaches nothing about repairing.",
         {"rl.feedback": "random", "rl.feedback_end": "random"},

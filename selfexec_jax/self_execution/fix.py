@@ -7,9 +7,9 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from selfexec_jax.problems.types import Problem
+from selfexec_jax.problems.types import Problem, Test
 from selfexec_jax.rollout import Request, Sample
-from selfexec_jax.self_execution.simulate import Asking, request_seed, simulate
+from selfexec_jax.self_execution.simulate import Asking, Prediction, request_seed, simulate
 from selfexec_jax.tasks import Messages
 from selfexec_jax.tasks import fix as task
 from selfexec_jax.tasks.fix import Feedback, Submit
@@ -24,6 +24,7 @@ class Told:
     n_prefilled: int = 0
 
 
+Words = Callable[[str, str], str]  # of a narration and the wanted output: how the output came about
 FeedbackSource = Callable[[Sequence[tuple[Problem, str]]], list[Told]]  # of (problem, source) pairs
 
 
@@ -50,8 +51,11 @@ class Episode:
     n_prefilled: int
 
 
-def simulated_feedback(engine, tokenizer, seed: int, asking: Asking, votes: int = 1) -> FeedbackSource:
-    """Feedback by the model itself; of several votes the commonest output counts, the earliest among equals."""
+def simulated_feedback(
+    engine, tokenizer, seed: int, asking: Asking, votes: int = 1, words: Words | None = None
+) -> FeedbackSource:
+    """Feedback by the model itself; of several votes the commonest output counts, the earliest among equals. `words`
+    are told of what disagrees."""
 
     def ask(pairs: Sequence[tuple[Problem, str]]) -> list[Told]:
         found: dict[tuple, list] = {}
@@ -62,7 +66,7 @@ def simulated_feedback(engine, tokenizer, seed: int, asking: Asking, votes: int 
         answers = []
         for problem, source in pairs:
             cells = [(test, found[source, problem.given(test.input)]) for test in problem.public_tests]
-            feedback = [Feedback(test, _commonest([p.output for p in cell]), problem.kind) for test, cell in cells]
+            feedback = [_feedback(problem, test, cell, words) for test, cell in cells]
             generated = sum(p.n_tokens for _, cell in cells for p in cell)
             answers.append(Told(feedback, generated, sum(p.n_prompt for _, cell in cells for p in cell)))
         return answers
@@ -87,8 +91,13 @@ def random_feedback(seed: int, problems: Sequence[Problem]) -> FeedbackSource:
     return ask
 
 
-def _commonest(outputs: list[str | None]) -> str | None:
-    return max(outputs, key=outputs.count)
+def _feedback(problem: Problem, test: Test, cell: Sequence[Prediction], words: Words | None) -> Feedback:
+    outputs = [p.output for p in cell]
+    said = cell[outputs.index(max(outputs, key=outputs.count))]
+    feedback = Feedback(test, said.output, problem.kind)
+    if words is None or feedback.agrees:
+        return feedback
+    return dataclasses.replace(feedback, words=words(said.text.rpartition("\n")[0], test.output))
 
 
 def fix(

@@ -15,6 +15,7 @@ import numpy as np
 
 from selfexec_jax.hosts import ALONE, Hosts
 from selfexec_jax.problems import Problem
+from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.problems.judge import answer_of, judge, limits_of, run_on
 from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.self_execution import Asking, Episode, fix, simulate, verify
@@ -41,6 +42,7 @@ from selfexec_jax.stages.strategies import (
     strategies_of,
     summarise,
 )
+from selfexec_jax.stages.telling import told, traced, words_of
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks.fix import Feedback
 from selfexec_jax.traces import recorded_for
@@ -77,8 +79,8 @@ def run(config, workdir: Workdir) -> dict:
 
     with open_pool(config) as pool:
         runs_before_choice = pool.n_runs
-        told = real_feedback(pool, workdir.hosts)
-        executed = repaired(config, engine, tokenizer, problems, decided.sources, told, asks["solve"])
+        source = real_feedback(config, pool, workdir.hosts)
+        executed = repaired(config, engine, tokenizer, problems, decided.sources, source, asks["solve"])
         decided.episodes["self_rlef_executed"] = executed
         if belief is not None:
             divide = workdir.hosts.divide
@@ -147,7 +149,9 @@ def decide(config, engine, tokenizer, problems: list[Problem], asks: dict[str, A
     items = [(p, row[:K]) for p, row in zip(problems, sources, strict=True)]
     rankings = verify(engine, tokenizer, items, config.eval.votes, config.seed, asks["simulate"])
     told = {
-        "self_rlef": simulated_feedback(engine, tokenizer, config.seed, asks["simulate"], config.eval.votes),
+        "self_rlef": simulated_feedback(
+            engine, tokenizer, config.seed, asks["simulate"], config.eval.votes, words_of(config)
+        ),
         "self_rlef_random": random_feedback(config.seed, problems),
     }
     episodes = {
@@ -228,15 +232,29 @@ def real_outputs(pool: SandboxPool, pairs: list[tuple[Problem, str]]) -> list[li
     ]
 
 
-def real_feedback(pool: SandboxPool, hosts: Hosts = ALONE):
+def real_feedback(config, pool: SandboxPool, hosts: Hosts = ALONE):
     """The feedback source that executes, each host its share: the upper bound beside the simulated one."""
+    words = words_of(config)
+
+    def given(pairs: list[tuple[Problem, str]]) -> list[list[tuple[str | None, str]]]:
+        found = []
+        for (problem, source), outputs in zip(pairs, real_outputs(pool, pairs), strict=True):
+            tests = [(t, answers_match(problem.kind, t.output, output))
+                     for t, output in zip(problem.public_tests, outputs, strict=True)]  # fmt: skip
+            said = [None if passes or words is None else pool.submit(traced(config, source, problem, t.input))
+                    for t, passes in tests]  # fmt: skip
+            found.append((problem, outputs, said))
+        return [
+            [(output, told(config, words, run.result(), test.output) if run else "")
+             for test, output, run in zip(problem.public_tests, outputs, said, strict=True)]
+            for problem, outputs, said in found
+        ]  # fmt: skip
 
     def ask(pairs: list[tuple[Problem, str]]) -> list[Told]:
-        answers = []
-        outputs = hosts.divide("feedback", pairs, lambda some: real_outputs(pool, some))
-        for (problem, _), found in zip(pairs, outputs, strict=True):
-            tests = zip(problem.public_tests, found, strict=True)
-            answers.append(Told([Feedback(test, output, problem.kind) for test, output in tests]))
-        return answers
+        return [
+            Told([Feedback(test, output, problem.kind, said)
+                  for test, (output, said) in zip(problem.public_tests, row, strict=True)])
+            for (problem, _), row in zip(pairs, hosts.divide("feedback", pairs, given), strict=True)
+        ]  # fmt: skip
 
     return ask

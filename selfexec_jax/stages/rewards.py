@@ -12,7 +12,8 @@ from selfexec_jax.problems.judge import run_on
 from selfexec_jax.rollout import Sample
 from selfexec_jax.sandbox import Execution, SandboxPool, TraceBudget
 from selfexec_jax.self_execution.fix import random_feedback
-from selfexec_jax.stages.verdicts import Seen, Verdicts, then
+from selfexec_jax.stages.telling import told, traced, words_of
+from selfexec_jax.stages.verdicts import Seen, Verdicts, then, together
 from selfexec_jax.tasks import fix, predict, solve
 from selfexec_jax.tasks.fix import Feedback, Submit
 from selfexec_jax.traces import claims_held, recorded_for, right_lines
@@ -51,6 +52,7 @@ class Rewards:
         self._config, self._tokenizer, self._pool, self.verdicts = config, tokenizer, pool, verdicts
         self._template = config.tasks.template
         self._random_feedback = random_feedback(config.seed, problems)
+        self._words = words_of(config)
 
     def react(self, prompt: Prompt, turns: list[Turn]) -> Ask | Future[Outcome]:
         """See `train.rollouts.Environment`."""
@@ -68,7 +70,9 @@ class Rewards:
         if not last.is_learned:  # it was simulated on every public test
             samples = [turn.sample for turn in turns[-len(problem.public_tests) :]]
             outputs = [predict.extract(s.text, problem.kind) if s.finish_reason == "stop" else None for s in samples]
-            return Ask(_done(self._fix_or_end(problem, source, outputs)))
+            said = [self._words(s.text.rpartition("\n")[0], t.output) if self._words else ""
+                    for s, t in zip(samples, problem.public_tests, strict=True)]  # fmt: skip
+            return Ask(_done(self._fix_or_end(problem, source, outputs, said)))
         is_over = sum(turn.is_learned for turn in turns) > self._config.rl.fixes or submits(turns, self._template)
         if source is None or is_over or not problem.public_tests:  # without any there is nothing to be told
             return self._judged(problem, source)
@@ -85,14 +89,37 @@ class Rewards:
         """What a program gives on the public tests."""
         return self.verdicts.public(source, problem).result().outputs
 
-    def _told(self, problem: Problem, source: str, seen: Seen) -> Next:
+    def _told(self, problem: Problem, source: str, seen: Seen) -> Next | Future[Next]:
         if seen.status == "infra_error":
             return End(_done(self._outcome(seen.status)))
-        return self._fix_or_end(problem, source, seen.outputs)
+        if self._words is None or seen.status == "passed":
+            return self._fix_or_end(problem, source, seen.outputs)
 
-    def _fix_or_end(self, problem: Problem, source: str, outputs: Sequence[str | None]) -> Next:
-        """The prompt of the next turn; the verdict where it would leave no room for an answer."""
+        def go_on(said: dict | None) -> Next:
+            if said is None:
+                return End(_done(self._outcome("infra_error")))
+            return self._fix_or_end(problem, source, seen.outputs, said["words"])
+
+        ask = lambda: then(together(self._traced(problem, source)), lambda done: self._said(problem, done))  # noqa: E731
+        return then(self.verdicts.remembered(("words", problem.id, source), ask), go_on)
+
+    def _traced(self, problem: Problem, source: str) -> list[Future[Execution]]:
+        return [self._pool.submit(traced(self._config, source, problem, t.input)) for t in problem.public_tests]
+
+    def _said(self, problem: Problem, done: Sequence[Execution]) -> dict | None:
+        if any(execution.status == "infra_error" for execution in done):
+            return None
+        pairs = zip(done, problem.public_tests, strict=True)
+        return {"words": [told(self._config, self._words, execution, test.output) for execution, test in pairs]}
+
+    def _fix_or_end(
+        self, problem: Problem, source: str, outputs: Sequence[str | None], said: Sequence[str] | None = None
+    ) -> Next:
+        """The prompt of the next turn, with words on failed tests; the verdict where there is no room for it."""
         feedback = [Feedback(t, o, problem.kind) for t, o in zip(problem.public_tests, outputs, strict=True)]
+        if said is not None:
+            feedback = [f if f.agrees else dataclasses.replace(f, words=words)
+                        for f, words in zip(feedback, said, strict=True)]  # fmt: skip
         tokens = self._encoded(fix.render(problem, source, feedback, self._template))
         return [tokens] if has_room(self._config, tokens) else End(self._judged(problem, source))
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 
-from selfexec_jax.problems import Problem
+from selfexec_jax.problems import Problem, Test
 from selfexec_jax.problems.datasets import load_problems
+from selfexec_jax.self_execution.fix import Words
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages.decontaminate import removed_rows
 from selfexec_jax.stages.looking import Looking
 from selfexec_jax.stages.metrics import Metrics
 from selfexec_jax.stages.origin import origin_of
 from selfexec_jax.stages.progress import time_left
+from selfexec_jax.stages.telling import words_of
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import fix, mixture, predict, solve
 from selfexec_jax.text import Tokenizer
@@ -77,8 +80,8 @@ def build_examples(config, workdir: Workdir, tokenizer: Tokenizer) -> dict[str, 
         for problem in problems
         for source in problem.solutions
     ]
-    outputs = {(row["source"], row["stdin"]): row["output"] for row in narrations}
-    fixes = [example(*pair) for problem in problems for pair in _fixes(problem, outputs, template)]
+    runs = {(row["source"], row["stdin"]): row for row in narrations}
+    fixes = [example(*pair) for problem in problems for pair in _fixes(problem, runs, template, words_of(config))]
     removed = removed_rows(workdir)
     more = {
         path: [
@@ -91,12 +94,21 @@ def build_examples(config, workdir: Workdir, tokenizer: Tokenizer) -> dict[str, 
     return {"predict": predictions, "solve": solutions, "fix": fixes, **more}
 
 
-def _fixes(problem: Problem, outputs: dict, template: str) -> list[tuple[list[dict], str]]:
+def _fixes(problem: Problem, runs: dict, template: str, words: Words | None) -> list[tuple[list[dict], str]]:
     """A near miss with what it really gave -> a right program; a right program -> submit."""
     right, wrong = problem.solutions[0], problem.wrong_solutions[0]
     passed = [fix.Feedback(t, t.output) for t in problem.public_tests]
     pairs = [(fix.render(problem, right, passed, template), fix.target(fix.Submit(), template))]
-    given = [fix.Feedback(t, outputs.get((wrong, t.input))) for t in problem.public_tests]
+    given = [_given(t, runs.get((wrong, t.input)), words) for t in problem.public_tests]
     if any(not f.agrees for f in given):
         pairs.append((fix.render(problem, wrong, given, template), fix.target(problem.solutions[-1], template)))
     return pairs
+
+
+def _given(test: Test, run: dict | None, words: Words | None) -> fix.Feedback:
+    if run is None:
+        return fix.Feedback(test, None)
+    feedback = fix.Feedback(test, run["output"])
+    if words is None or feedback.agrees:
+        return feedback
+    return dataclasses.replace(feedback, words=words(run["text"], test.output))

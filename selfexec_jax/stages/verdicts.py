@@ -49,6 +49,21 @@ def then(first: Future, function: Callable) -> Future:
     return found
 
 
+def together(futures: Sequence[Future]) -> Future[list]:
+    """A future of what all of them give, in order, or of the error of the first that has one."""
+    found: list = []
+
+    def go_on(value) -> list | Future[list]:
+        found.append(value)
+        return then(futures[len(found)], go_on) if len(found) < len(futures) else found
+
+    if not futures:
+        empty: Future[list] = Future()
+        empty.set_result(found)
+        return empty
+    return then(futures[0], go_on)
+
+
 class Verdicts:
     """Judges programs in a sandbox pool and keeps a journal of it in `folder`.
 

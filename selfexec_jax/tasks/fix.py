@@ -25,11 +25,13 @@ that holds a right program."""
 
 @dataclasses.dataclass(frozen=True)
 class Feedback:
-    """What a program gave on one public test: an output, really run or predicted, or None for no output."""
+    """What a program gave on one public test: an output, really run or predicted, or None for no output; and, where the
+    config asks for it, words on how it came about."""
 
     test: Test
     output: str | None
     kind: str = "stdio"  # of the problem
+    words: str = ""
 
     @property
     def agrees(self) -> bool:
@@ -45,8 +47,10 @@ def _show(feedback: Feedback, template: str) -> str:
     got = "no output" if feedback.output is None else feedback.output.strip()
     shown = solve.show_test(feedback.test, template)
     if template == "compact":
-        return f"{shown} {'ok' if feedback.agrees else 'got ' + got.replace(chr(10), ' ')}"
-    return f"{shown}\nThe program's output:\n{got}"
+        words = f"\n{feedback.words}" if feedback.words else ""
+        return f"{shown} {'ok' if feedback.agrees else 'got ' + got.replace(chr(10), ' ')}{words}"
+    words = f"\nHow it came about:\n{feedback.words}" if feedback.words else ""
+    return f"{shown}\nThe program's output:\n{got}{words}"
 
 
 def render(problem: Problem, source: str, feedback: list[Feedback], template: str) -> Messages:

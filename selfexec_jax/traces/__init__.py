@@ -3,6 +3,7 @@
 from selfexec_jax.traces.chunks import Chunk, chunks
 from selfexec_jax.traces.claims import Check, FirstError, check_claims, claims_held, parse_claims, right_lines
 from selfexec_jax.traces.contradictions import contradictions
+from selfexec_jax.traces.departure import departure
 from selfexec_jax.traces.narrate import STYLES, Narration, narrate, recorded_for
 from selfexec_jax.traces.steps import Step, steps
 
@@ -17,6 +18,7 @@ __all__ = [
     "chunks",
     "claims_held",
     "contradictions",
+    "departure",
     "narrate",
     "parse_claims",
     "recorded_for",

@@ -217,6 +217,31 @@ def test_an_episode_is_told_what_its_program_really_gave_and_earns_the_last_verd
     assert found.react(episode(), [turn(RIGHT), turn(" ")]).result(timeout=60).label == "no_answer"
 
 
+def test_feedback_says_where_a_failing_run_leaves_what_is_wanted_when_asked_to(pool, rewards):
+    source = "a, b = map(int, input().split())\nc = a - b\nprint(c)\n"
+    said_of = {"departure": ["c: -1 (a=1, b=2)", "c: -1 (a=4, b=5)"],
+               "narration": ["a=1;b=2\nc=1-2=-1\nprint -1", "a=4;b=5\nc=4-5=-1\nprint -1"]}  # fmt: skip
+    for kind, words in said_of.items():
+        found = rewards()
+        found._config.tasks.feedback = kind
+        found = Rewards(found._config, Characters(), [ADD], pool, found.verdicts)
+        feedback = [fix.Feedback(t, "-1", words=w) for t, w in zip(ADD.public_tests, words, strict=True)]
+        expected = fix.render(ADD, source, feedback, "compact")[0]["content"]
+        assert said(found.react(episode(), [turn(source)])) == [expected]
+        assert words[0] in expected and said(found.react(episode(), [turn(source)])) == [expected]  # remembered
+        simulated = [turn(f"{w}\n=>-1", is_learned=False) for w in said_of["narration"]]
+        assert said(found.react(episode("simulated"), [turn(source), *simulated])) == [expected]
+        # What is passed needs no words, and neither does what gave nothing to tell of.
+        half = [turn("c=3\nprint 3\n=>3", is_learned=False), turn("=>", "length", is_learned=False)]
+        feedback = [fix.Feedback(ADD.public_tests[0], "3"), fix.Feedback(ADD.public_tests[1], None)]
+        expected = fix.render(ADD, source, feedback, "compact")[0]["content"]
+        assert said(found.react(episode("simulated"), [turn(source), *half])) == [expected]
+    odd = config_with()
+    odd.tasks.feedback = "odd"
+    with pytest.raises(ValueError, match="tasks.feedback='odd' is none of output, departure, narration"):
+        Rewards(odd, Characters(), [ADD], pool, None)
+
+
 def test_at_most_so_many_fixes(rewards):
     found = rewards(fixes=2)
     assert isinstance(found.react(episode(), [turn(WRONG), turn(PUBLIC_ONLY)]), Ask)

@@ -1,0 +1,33 @@
+"""What a fix turn is told of a failing test besides its output: where the run left what is wanted, or all of it."""
+
+from __future__ import annotations
+
+from selfexec_jax.problems import Problem
+from selfexec_jax.problems.judge import run_on
+from selfexec_jax.sandbox import Execution, Run, TraceBudget
+from selfexec_jax.self_execution.fix import Words
+from selfexec_jax.traces import departure, narrate, recorded_for
+
+KINDS = ("output", "departure", "narration")
+
+
+def words_of(config) -> Words | None:
+    """How feedback is told by the config; None: outputs alone. Raises ValueError for a kind that there is not."""
+    kind, style = config.tasks.feedback, config.tasks.style
+    if kind not in KINDS:
+        raise ValueError(f"tasks.feedback={kind!r} is none of {', '.join(KINDS)}")
+    if kind == "output":
+        return None
+    if style == "direct":
+        raise ValueError(f"tasks.feedback={kind}: tasks.style=direct narrates nothing to tell it from")
+    return (lambda said, wanted: departure(said, style, wanted)) if kind == "departure" else (lambda said, wanted: said)
+
+
+def traced(config, source: str, problem: Problem, text: str) -> Run:
+    """The run of a program that words are told of."""
+    return run_on(source, problem, text, TraceBudget(of=recorded_for(config.tasks.style)))
+
+
+def told(config, words: Words, execution: Execution, wanted: str) -> str:
+    """The words on a real run; none where it was not recorded."""
+    return words(narrate(execution.trace, config.tasks.style).text, wanted) if execution.trace is not None else ""
