@@ -34,6 +34,10 @@ def _share(predict: float) -> dict[str, float]:
     return {"predict": predict, "solve": (1 - predict) / 2, "rlef": (1 - predict) / 2}
 
 
+def _with_proposals(mix: ConfigDict) -> dict[str, float]:
+    return {name: 0.9 * share for name, share in mix.items()} | {"propose": 0.1}
+
+
 ABLATIONS = {
     # ---- what is taught
     "direct_answers": Row(
@@ -164,6 +168,11 @@ ABLATIONS = {
     "belief": Row(
         "Fitted probabilities tell right programs from wrong ones better than counted votes, and save most of them.",
         {"belief.problems": 200}, "votes_5",
+    ),
+    "one_public_test": Row("One public test tells few programs apart.", {"problems.n_public": 1}),
+    "own_tests": Row(
+        "Inputs that the model proposes, their outputs voted over its candidates, make up for public tests.",
+        {"eval.own_tests": 6, "sft.mix": lambda c: _with_proposals(c.sft.mix)}, "one_public_test",
     ),
     "fixes_0": Row("No fix turn: a single turn.", {"eval.max_fixes": 0}),
     "fixes_1": Row("One fix turn, as trained.", {"eval.max_fixes": 1}),

@@ -105,7 +105,7 @@ def get_config() -> ConfigDict:
     c.sft.batch_rows = 32  # packed rows an update
     c.sft.row_tokens = 256  # tokens a packed row
     c.sft.short_row_tokens = 0  # of the rows of what fits into them (0: all are alike): attention costs less
-    c.sft.mix = ConfigDict({"predict": 0.5, "solve": 0.3, "fix": 0.2})  # share of the examples
+    c.sft.mix = ConfigDict({"predict": 0.5, "solve": 0.3, "fix": 0.2, "propose": 0.0})  # share of the examples
     c.sft.sources = ()  # more data: ((file or folder, share as in mix, openmath | opencode | narrated), ...)
     c.sft.narrated_tests = 3  # traced runs of a right program a training problem
     c.sft.narrated_size = 4  # longest input, in numbers, that is narrated; longer ones are left to RL
@@ -211,6 +211,7 @@ def get_config() -> ConfigDict:
     c.eval.temperature = 1.0  # of candidates, simulations and fixes (paper)
     c.eval.top_p = 0.95  # (paper)
     c.eval.simulate_temperature = 1.0  # of simulations that verify
+    c.eval.own_tests = 0  # inputs that the model proposes a problem, for its candidates to vote on their outputs
     c.eval.max_fixes = 3  # fix turns of Self-RLEF (paper: 9)
     c.eval.episodes = 1  # of Self-RLEF a problem, from each of its first programs; figures are their mean
     c.eval.prediction_samples = 4  # answers at temperature 1 a shifted case

@@ -21,6 +21,7 @@ from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.self_execution import Asking, Episode, fix, simulate, verify
 from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.fix import FeedbackSource, Told, random_feedback, simulated_feedback
+from selfexec_jax.self_execution.own_tests import own_tests
 from selfexec_jax.stages import searching, verifier
 from selfexec_jax.stages.asking import asks_of, who_answers
 from selfexec_jax.stages.belief import belief_of
@@ -157,7 +158,10 @@ def decide(config, engine, tokenizer, problems: list[Problem], asks: dict[str, A
     episodes = {
         name: repaired(config, engine, tokenizer, problems, sources, feedback, ask) for name, feedback in told.items()
     }
-    return Decided(samples, sources, rankings, episodes)
+    own = []
+    if config.eval.own_tests:
+        own = own_tests(engine, tokenizer, items, config.eval.own_tests, config.seed, ask, asks["simulate"])
+    return Decided(samples, sources, rankings, episodes, own)
 
 
 def repaired(
@@ -217,7 +221,7 @@ def only(mask: np.ndarray, problems: list[Problem], decided: Decided) -> tuple[l
     episodes = {name: keep(rows) for name, rows in decided.episodes.items()}
     searches = {name: keep(picked) for name, picked in decided.searches.items()}
     columns = (decided.samples, decided.sources, decided.rankings)
-    return keep(problems), Decided(*map(keep, columns), episodes, keep(decided.believed), searches)
+    return keep(problems), Decided(*map(keep, columns), episodes, keep(decided.own), keep(decided.believed), searches)
 
 
 def real_outputs(pool: SandboxPool, pairs: list[tuple[Problem, str]]) -> list[list[str | None]]:

@@ -17,7 +17,7 @@ from selfexec_jax.stages.origin import origin_of
 from selfexec_jax.stages.progress import time_left
 from selfexec_jax.stages.telling import words_of
 from selfexec_jax.stages.workdir import Workdir
-from selfexec_jax.tasks import fix, mixture, predict, solve
+from selfexec_jax.tasks import fix, mixture, predict, propose, solve
 from selfexec_jax.text import Tokenizer
 from selfexec_jax.traces import Narration
 from selfexec_jax.train import data, sft
@@ -58,7 +58,7 @@ def run(config, workdir: Workdir) -> dict:
 
 
 def build_examples(config, workdir: Workdir, tokenizer: Tokenizer) -> dict[str, list[Example]]:
-    """Examples as token ids: `predict`, `solve` and `fix`, and those of each further source by its path."""
+    """Examples as token ids: `predict`, `solve`, `fix` and `propose`, and those of each further source by its path."""
     problems = load_problems(workdir.data / "train.jsonl")
     narrations = workdir.read_rows(workdir.data / "narrations.jsonl.gz")
     template = config.tasks.template
@@ -82,6 +82,11 @@ def build_examples(config, workdir: Workdir, tokenizer: Tokenizer) -> dict[str, 
     ]
     runs = {(row["source"], row["stdin"]): row for row in narrations}
     fixes = [example(*pair) for problem in problems for pair in _fixes(problem, runs, template, words_of(config))]
+    proposals = [
+        example(propose.render(problem, template), propose.target(test.input, template))
+        for problem in (problems if config.sft.mix.propose else ())
+        for test in problem.private_tests
+    ]
     removed = removed_rows(workdir)
     more = {
         path: [
@@ -91,7 +96,7 @@ def build_examples(config, workdir: Workdir, tokenizer: Tokenizer) -> dict[str, 
         ]
         for path, _, form in config.sft.sources
     }
-    return {"predict": predictions, "solve": solutions, "fix": fixes, **more}
+    return {"predict": predictions, "solve": solutions, "fix": fixes, "propose": proposals, **more}
 
 
 def _fixes(problem: Problem, runs: dict, template: str, words: Words | None) -> list[tuple[list[dict], str]]:

@@ -12,6 +12,7 @@ from selfexec_jax.evals import bootstrap_ci, paired_bootstrap, pass_at_k, rank_s
 from selfexec_jax.problems import Problem
 from selfexec_jax.rollout import Sample
 from selfexec_jax.self_execution import Episode, Ranking
+from selfexec_jax.self_execution.own_tests import OwnTests, ranked_with
 from selfexec_jax.self_execution.search import Picked
 from selfexec_jax.stages.workdir import Workdir
 
@@ -27,6 +28,7 @@ class Decided:
     sources: list[list[str | None]]
     rankings: list[Ranking]
     episodes: dict[str, list[list[Episode]]]  # a problem's, from each of its first programs
+    own: list[OwnTests] = dataclasses.field(default_factory=list)
     believed: list[list[tuple[float, float]]] = dataclasses.field(default_factory=list)  # see `Searches.believed`
     searches: dict[str, list[Picked]] = dataclasses.field(default_factory=dict)
 
@@ -71,6 +73,11 @@ def strategies_of(decided: Decided, judged: dict[str, Judged], K: int) -> dict[s
         simulated, read = _simulating(decided, K, k).T
         found[f"best_at_{k}_simulated"] = Strategy(ranked(scores, k), share * every + simulated, prompt + read)
         found[f"best_at_{k}_executed"] = Strategy(ranked(public, k), share * every, prompt)
+    if decided.own:
+        by_own = np.array([ranked_with(r, own) for r, own in zip(decided.rankings, decided.own, strict=True)])
+        both = found[f"best_at_{K}_simulated"]
+        spent = np.array([(own.n_tokens, own.n_prefilled) for own in decided.own]).T
+        found[f"best_at_{K}_own_tests"] = Strategy(ranked(by_own, K), both.tokens + spent[0], both.prefilled + spent[1])
     found[f"random_at_{K}"] = Strategy(correct.mean(1), every, prompt)
     E = judged["self_rlef"].correct.shape[1]
     first = lengths[:, :E].mean(1)
@@ -104,7 +111,7 @@ def summarise(config, report: dict, strategies: dict[str, Strategy], problems: l
         best = f"best_at_{k}_simulated"
         pairs |= {f"{best}_over_{other}": (best, other) for other in ("pass_at_1", f"short1_at_{k}")}
         pairs[f"simulation_gap_at_{k}"] = (f"best_at_{k}_executed", best)
-    for name in (f"best_at_{K}_believed", "search"):
+    for name in (f"best_at_{K}_own_tests", f"best_at_{K}_believed", "search"):
         if name in strategies:
             pairs[f"{name}_over_best_at_{K}_simulated"] = (name, f"best_at_{K}_simulated")
     for suffix, mask in groups_of(problems).items():

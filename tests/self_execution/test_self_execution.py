@@ -7,48 +7,19 @@ import sys
 import pytest
 
 from selfexec_jax.problems import Problem, Test
-from selfexec_jax.rollout import Sample
 from selfexec_jax.self_execution import Asking, fix, simulate, verify
 from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.fix import Told, random_feedback, simulated_feedback
 from selfexec_jax.self_execution.simulate import request_seed
 from selfexec_jax.tasks import fix as fix_task
 from selfexec_jax.tasks import predict, solve
+from tests.self_execution.canned import CannedEngine, Characters
 
 COMPACT = Asking(template="compact", temperature=0.5, top_p=0.9, max_new_tokens=33)
 ADD = Problem(
     "add", "Add.", public_tests=(Test("1 2\n", "3\n"), Test("4 5\n", "9\n")), private_tests=(Test("1 1\n", "777\n"),)
 )
 TWICE = Problem("twice", "Double.", kind="call", entry_point="twice", public_tests=(Test("[1]", "[2, 2]"),))
-
-
-class Characters:
-    """A token a character, so that a prompt can be read back from a request."""
-
-    def encode_prompt(self, messages):
-        return [ord(c) for c in messages[0]["content"]]
-
-
-class CannedEngine:
-    """Answers each prompt by `answers(prompt, j)`: a text, or (text, finish_reason). A token a character."""
-
-    def __init__(self, answers):
-        self.answers, self.batches = answers, []
-
-    def generate(self, requests):
-        self.batches.append(list(requests))
-        return [[self._sample(r, j) for j in range(r.n)] for r in requests]
-
-    def _sample(self, request, j):
-        if len(request.prompt_tokens) + request.max_new_tokens > 10_000:
-            return Sample(request.prompt_tokens, (), (), "", "too_long", 0, j)
-        found = self.answers("".join(map(chr, request.prompt_tokens)), j)
-        text, reason = found if isinstance(found, tuple) else (found, "stop")
-        return Sample(request.prompt_tokens, (2,) * len(text), (0.0,) * len(text), text, reason, 0)
-
-    @property
-    def asked(self):
-        return ["".join(map(chr, r.prompt_tokens)) for batch in self.batches for r in batch]
 
 
 def asked_to_run(source, given, kind="stdio"):

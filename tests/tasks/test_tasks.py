@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from selfexec_jax.problems import Problem, Test
-from selfexec_jax.tasks import TEMPLATES, fix, predict, solve
+from selfexec_jax.tasks import TEMPLATES, fix, predict, propose, solve
 from selfexec_jax.traces import Narration
 
 PROBLEM = Problem(
@@ -184,3 +184,14 @@ def test_feedback_says_what_the_program_gave():
 def test_an_unknown_template_is_named(call):
     with pytest.raises(ValueError, match="'fancy'.*paper, compact"):
         call()
+
+
+# ---- propose -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_an_input_is_proposed_from_what_is_public_and_comes_back(template):
+    asked = content(propose.render(PROBLEM, template))
+    assert PROBLEM.statement in asked and "70070" not in asked and "REFERENCE" not in asked
+    for text in ("70070 1\n", "1\n2 3\n"):
+        assert propose.extract(propose.target(text, template), template) == text
+    assert propose.extract(" \n", template) is None
+    assert propose.extract("<input>1", "paper") is None and propose.extract("1 2", "paper") is None

@@ -71,7 +71,7 @@ def _finish(
         if len(inputs) < target:
             return None
     outputs = [draft.evaluate(draft.choices, text) for text in inputs]
-    if len(set(outputs)) == 1 or len(set(outputs[: knobs.n_public])) == 1:
+    if len(set(outputs)) == 1 or (knobs.n_public > 1 and len(set(outputs[: knobs.n_public])) == 1):
         return None
     tests = tuple(Test(i, o) for i, o in zip(inputs, outputs, strict=True))
     wrong: dict[str, None] = {}

@@ -1,0 +1,50 @@
+"""Inputs that the model proposes, and its candidates' votes on their outputs."""
+
+import pytest
+
+from selfexec_jax.problems import Problem, Test
+from selfexec_jax.self_execution import Asking
+from selfexec_jax.self_execution.own_tests import own_tests, propose_inputs, ranked_with
+from selfexec_jax.self_execution.verify import Ranking
+from selfexec_jax.tasks import predict, propose
+from tests.self_execution.canned import CannedEngine, Characters
+
+COMPACT = Asking(template="compact", max_new_tokens=33)
+ADD = Problem("add", "Add.", public_tests=(Test("1 2\n", "3\n"),), private_tests=(Test("7 7\n", "777\n"),))
+CALL = Problem("twice", "Double.", kind="call", entry_point="twice", public_tests=(Test("[1]", "[2, 2]"),))
+SAID = ["1 2", "3 4", "3 4\n", ("5", "length"), "6 6", "8 8"]  # public, new, again, cut off, new, one too many
+
+
+def engine_of(outputs):
+    def answer(prompt, j):
+        if prompt.startswith("input"):
+            return SAID[j]
+        source, given = prompt.splitlines()[1], prompt.splitlines()[-1][1:]
+        return outputs[source][given]
+
+    return CannedEngine(answer)
+
+
+def test_inputs_are_new_ones_and_nothing_private_is_shown():
+    engine = engine_of({})
+    (of_add, of_call) = propose_inputs(engine, Characters(), [ADD, CALL], 2, 0, COMPACT)
+    assert of_add == (["3 4\n", "6 6\n"], 3 + 3 + 4 + 1 + 3 + 3, len(propose.render(ADD, "compact")[0]["content"]))
+    assert of_call == ([], 0, 0) and "777" not in "".join(engine.asked)
+
+
+def test_candidates_that_agree_with_most_are_ranked_first_where_public_tests_say_nothing():
+    outputs = {"a": {"3 4": "=>7", "6 6": "=>12"}, "b": {"3 4": "=>7 ", "6 6": "=>0"},
+               "c": {"3 4": "=>1", "6 6": "who"}}  # fmt: skip
+    engine = engine_of(outputs)
+    sources = ["a", "b", "c", None, "a"]
+    ((add), (call)) = own_tests(engine, Characters(), [(ADD, sources), (CALL, ["x"])], 2, 0, COMPACT, COMPACT)
+    assert add.inputs == ("3 4\n", "6 6\n") and add.outputs == ("7", "12") and add.shares == (0.6, 0.4)
+    assert add.scores == pytest.approx((0.5, 0.4, 0.1, 0.0, 0.5))
+    asked = [predict.render(s, g, "compact")[0]["content"] for s in "abc" for g in ("3 4", "6 6")]
+    assert engine.asked[1:] == asked  # each program once
+    answers = sum(len(said) for row in outputs.values() for said in row.values())
+    assert add.n_tokens == 17 + answers and add.n_prefilled == len(engine.asked[0]) + sum(map(len, asked))
+    assert (call.inputs, call.scores, call.n_tokens) == ((), (0.0,), 0)
+    alike, unlike = (Ranking(scores, (), 0, 0) for scores in ((1.0, 1.0, 1.0, 0.0, 1.0), (0.5, 0.6, 0.0, 0.0, 0.5)))
+    assert ranked_with(alike, add)[0] == max(ranked_with(alike, add)) > ranked_with(alike, add)[1]
+    assert max(range(5), key=ranked_with(unlike, add).__getitem__) == 1
