@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import jax
@@ -129,8 +130,8 @@ def fit(programs: Sequence[Seen], is_right: np.ndarray, passes: np.ndarray, seed
     counts = [np.full(evidence.asked.shape[:2], V)]
     counts += [rng.integers(0, V + 1, evidence.asked.shape[:2]) for _ in range(_DRAWS - 1)]
     views = [dataclasses.replace(evidence, asked=evidence.asked & (np.arange(V) < n[..., None])) for n in counts]
-    names = [seen.problem.id for seen in programs]
-    weight = np.array([1 / names.count(name) for name in names]) / len(set(names))
+    of_problem = Counter(seen.problem.id for seen in programs)
+    weight = np.array([1 / of_problem[seen.problem.id] for seen in programs]) / len(of_problem)
     is_test = np.array([np.arange(passes.shape[1]) < len(seen.problem.public_tests) for seen in programs])
     of_tests = weight[:, None] * is_test / is_test.sum(1, keepdims=True)
     start = np.array(_START)
@@ -141,7 +142,7 @@ def fit(programs: Sequence[Seen], is_right: np.ndarray, passes: np.ndarray, seed
         xp = weights.__array_namespace__()
         total = _PRIOR * ((weights - start) ** 2).sum()
         for view in views:
-            (right_P, passes_PxT) = _probabilities(weights, view)
+            right_P, passes_PxT = _probabilities(weights, view)
             for found, truth, share in ((right_P, is_right, weight), (passes_PxT, passes, of_tests)):
                 p = xp.clip(found, _LEAST, 1 - _LEAST)
                 total -= (share * xp.where(truth > 0, xp.log(p), xp.log(1 - p))).sum() / len(views)

@@ -124,8 +124,9 @@ def _plan(
         known = [Seen(problem, cells[s], n, len(samples) - n, executed[s]) for s, n in sources.items()]
         another = Seen(problem, [()] * len(problem.public_tests), 1, len(samples))  # written next
         (*right, fresh), passes = belief([*known, another])
-        best, *_ = sorted(zip(right, sources, passes, strict=False), key=lambda one: -one[0]) or [(0.0, None, ())]
-        if best[1] is not None and best[0] >= spending.sure and _is_seen(cells[best[1]], executed[best[1]]):
+        found = zip(right, sources, passes, strict=False)
+        probability, best, passing = max(found, key=lambda one: one[0], default=(0.0, None, ()))
+        if best is not None and probability >= spending.sure and _is_seen(cells[best], executed[best]):
             break
         open_ = {s: p for s, p in zip(sources, right, strict=True) if _least(cells[s], spending.votes) < spending.votes}
         likeliest = max(open_, key=open_.get, default=None)
@@ -141,13 +142,13 @@ def _plan(
             n_simulations += 1
             n_tokens, n_prefilled = n_tokens + said.n_tokens, n_prefilled + said.n_prompt
             continue
-        left = [t for t in range(len(problem.public_tests)) if best[1] is not None and t not in executed[best[1]]]
+        left = [t for t in range(len(problem.public_tests)) if best is not None and t not in executed[best]]
         if not left or sum(map(len, executed.values())) >= spending.executions:
             break
-        test = min(left, key=lambda t: best[2][t])  # of the likeliest program, what it may fail at
-        executed[best[1]][test] = yield Execute(problem, best[1], test)
+        test = min(left, key=lambda t: passing[t])  # of the likeliest program, what it may fail at
+        executed[best][test] = yield Execute(problem, best, test)
     n_executions = sum(map(len, executed.values()))
-    return Picked(best[1], float(best[0]), len(samples), n_simulations, n_executions, n_tokens, n_prefilled)
+    return Picked(best, float(probability), len(samples), n_simulations, n_executions, n_tokens, n_prefilled)
 
 
 def _is_seen(row: Sequence[Sequence[Vote]], executed: dict[int, bool]) -> bool:
