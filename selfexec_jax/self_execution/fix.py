@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from selfexec_jax.problems.types import Problem, Test
 from selfexec_jax.rollout import Request, Sample
 from selfexec_jax.self_execution.simulate import Asking, Prediction, request_seed, simulate
-from selfexec_jax.tasks import Messages
+from selfexec_jax.tasks import Messages, predict
 from selfexec_jax.tasks import fix as task
 from selfexec_jax.tasks.fix import Feedback, Submit
 
@@ -95,9 +95,7 @@ def _feedback(problem: Problem, test: Test, cell: Sequence[Prediction], words: W
     outputs = [p.output for p in cell]
     said = cell[outputs.index(max(outputs, key=outputs.count))]
     feedback = Feedback(test, said.output, problem.kind)
-    if words is None or feedback.agrees:
-        return feedback
-    return dataclasses.replace(feedback, words=words(said.text.rpartition("\n")[0], test.output))
+    return feedback.with_words(words(predict.narration_of(said.text), test.output)) if words else feedback
 
 
 def fix(

@@ -85,7 +85,7 @@ def simulate(
 def _predicted(run: Sequence[Sample], vote: int, kind: str) -> Prediction:
     """What the answers of one simulation say together; the lines that carry the state between them are left out."""
     last = run[-1]
-    text = "\n".join([*(s.text.rstrip().rpartition("\n")[0] for s in run[:-1]), last.text])
+    text = "\n".join([*(predict.narration_of(s.text.rstrip()) for s in run[:-1]), last.text])
     read = sum(len(s.prompt_tokens) for s in run[bool(vote) :])
     logprobs = [p for s in run for p in s.logprobs]
     return Prediction(

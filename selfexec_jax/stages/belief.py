@@ -6,6 +6,7 @@ of `self_execution/belief.py` are fitted to what turned out.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -18,12 +19,13 @@ from selfexec_jax.problems.generator import generate
 from selfexec_jax.self_execution import verify
 from selfexec_jax.self_execution.belief import Belief, Doubt, Seen, fit, vote_of
 from selfexec_jax.self_execution.candidates import candidates, program_of
-from selfexec_jax.self_execution.simulate import Prediction
 from selfexec_jax.self_execution.verify import Ranking
 from selfexec_jax.stages.asking import asks_of, who_answers
 from selfexec_jax.stages.problems import check_references, open_pool
+from selfexec_jax.stages.strategies import budgets
 from selfexec_jax.stages.verdicts import Verdicts
 from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.tasks import predict
 from selfexec_jax.traces import contradictions
 
 FILE = "belief.json"
@@ -46,8 +48,7 @@ def run(config, workdir: Workdir) -> dict:
     groups = [
         (problem, source, seen)
         for problem, sources, ranking in zip(problems, written, rankings, strict=True)
-        for n in sorted({2**i for i in range(knobs.candidates.bit_length())} | {knobs.candidates})
-        if n <= knobs.candidates
+        for n in sorted({1, *budgets(knobs.candidates)})  # as a search sees them, few at first
         for source, seen in programs_of(problem, sources, ranking, doubt, n).items()
     ]
     with open_pool(config) as pool:
@@ -85,10 +86,11 @@ def doubt_of(config) -> Doubt:
     if style in ("direct", "cwm"):
         return lambda source, said: False
 
-    def doubt(source: str, said: Prediction) -> bool:
-        return bool(contradictions(source, said.text.rpartition("\n")[0], style, said.output))
+    @functools.cache  # the same runs are looked at by many searches
+    def contradicts(source: str, text: str, output: str | None) -> bool:
+        return bool(contradictions(source, predict.narration_of(text), style, output))
 
-    return doubt
+    return lambda source, said: contradicts(source, said.text, said.output)
 
 
 def programs_of(

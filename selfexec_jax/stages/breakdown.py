@@ -10,6 +10,7 @@ import numpy as np
 
 from selfexec_jax.evals import bootstrap_ci
 from selfexec_jax.sandbox import Execution
+from selfexec_jax.tasks import predict
 from selfexec_jax.traces import check_claims, parse_claims, steps
 from selfexec_jax.traces.steps import Bind, Branch, Op
 
@@ -45,7 +46,7 @@ def first_errors(wrong: Sequence[Sequence[tuple]], style: str, seed: int, resamp
 def _first_error(text: str, truth: Execution, style: str) -> str:
     if truth.trace is None:
         return "not traced"
-    said = text.rpartition("\n")[0]
+    said = predict.narration_of(text)
     error = check_claims(parse_claims(said, style=style), truth.trace, style=style).first_error
     return error.reason if error else "told right, answered wrong"
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from selfexec_jax.hosts import ALONE, Hosts
 from selfexec_jax.problems import Problem
-from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.problems.judge import answer_of, judge, limits_of, run_on
 from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.self_execution import Asking, Episode, fix, simulate, verify
@@ -67,8 +66,9 @@ def run(config, workdir: Workdir) -> dict:
     if belief is not None:
         searches = Searches(config, engine, tokenizer, problems, decided, belief, asks["simulate"])
         decided.believed[:] = searches.believed()
-        levels = {"search": None} | {f"search_until_{sure:.0%}_sure": sure for sure in SURE}
-        decided.searches.update({name: searches.search(sure) for name, sure in levels.items()})
+        found = {sure: searches.search(sure) for sure in dict.fromkeys((config.belief.sure, *SURE))}
+        decided.searches["search"] = found[config.belief.sure]
+        decided.searches.update({f"search_until_{sure:.0%}_sure": found[sure] for sure in SURE})
         done("searches")
     cases += cases_of(config, problems, decided.sources)
     answers = {policy: predictions(config, engine, tokenizer, cases)}
@@ -87,7 +87,8 @@ def run(config, workdir: Workdir) -> dict:
             divide = workdir.hosts.divide
             execute = executing(lambda pairs: divide("executions", pairs, lambda some: real_outputs(pool, some)))
             decided.searches.update({
-                f"search_with_{n}_executions": searches.search(None, n, execute) for n in config.belief.executions
+                f"search_with_{n}_executions": searches.search(config.belief.sure, n, execute)
+                for n in config.belief.executions
             })  # fmt: skip
         if not workdir.hosts.is_first:  # all is decided and known to all; one host judges and reports
             return {}
@@ -243,15 +244,14 @@ def real_feedback(config, pool: SandboxPool, hosts: Hosts = ALONE):
     def given(pairs: list[tuple[Problem, str]]) -> list[list[tuple[str | None, str]]]:
         found = []
         for (problem, source), outputs in zip(pairs, real_outputs(pool, pairs), strict=True):
-            tests = [(t, answers_match(problem.kind, t.output, output))
-                     for t, output in zip(problem.public_tests, outputs, strict=True)]  # fmt: skip
-            said = [None if passes or words is None else pool.submit(traced(config, source, problem, t.input))
-                    for t, passes in tests]  # fmt: skip
-            found.append((problem, outputs, said))
+            tests = list(zip(problem.public_tests, outputs, strict=True))
+            runs = [pool.submit(traced(config, source, problem, test.input))
+                    if words and not Feedback(test, output, problem.kind).agrees else None
+                    for test, output in tests]  # fmt: skip
+            found.append(zip(tests, runs, strict=True))
         return [
-            [(output, told(config, words, run.result(), test.output) if run else "")
-             for test, output, run in zip(problem.public_tests, outputs, said, strict=True)]
-            for problem, outputs, said in found
+            [(output, told(config, words, run.result(), test.output) if run else "") for (test, output), run in row]
+            for row in found
         ]  # fmt: skip
 
     def ask(pairs: list[tuple[Problem, str]]) -> list[Told]:

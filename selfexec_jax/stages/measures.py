@@ -143,7 +143,7 @@ def make_examples(
     for i, execution in zip(chosen, executions, strict=True):
         case, answer, truth = cases[i], answers[i][0], truths[i]
         (label,) = labels_of(case, [answer], truth)
-        said, error = answer.text.rpartition("\n")[0], None
+        said, error = predict.narration_of(answer.text), None
         if style != "direct":
             error = check_claims(parse_claims(said, style=style), truth.trace, style=style).first_error
         example = {

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from selfexec_jax.problems import Problem
-from selfexec_jax.problems.judge import run_on
 from selfexec_jax.rollout import Sample
-from selfexec_jax.sandbox import Execution, SandboxPool, TraceBudget
+from selfexec_jax.sandbox import Execution, SandboxPool
 from selfexec_jax.self_execution.fix import random_feedback
 from selfexec_jax.stages.telling import told, traced, words_of
 from selfexec_jax.stages.verdicts import Seen, Verdicts, then, together
 from selfexec_jax.tasks import fix, predict, solve
 from selfexec_jax.tasks.fix import Feedback, Submit
-from selfexec_jax.traces import claims_held, recorded_for, right_lines
+from selfexec_jax.traces import claims_held, right_lines
 from selfexec_jax.train.rollouts import Ask, End, Next, Outcome, Prompt, Turn
 
 _RIGHT, _UNREADABLE, _UNKNOWN = ("ok", "passed"), ("no_answer", "not_literal"), ("undecided", "infra_error")
@@ -70,7 +69,7 @@ class Rewards:
         if not last.is_learned:  # it was simulated on every public test
             samples = [turn.sample for turn in turns[-len(problem.public_tests) :]]
             outputs = [predict.extract(s.text, problem.kind) if s.finish_reason == "stop" else None for s in samples]
-            said = [self._words(s.text.rpartition("\n")[0], t.output) if self._words else ""
+            said = [self._words(predict.narration_of(s.text), t.output) if self._words else ""
                     for s, t in zip(samples, problem.public_tests, strict=True)]  # fmt: skip
             return Ask(_done(self._fix_or_end(problem, source, outputs, said)))
         is_over = sum(turn.is_learned for turn in turns) > self._config.rl.fixes or submits(turns, self._template)
@@ -118,8 +117,7 @@ class Rewards:
         """The prompt of the next turn, with words on failed tests; the verdict where there is no room for it."""
         feedback = [Feedback(t, o, problem.kind) for t, o in zip(problem.public_tests, outputs, strict=True)]
         if said is not None:
-            feedback = [f if f.agrees else dataclasses.replace(f, words=words)
-                        for f, words in zip(feedback, said, strict=True)]  # fmt: skip
+            feedback = [f.with_words(words) for f, words in zip(feedback, said, strict=True)]
         tokens = self._encoded(fix.render(problem, source, feedback, self._template))
         return [tokens] if has_room(self._config, tokens) else End(self._judged(problem, source))
 
@@ -154,17 +152,18 @@ class Rewards:
         is_shared = knobs.claims_share > 0 and label in ("wrong", "ok")
         if style == "direct" or not (is_blamed or is_shared):
             return _done(self._outcome(label))
-        run = run_on(case.source, case.problem, case.input, TraceBudget(of=recorded_for(style)))
+        run = traced(self._config, case.source, case.problem, case.input)
 
         def checked(done: Execution) -> dict | None:
             if done.status == "infra_error":
                 return None
-            return {"first": self._first_wrong(sample, done, style), "held": _claims_held(turns, done, style)}
+            first = self._first_wrong(sample, done, style) if is_blamed else 0
+            return {"first": first, "held": _claims_held(turns, done, style) if is_shared else None}
 
         def earned(seen: dict | None) -> Outcome:
             if seen is None:
                 return self._outcome("infra_error")
-            return self._outcome(label, seen["first"] if is_blamed else 0, held=seen["held"] if is_shared else None)
+            return self._outcome(label, seen["first"], held=seen["held"])
 
         names = ("claims", case.problem.id, case.source, case.input, *(turn.sample.text for turn in turns))
         return then(self.verdicts.remembered(names, lambda: then(self._pool.submit(run), checked)), earned)
@@ -173,7 +172,7 @@ class Rewards:
         """The token with which the first line begins that does not hold; 0 where the run was not recorded."""
         if execution.trace is None:
             return 0
-        said, _, _ = sample.text.rpartition("\n")
+        said = predict.narration_of(sample.text)
         lines = said.split("\n")
         at = len("\n".join(lines[: right_lines(said, execution.trace, style)]))
         decode, tokens = self._tokenizer.decode, sample.tokens
@@ -208,7 +207,7 @@ def _claims_held(turns: Sequence[Turn], execution: Execution, style: str) -> flo
     """The share of a run that its simulation, in one piece or several, tells right; 0 where it was not recorded."""
     if execution.trace is None:
         return 0.0
-    return claims_held("\n".join(turn.sample.text.rpartition("\n")[0] for turn in turns), execution.trace, style)
+    return claims_held("\n".join(predict.narration_of(turn.sample.text) for turn in turns), execution.trace, style)
 
 
 def has_room(config, tokens: Sequence[int]) -> bool:

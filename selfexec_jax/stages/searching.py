@@ -15,7 +15,7 @@ from selfexec_jax.self_execution.belief import Belief
 from selfexec_jax.self_execution.search import Execute, Means, Picked, Simulate, Spending, Write, search
 from selfexec_jax.self_execution.simulate import Prediction
 from selfexec_jax.stages.belief import doubt_of, programs_of
-from selfexec_jax.stages.strategies import Decided, Judged, Strategy
+from selfexec_jax.stages.strategies import Decided, Judged, Strategy, ranked
 
 SURE = (0.5, 0.8, 0.9, 0.95, 0.98)  # what `belief.sure` is compared with
 _LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # shares of the problems that are answered
@@ -48,10 +48,9 @@ class Searches:
             found.append([of.get(source, (0.0, 0.0)) for source in sources[:K]])
         return found
 
-    def search(self, sure: float | None = None, executions: int = 0, execute=None) -> list[Picked]:
+    def search(self, sure: float, executions: int = 0, execute=None) -> list[Picked]:
         knobs = self._config.belief
-        spending = Spending(self._config.eval.candidates, knobs.first, knobs.search_votes,
-                            knobs.sure if sure is None else sure, executions)  # fmt: skip
+        spending = Spending(self._config.eval.candidates, knobs.first, knobs.search_votes, sure, executions)
         means = Means(self._written, self._simulated, execute)
         return search(self._problems, means, self._belief, self._doubt, spending, self._config.tasks.template)
 
@@ -79,10 +78,14 @@ def _key(want: Simulate) -> tuple:
 def executing(outputs_of):
     """Runs that a search asks for; `outputs_of` gives what programs give on all public tests, by (problem, source)."""
 
+    known: dict[tuple[str, str], list[str | None]] = {}  # searches ask for other tests of the same programs
+
     def execute(wanted: list[Execute]) -> list[bool]:
-        outputs = outputs_of([(w.problem, w.source) for w in wanted])
-        return [answers_match(w.problem.kind, w.problem.public_tests[w.test].output, row[w.test])
-                for w, row in zip(wanted, outputs, strict=True)]  # fmt: skip
+        new = {(w.problem.id, w.source): (w.problem, w.source) for w in wanted}
+        new = {key: pair for key, pair in new.items() if key not in known}
+        known.update(zip(new, outputs_of(list(new.values())) if new else [], strict=True))
+        return [answers_match(w.problem.kind, w.problem.public_tests[w.test].output,
+                              known[w.problem.id, w.source][w.test]) for w in wanted]  # fmt: skip
 
     return execute
 
@@ -91,9 +94,9 @@ def executing(outputs_of):
 def strategies_of(decided: Decided, judged: Judged, strategies: dict[str, Strategy], K: int) -> dict[str, Strategy]:
     """What is solved by the candidate that is likeliest to be right, and by each search."""
     right = np.array([[r for r, _ in row] for row in decided.believed])
-    top = right == right.max(1, keepdims=True)
-    correct, voted = judged.correct[:, :K], strategies[f"best_at_{K}_simulated"]
-    found = {f"best_at_{K}_believed": Strategy((correct * top).sum(1) / top.sum(1), voted.tokens, voted.prefilled)}
+    voted = strategies[f"best_at_{K}_simulated"]
+    by_belief = ranked(right, judged.correct[:, :K], K)
+    found = {f"best_at_{K}_believed": Strategy(by_belief, voted.tokens, voted.prefilled)}
     for name, picked in decided.searches.items():
         values = [_correct(p.source, sources, row) for p, sources, row in
                   zip(picked, decided.sources, judged.correct, strict=True)]  # fmt: skip
@@ -126,9 +129,7 @@ def tables(
     ]
     coverage = []
     for by, of in (("share of votes", scores), ("belief", right)):
-        best, top = of.max(1), of == of.max(1, keepdims=True)
-        solved = (top * correct).sum(1) / top.sum(1)
-        order = np.argsort(-best, kind="stable")
+        solved, order = ranked(of, correct, K), np.argsort(-of.max(1), kind="stable")
         for share in _LEVELS:
             answered = order[: max(round(share * len(order)), 1)]
             value, low, high = bootstrap_ci(solved[answered], seed, resamples)

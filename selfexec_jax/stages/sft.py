@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 
 from selfexec_jax.problems import Problem, Test
@@ -114,6 +113,4 @@ def _given(test: Test, run: dict | None, words: Words | None) -> fix.Feedback:
     if run is None:
         return fix.Feedback(test, None)
     feedback = fix.Feedback(test, run["output"])
-    if words is None or feedback.agrees:
-        return feedback
-    return dataclasses.replace(feedback, words=words(run["text"], test.output))
+    return feedback.with_words(words(run["text"], test.output)) if words else feedback

@@ -62,22 +62,20 @@ def strategies_of(decided: Decided, judged: dict[str, Judged], K: int) -> dict[s
     correct, public = judged[""].correct[:, :K], judged[""].public[:, :K]
     every, prompt = lengths.sum(1), _prompts(decided)
 
-    def ranked(values: np.ndarray, k: int) -> np.ndarray:
-        return np.array([rank_score_at_k(list(v), list(c), k) for v, c in zip(values, correct, strict=True)])
-
     found["pass_at_1"] = Strategy(correct.mean(1), lengths.mean(1), prompt)
-    for k in _budgets(K):
+    for k in budgets(K):
         share = k / K
         found[f"pass_at_{k}"] = Strategy(_pass_at(correct, k), share * every, prompt)
-        found[f"short1_at_{k}"] = Strategy(ranked(-lengths, k), share * every, prompt)
+        found[f"short1_at_{k}"] = Strategy(ranked(-lengths, correct, k), share * every, prompt)
         simulated, read = _simulating(decided, K, k).T
-        found[f"best_at_{k}_simulated"] = Strategy(ranked(scores, k), share * every + simulated, prompt + read)
-        found[f"best_at_{k}_executed"] = Strategy(ranked(public, k), share * every, prompt)
+        found[f"best_at_{k}_simulated"] = Strategy(ranked(scores, correct, k), share * every + simulated, prompt + read)
+        found[f"best_at_{k}_executed"] = Strategy(ranked(public, correct, k), share * every, prompt)
     if decided.own:
         by_own = np.array([ranked_with(r, own) for r, own in zip(decided.rankings, decided.own, strict=True)])
         both = found[f"best_at_{K}_simulated"]
         spent = np.array([(own.n_tokens, own.n_prefilled) for own in decided.own]).T
-        found[f"best_at_{K}_own_tests"] = Strategy(ranked(by_own, K), both.tokens + spent[0], both.prefilled + spent[1])
+        costs = both.tokens + spent[0], both.prefilled + spent[1]
+        found[f"best_at_{K}_own_tests"] = Strategy(ranked(by_own, correct, K), *costs)
     found[f"random_at_{K}"] = Strategy(correct.mean(1), every, prompt)
     E = judged["self_rlef"].correct.shape[1]
     first = lengths[:, :E].mean(1)
@@ -107,7 +105,7 @@ def summarise(config, report: dict, strategies: dict[str, Strategy], problems: l
         "fixed_over_broken": ("fixed", "broken"),
         "fixed_over_broken_public": ("fixed_public", "broken_public"),
     }
-    for k in _budgets(K):
+    for k in budgets(K):
         best = f"best_at_{k}_simulated"
         pairs |= {f"{best}_over_{other}": (best, other) for other in ("pass_at_1", f"short1_at_{k}")}
         pairs[f"simulation_gap_at_{k}"] = (f"best_at_{k}_executed", best)
@@ -135,7 +133,7 @@ def at_equal_tokens(
     lengths, prompt = _lengths(decided), _prompts(decided)
     rows = []
     for suffix, mask in groups_of(problems).items():
-        for name in [*(f"best_at_{k}_simulated" for k in _budgets(K)), "self_rlef"]:
+        for name in [*(f"best_at_{k}_simulated" for k in budgets(K)), "self_rlef"]:
             mine, budget = strategies[name].values[mask], strategies[name].cost[mask].mean()
             affordable, k, others = unsimulated(lengths[mask], prompt[mask], correct[mask], budget)
             for other in ("short1", "pass"):
@@ -165,8 +163,7 @@ def unsimulated(
     """
     affordable = max(math.ceil((budget - prompts.mean()) / lengths.mean()), 1)
     k = min(affordable, correct.shape[1])
-    pairs = zip(-lengths, correct, strict=True)
-    shortest = np.array([rank_score_at_k(list(n), list(c), k) for n, c in pairs])
+    shortest = ranked(-lengths, correct, k)
     return affordable, k, {"short1": shortest, "random": correct.mean(1), "pass": _pass_at(correct, k)}
 
 
@@ -212,7 +209,12 @@ def _simulating(decided: Decided, K: int, k: int) -> np.ndarray:
     return np.array(spent)
 
 
-def _budgets(K: int) -> list[int]:
+def ranked(values: np.ndarray, correct: np.ndarray, k: int) -> np.ndarray:
+    """Of every problem, what the candidate with the highest value among k solves; ties are broken by a fair coin."""
+    return np.array([rank_score_at_k(list(v), list(c), k) for v, c in zip(values, correct, strict=True)])
+
+
+def budgets(K: int) -> list[int]:
     """2, 4, 8 and so on, and K itself."""
     ks = [2**i for i in range(1, K.bit_length())]
     return sorted({k for k in ks if k <= K} | {K})

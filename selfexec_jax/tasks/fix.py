@@ -37,6 +37,10 @@ class Feedback:
     def agrees(self) -> bool:
         return answers_match(self.kind, self.test.output, self.output)
 
+    def with_words(self, words: str) -> Feedback:
+        """The same with words on how the output came about, which one that is wanted does not need."""
+        return self if self.agrees else dataclasses.replace(self, words=words)
+
 
 @dataclasses.dataclass(frozen=True)
 class Submit:

@@ -105,6 +105,11 @@ def extract(answer: str, kind: str = "stdio") -> str | None:
     return asserted(lines[-1]) if lines[-1].startswith("assert ") and " == " in lines[-1] else None
 
 
+def narration_of(answer: str) -> str:
+    """What an answer says before its last line, which is what comes of it."""
+    return answer.rpartition("\n")[0]
+
+
 def carried(answer: str) -> str:
     """The state from which a simulation says that it goes on, in either template; "" where it does not."""
     last = answer.rstrip().rpartition("\n")[2]

@@ -10,6 +10,7 @@ import jax
 from selfexec_jax.rollout import Engine
 from selfexec_jax.self_execution import Asking
 from selfexec_jax.stages import model as models
+from selfexec_jax.stages.asking import asks_of
 from selfexec_jax.stages.workdir import config_of
 from selfexec_jax.text import Tokenizer
 
@@ -24,13 +25,11 @@ class Asked:
 
     def writing(self) -> Asking:
         """How it is asked for programs."""
-        e = self.config.eval
-        return Asking(self.config.tasks.template, e.temperature, e.top_p, e.max_new_tokens)
+        return asks_of(self.config)["solve"]
 
     def simulating(self) -> Asking:
         """How it is asked what a program does: for what it holds likeliest."""
-        t = self.config.tasks
-        return dataclasses.replace(self.writing(), temperature=0.0, max_chunks=t.max_chunks if t.chunk_rounds else 1)
+        return dataclasses.replace(asks_of(self.config)["simulate"], temperature=0.0)
 
 
 def opened(folder: str) -> Asked:

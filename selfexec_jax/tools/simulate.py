@@ -19,6 +19,7 @@ from rich.text import Text
 from selfexec_jax.checkpoints import TINY
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.sandbox import Execution, Run, SandboxPool, SandboxTooWeak, TraceBudget
+from selfexec_jax.tasks import predict
 from selfexec_jax.tools import showing
 from selfexec_jax.tools.given import complain, read, write
 from selfexec_jax.traces import narrate, recorded_for, view
@@ -69,7 +70,7 @@ def _simulated(args, source: str, stdin: str | None) -> tuple[Prediction, str]:
 def _show(args, prediction: Prediction, style: str, execution: Execution, traced: Execution) -> int:
     if traced.trace is None or execution.status in ("syntax_error", "infra_error"):
         return complain(f"{args.file}: {execution.status}: {execution.error or 'there is nothing to compare with'}")
-    said = prediction.text.rpartition("\n")[0]  # the last line is the answer
+    said = predict.narration_of(prediction.text)
     real = execution.value if args.call else execution.stdout
     is_right = execution.status == "ok" and answers_match("call" if args.call else "stdio", real, prediction.output)
     seen = None

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 
 from selfexec_jax.problems.compare import outputs_match
-from selfexec_jax.traces.narrate import style_named
+from selfexec_jax.traces.claims import parse_claims
 from selfexec_jax.traces.steps import Bind, Call, Compare, Op, Print, Return, Step, Unreadable
 
 _LONGEST = 400  # characters of a claim that are read
@@ -25,7 +25,7 @@ def contradictions(source: str, text: str, style: str, output: str | None = None
     The place after the last one stands for an output that is not what the claims print; None: nothing is said of it.
     Never raises on what a model wrote; of a program that cannot be read nothing is contradicted.
     """
-    claims = style_named(style).parse(text)
+    claims = parse_claims(text, style)
     operations = _operations(source)
     values: list[dict[str, str]] = [{}]  # of names, by call under way
     given: dict[str, str] = {}  # by operations on literals

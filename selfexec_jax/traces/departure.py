@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from selfexec_jax.traces.narrate import style_named
+from selfexec_jax.traces.claims import parse_claims
 from selfexec_jax.traces.steps import Bind, Call, Op, Print, Step
 
 _MOST = 8  # values of a name that are told
@@ -20,7 +20,7 @@ def departure(text: str, style: str, wanted: str) -> str:
     The same words for what really happened and for what a model says of it. "" where what is printed is what is wanted,
     or where the narration does not say where it comes from.
     """
-    claims = style_named(style).parse(text)
+    claims = parse_claims(text, style)
     at = _first_unwanted(claims, wanted.split())
     if at is None:
         return ""

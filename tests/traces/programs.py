@@ -1,9 +1,19 @@
-"""Random small programs, for hypothesis: every statement of them ends, and reads only what exists."""
+"""Programs for tests: one that is told in several, and random ones for hypothesis, which end and read what exists."""
 
 import textwrap
 
 from hypothesis import strategies as st
 
+LARGEST = """nums = [int(w) for w in input().split()]
+ans = None
+for x in nums:
+    if x % 3 != 1:
+        continue
+    y = x // 2
+    if ans is None or y > ans:
+        ans = y
+print(ans)
+"""
 NUMBERS = ["n", "m", "k"]
 numbers = st.one_of(st.integers(-9, 20).map(str), st.sampled_from(NUMBERS))
 words = st.sampled_from(

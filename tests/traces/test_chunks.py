@@ -7,7 +7,7 @@ import pytest
 
 from selfexec_jax.configs import base
 from selfexec_jax.problems.generator import FAMILIES, generate
-from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
+from selfexec_jax.sandbox import Run, TraceBudget
 from selfexec_jax.traces import check_claims, chunks, narrate, parse_claims
 
 FUNCTIONS = """def f(a):
@@ -33,12 +33,6 @@ PIECES = [
     ("t=1;x in [4,1];printed '1\\n'", "x=4;4>2 yes\ncontinue\nx=1;1>2 no\nf(a=1):\nq=0;a=1+0=1\nq end\nreturn 1\n"
      "f(1)=1;t=1+1=2\ny=2\nprint 2\nx end\n2>0 yes\nt=2-2=0\nz=0\n0>0 no\nprint 0", ""),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def pool():
-    with SandboxPool(workers=2, min_tier="rlimits_only") as pool:
-        yield pool
 
 
 def traced(pool, source, stdin):

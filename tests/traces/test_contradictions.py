@@ -1,22 +1,13 @@
 """What a narration contradicts, without anything being run."""
 
 import pytest
+from programs import LARGEST
 
 from selfexec_jax.configs import base
 from selfexec_jax.problems.generator import FAMILIES, generate
-from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
+from selfexec_jax.sandbox import Run, TraceBudget
 from selfexec_jax.traces import contradictions, narrate
 
-SOURCE = """nums = [int(w) for w in input().split()]
-ans = None
-for x in nums:
-    if x % 3 != 1:
-        continue
-    y = x // 2
-    if ans is None or y > ans:
-        ans = y
-print(ans)
-"""
 SAID = """nums=[5,4,7]
 ans=None
 x=5;5%3=2;2!=1 yes
@@ -35,7 +26,7 @@ print 3"""
 
 def found(old="", new="", output="3"):
     assert old in SAID
-    return contradictions(SOURCE, SAID.replace(old, new, 1), "compact", output)
+    return contradictions(LARGEST, SAID.replace(old, new, 1), "compact", output)
 
 
 @pytest.mark.parametrize(
@@ -64,20 +55,19 @@ def test_a_slip_that_only_running_shows_is_not_found():
 
 def test_it_never_raises_on_what_a_model_or_anyone_wrote():
     for text in ("", "x=", "((((", "x=" + "(" * 500, "a=b=c=d=e", "1+=2", "x=5;\x00=1", "é" * 900, "return\ncall("):
-        contradictions(SOURCE, text, "compact", "3")
+        contradictions(LARGEST, text, "compact", "3")
         contradictions("def (", text, "full")
     assert contradictions("def (", "1+1=2", "compact") == []
 
 
-def test_what_really_happened_contradicts_nothing():
+def test_what_really_happened_contradicts_nothing(pool):
     """Right narrations of programs of every family, in the styles that tell operations."""
     knobs = base.get_config().problems.copy_and_resolve_references()
     with knobs.unlocked():
         knobs.update({"families": tuple(FAMILIES), "n_train": 80, "n_heldout": 8, "n_unseen": 4})
     problems = [p for split in generate(knobs, 0)[0].values() for p in split]
     cases = [(s, t.input) for p in problems for s in (*p.solutions, *p.wrong_solutions) for t in p.private_tests[:1]]
-    with SandboxPool(workers=2, min_tier="rlimits_only") as pool:
-        traces = [e.trace for e in pool.map([Run(s, given, trace=TraceBudget()) for s, given in cases])]
+    traces = [e.trace for e in pool.map([Run(s, given, trace=TraceBudget()) for s, given in cases])]
     for style in ("compact", "full"):
         for (source, _), trace in zip(cases, traces, strict=True):
             told = narrate(trace, style)

@@ -1,27 +1,12 @@
 """Where a run leaves what a test wants, in the same words for what happened and for what a model says."""
 
 import pytest
+from programs import LARGEST
 
-from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
+from selfexec_jax.sandbox import Run, TraceBudget
 from selfexec_jax.traces import departure, narrate
 
-LARGEST = """nums = [int(w) for w in input().split()]
-ans = None
-for x in nums:
-    if x % 3 != 1:
-        continue
-    y = x // 2
-    if ans is None or y > ans:
-        ans = y
-print(ans)
-"""
 TWO_LINES = "a = int(input())\nb = a * 2\nprint(a)\nb += 1\nprint('is', b)\n"
-
-
-@pytest.fixture(scope="module")
-def pool():
-    with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
-        yield pool
 
 
 def told(pool, source, stdin, wanted, style="compact"):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
+from selfexec_jax.sandbox import Run, TraceBudget
 from selfexec_jax.traces import check_claims, narrate, parse_claims
 from selfexec_jax.traces.steps import Frame, Unreadable
 
@@ -51,12 +51,6 @@ L10: k becomes 2.
 L11: it prints 2.
 L9: 17 more rounds leave k = 19.
 L11: it prints 3."""
-
-
-@pytest.fixture(scope="module")
-def pool():
-    with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
-        yield pool
 
 
 def test_brief_sums_up_the_middle_of_long_loops(traced):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
+from selfexec_jax.sandbox import Run, TraceBudget
 from selfexec_jax.traces import check_claims, narrate, parse_claims
 
 SUM = "total = 0\nfor x in [3, 4]:\n    total += x\nprint(total)\n"
@@ -99,9 +99,3 @@ def test_two_hundred_texts_varied_by_hand(pool):
                 rejected.append(text)
     assert n == 200
     assert len(rejected) <= 4, rejected
-
-
-@pytest.fixture(scope="module")
-def pool():
-    with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
-        yield pool
