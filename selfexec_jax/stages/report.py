@@ -14,7 +14,7 @@ from selfexec_jax.stages import watch
 from selfexec_jax.stages.metrics import read_metrics
 from selfexec_jax.stages.workdir import Workdir
 
-STAGES = ("problems", "sft", "rl", "eval")
+STAGES = ("problems", "sft", "rl", "belief", "eval")
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "sentencepiece", "numpy")
 
 

@@ -18,6 +18,7 @@ from selfexec_jax.configs import ablations as table
 from selfexec_jax.evals import ablations as compared
 from selfexec_jax.evals.looks import short_number
 from selfexec_jax.stages.metrics import read_metrics
+from selfexec_jax.stages.report import STAGES as TIMED
 from selfexec_jax.stages.sharing import READS, is_done, prepare
 from selfexec_jax.stages.workdir import Workdir, write_whole
 from selfexec_jax.tools.configs import changed, config_file
@@ -137,7 +138,7 @@ def compare(name: str, base: str, row: table.Row, ours: list[Run], bases: list[R
     """What a row changed, and what it cost."""
     mine, theirs = [values_of(r) for r in ours], [values_of(r) for r in bases]
     differences = {f: compared.difference(mine, theirs, f) for f in FIGURES if all(f in v for v in (*mine, *theirs))}
-    seconds = [sum(Workdir(r.folder).facts(stage).get("seconds", 0.0) for stage in STAGES) for r in ours]
+    seconds = [sum(Workdir(r.folder).facts(stage).get("seconds", 0.0) for stage in TIMED) for r in ours]
     lines = [line for r in ours for line in read_metrics(Workdir(r.folder))]
     trained = sum(line.get("tokens", 0) + line.get("learned_tokens", 0) for line in lines) / len(ours)
     facts = {
