@@ -34,6 +34,7 @@ def get_config() -> ConfigDict:
     c.problems.largest_number = 30  # in an input; negative ones go to a third of it
     c.problems.largest_constant = 100  # of a part; 100 leaves none out
     c.problems.names = 3  # spellings of each name in a program; 1: every program has the same names
+    c.problems.time_limit_s = 2.0  # seconds of CPU that a program may take on a test
     c.problems.n_solutions = 2  # differently written reference programs a problem
     c.problems.n_wrong = 2  # near misses a problem
     c.problems.real_data = "../shared/data"  # where real data is looked for; SELFEXEC_DATA overrides it
@@ -55,6 +56,9 @@ def get_config() -> ConfigDict:
     c.tasks.feedback = "output"  # what a fix turn is told of a failing test besides: output | departure | narration
     c.tasks.chunk_rounds = 0  # rounds of a loop simulated at a time, the state being carried on (0: all)
     c.tasks.max_chunks = 32  # pieces that one simulation may have then
+    c.tasks.outcomes = False  # foretell how runs end that give no output: an exception's type, or timeout
+    c.tasks.most_rounds = 100  # of a run's loops: that it takes more is all that is told of a run that times out ...
+    c.tasks.told_rounds = 2  # ... besides so many rounds of the loop that takes too long
 
     c.text = ConfigDict()
     c.text.vocab_size = 768  # pieces, 256 bytes among them
@@ -109,6 +113,7 @@ def get_config() -> ConfigDict:
     c.sft.sources = ()  # more data: ((file or folder, share as in mix, openmath | opencode | narrated), ...)
     c.sft.narrated_tests = 3  # traced runs of a right program a training problem
     c.sft.narrated_size = 4  # longest input, in numbers, that is narrated; longer ones are left to RL
+    c.sft.learn_traps = False  # to solve with programs that crash or take too long too, as data of weak tests has them
     c.sft.left_to_rl = ("range(",)  # programs that hold one of these are not narrated: RL has only their outcomes
     c.sft.micro_batches = 1  # parts that a batch goes through the model in, to save memory
     c.sft.optimizer = "adamw"  # adamw | adafactor (little memory) | muon (on the layers' matrices, AdamW on the rest)

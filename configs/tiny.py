@@ -35,6 +35,15 @@ ROWS = {
     "long_runs_brief": ablations.Row(
         "Telling only what a round leaves lets a simulation reach further.", {"tasks.style": "brief"}, "long_runs"
     ),
+    # Half of what the solver learns for the further families is right where it ends, and crashes or takes too long.
+    "traps": ablations.Row(
+        "What foretelling how runs end is compared with: problems whose slow or careless programs are a trap, no RL.",
+        {"problems.families": ("accumulate", "extremum", "edges", "limits"), "problems.time_limit_s": 0.25,
+         "sandbox.cpu_s": 0.25, "sft.learn_traps": True, "rl.steps": 0},
+    ),
+    "traps_foretold": ablations.Row(
+        "A simulation that foretells crashes and timeouts sees the traps.", {"tasks.outcomes": True}, "traps"
+    ),
 } | {
     name: dataclasses.replace(ablations.ABLATIONS[name], base="styles")
     for name in ("cwm_frames", "brief_narration", "full_narration")

@@ -20,7 +20,7 @@ SECTIONS = {  # title: (figures, tables)
     "Output prediction": (
         ("accuracy", "errors"),
         ("accuracy_by_trace_length", "accuracy_by_loop_rounds", "accuracy_by_largest_value", "first_errors",
-         "answers_by_label"),
+         "outcomes", "answers_by_label"),
     ),
     "Verification and repair": (("reliability", "flow"), ("reliability", "calibration", "verifier", "self_rlef_flow")),
     "Belief and spending": (("searches", "coverage"), ("searches", "belief_calibration", "coverage")),

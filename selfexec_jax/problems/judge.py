@@ -15,6 +15,7 @@ from concurrent.futures import Future
 
 from selfexec_jax.problems.compare import is_literal, literals_match, outputs_match
 from selfexec_jax.problems.dialogue import Dialogue, together
+from selfexec_jax.problems.endings import ending
 from selfexec_jax.problems.types import SEVERAL_ANSWERS, Problem, Test, Verdict
 from selfexec_jax.sandbox.types import Execution, Limits, Run, TraceBudget
 
@@ -190,6 +191,24 @@ def answer_of(problem: Problem, execution: Execution) -> str | None:
     if execution.status != "ok":
         return None
     return execution.stdout if problem.kind == "stdio" else execution.value
+
+
+_ENDINGS = {"timeout": "timeout", "memory_limit": "MemoryError", "syntax_error": "SyntaxError"}
+_EXCEPTION = re.compile(r"([A-Za-z_][\w.]*)(: .*)?", re.DOTALL)  # a signal or an exit code is none
+
+
+def outcome_of(problem: Problem, execution: Execution) -> str | None:
+    """What came of a run of `run_on`: its answer, else how it ended; None where neither is the program's doing."""
+    return ending_of(execution) or answer_of(problem, execution)
+
+
+def ending_of(execution: Execution) -> str | None:
+    """How a run ended that gave nothing (`problems.endings`), None for one that did, or that something else ended."""
+    name = _ENDINGS.get(execution.status)
+    if execution.status == "runtime_error":
+        found = _EXCEPTION.fullmatch(execution.error or "")
+        name = found and found.group(1)
+    return ending(name) if name else None
 
 
 def _passed(kind: str, output: str, execution: Execution, rule: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from selfexec_jax.evals import bootstrap_ci
+from selfexec_jax.problems.endings import ending_name
 from selfexec_jax.sandbox import Execution
 from selfexec_jax.tasks import predict
 from selfexec_jax.traces import check_claims, parse_claims, steps
@@ -27,6 +28,31 @@ def accuracy_by(values: np.ndarray, truths: Sequence[Execution], seed: int, resa
         sizes = np.array([measured(truth) for truth in truths])
         tables[f"accuracy_by_{name}"] = _binned(values, sizes, seed, resamples)
     return tables
+
+
+def outcomes(
+    wanted: Sequence[str | None], answers: Sequence[Sequence], seed: int, resamples: int
+) -> list[dict]:
+    """Precision and recall of the first answers, by what comes of a run: an output, an exception or a timeout.
+
+    wanted: of each case, None where it is not known. `n`: cases that end so, `foretold`: answers that say so; a figure
+    without any case is left out.
+    """
+    known = [(_kind(want), _kind(row[0].output)) for want, row in zip(wanted, answers, strict=True) if want is not None]
+    rows = []
+    for name in sorted({kind for pair in known for kind in pair if kind}):
+        is_so, is_said = (np.array([pair[i] == name for pair in known], float) for i in (0, 1))
+        row = {"outcome": name, "n": int(is_so.sum()), "foretold": int(is_said.sum())}
+        for figure, values in (("recall", is_said[is_so > 0]), ("precision", is_so[is_said > 0])):
+            if len(values):
+                value, low, high = bootstrap_ci(values, seed, resamples)
+                row |= {figure: round(value, 4), f"{figure} interval": f"{low:.3f} to {high:.3f}"}
+        rows.append(row)
+    return rows
+
+
+def _kind(given: str | None) -> str | None:
+    return None if given is None else ending_name(given) or "output"
 
 
 def first_errors(wrong: Sequence[Sequence[tuple]], style: str, seed: int, resamples: int) -> list[dict]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from selfexec_jax.hosts import ALONE, Hosts
 from selfexec_jax.problems import Problem
-from selfexec_jax.problems.judge import answer_of, judge, limits_of, run_on
+from selfexec_jax.problems.judge import judge, limits_of, run_on
 from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.self_execution import Asking, Episode, fix, simulate, verify
 from selfexec_jax.self_execution.candidates import candidates, program_of
@@ -30,7 +30,9 @@ from selfexec_jax.stages.measures import (
     make_examples,
     save_case_values,
     summarise_predictions,
+    wanted_of,
 )
+from selfexec_jax.stages.outcomes import outcome_by, recorded
 from selfexec_jax.stages.problems import open_pool
 from selfexec_jax.stages.questions import LIKE_TRAINING, Case, cases_of, problems_and_cases
 from selfexec_jax.stages.searching import SURE, Searches, executing
@@ -45,7 +47,6 @@ from selfexec_jax.stages.strategies import (
 from selfexec_jax.stages.telling import told, traced, words_of
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks.fix import Feedback
-from selfexec_jax.traces import recorded_for
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +85,8 @@ def run(config, workdir: Workdir) -> dict:
         executed = repaired(config, engine, tokenizer, problems, decided.sources, source, asks["solve"])
         decided.episodes["self_rlef_executed"] = executed
         if belief is not None:
-            divide = workdir.hosts.divide
-            execute = executing(lambda pairs: divide("executions", pairs, lambda some: real_outputs(pool, some)))
+            divide, outputs = workdir.hosts.divide, lambda pairs: real_outputs(config, pool, pairs)
+            execute = executing(lambda pairs: divide("executions", pairs, outputs))
             decided.searches.update({
                 f"search_with_{n}_executions": searches.search(config.belief.sure, n, execute)
                 for n in config.belief.executions
@@ -93,9 +94,11 @@ def run(config, workdir: Workdir) -> dict:
         if not workdir.hosts.is_first:  # all is decided and known to all; one host judges and reports
             return {}
         verdicts = judge_all(problems, decided, pool)
-        truths = pool.map([_traced(case, recorded_for(config.tasks.style)) for case in cases])
-        chosen = choose_examples(cases, answers[policy], truths)
-        examples = pool.map([_traced(cases[i], "both") for i in chosen])
+        truths = [future.result() for future in recorded(config, pool, map(_run, cases))]
+        wanted = [wanted_of(config, *pair) for pair in zip(cases, truths, strict=True)]
+        chosen = choose_examples(cases, answers[policy], truths, wanted)
+        both = TraceBudget(of="both")
+        examples = pool.map([dataclasses.replace(_run(cases[i]), trace=both) for i in chosen])
     done(f"{len(verdicts)} programs judged")
 
     report = {"results": {}, "comparisons": {}, "tables": {}, "runs_before_choice": runs_before_choice}
@@ -103,10 +106,10 @@ def run(config, workdir: Workdir) -> dict:
     if problems:
         facts |= _summarise_strategies(config, report, workdir, problems, decided, verdicts)
     if cases:
-        graded = {name: grade_cases(cases, found, truths) for name, found in answers.items()}
-        summarise_predictions(config, report, workdir, cases, graded, answers, truths, policy)
+        graded = {name: grade_cases(cases, found, wanted) for name, found in answers.items()}
+        summarise_predictions(config, report, workdir, cases, graded, answers, truths, wanted, policy)
         save_case_values(workdir, cases, graded)
-    report["examples"] = make_examples(config, cases, answers[policy], truths, chosen, examples)
+    report["examples"] = make_examples(config, cases, answers[policy], truths, wanted, chosen, examples)
     workdir.write_json(workdir.data / "eval.json", report)
     return facts
 
@@ -138,8 +141,8 @@ def _summarise_strategies(config, report: dict, workdir: Workdir, problems, deci
     return {"not_judged": int((~is_judged).sum()), "tokens": int(sum(s.tokens.sum() for s in strategies.values()))}
 
 
-def _traced(case: Case, of: str) -> Run:
-    return run_on(case.source, case.problem, case.input, TraceBudget(of=of))
+def _run(case: Case) -> Run:
+    return run_on(case.source, case.problem, case.input)
 
 
 # ---- deciding, without execution ---------------------------------------------------------------------
@@ -225,14 +228,15 @@ def only(mask: np.ndarray, problems: list[Problem], decided: Decided) -> tuple[l
     return keep(problems), Decided(*map(keep, columns), episodes, keep(decided.own), keep(decided.believed), searches)
 
 
-def real_outputs(pool: SandboxPool, pairs: list[tuple[Problem, str]]) -> list[list[str | None]]:
+def real_outputs(config, pool: SandboxPool, pairs: list[tuple[Problem, str]]) -> list[list[str | None]]:
     """What programs give on the public tests of their problems."""
+    outcome = outcome_by(config)
     futures = [
         [pool.submit(run_on(source, p, t.input), limits_of(p, p.public_tests)) for t in p.public_tests]
         for p, source in pairs
     ]
     return [
-        [answer_of(problem, future.result()) for future in row]
+        [outcome(problem, future.result()) for future in row]
         for (problem, _), row in zip(pairs, futures, strict=True)
     ]
 
@@ -243,7 +247,7 @@ def real_feedback(config, pool: SandboxPool, hosts: Hosts = ALONE):
 
     def given(pairs: list[tuple[Problem, str]]) -> list[list[tuple[str | None, str]]]:
         found = []
-        for (problem, source), outputs in zip(pairs, real_outputs(pool, pairs), strict=True):
+        for (problem, source), outputs in zip(pairs, real_outputs(config, pool, pairs), strict=True):
             tests = list(zip(problem.public_tests, outputs, strict=True))
             runs = [pool.submit(traced(config, source, problem, test.input))
                     if words and not Feedback(test, output, problem.kind).agrees else None

@@ -12,6 +12,7 @@ from selfexec_jax.problems.generator import input_size
 from selfexec_jax.rollout import Request
 from selfexec_jax.sandbox import Run, SandboxPool
 from selfexec_jax.self_execution.simulate import request_seed
+from selfexec_jax.stages.outcomes import outcome_by
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import solve
 
@@ -62,10 +63,10 @@ def run_programs(config, problems: list[Problem], sources: list[dict[str, int]],
         for source, count in [*own.items(), *((s, 0) for s in problem.wrong_solutions[-1:] if s not in own)]:
             tests = [*problem.public_tests, *long]
             jobs.append((problem, source, count, tests, [pool.submit(Run(source, t.input)) for t in tests]))
-    rows = []
+    rows, outcome = [], outcome_by(config)
     for problem, source, count, tests, futures in jobs:
         done = [f.result() for f in futures]
-        outputs = [e.stdout if e.status == "ok" else None for e in done]
+        outputs = [outcome(problem, e) for e in done]
         n = len(problem.public_tests)
         rows.append(
             {"problem": problem.id, "source": source, "written": count, "public": outputs[:n],

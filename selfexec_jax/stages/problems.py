@@ -9,16 +9,17 @@ import random
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import outputs_match
 from selfexec_jax.problems.datasets import NAMES, data_dir, load_problems, save_problems
-from selfexec_jax.problems.generator import generate, input_size
+from selfexec_jax.problems.generator import TRAP, generate, input_size
 from selfexec_jax.problems.judge import judge, run_on
 from selfexec_jax.sandbox import Limits, Run, SandboxPool, TraceBudget
 from selfexec_jax.stages.decontaminate import decontaminate
 from selfexec_jax.stages.origin import origin_of
+from selfexec_jax.stages.outcomes import outcome_by, recorded
 from selfexec_jax.stages.progress import progress
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import fix, solve
 from selfexec_jax.text import train_tokenizer
-from selfexec_jax.traces import check_claims, chunks, narrate, parse_claims, recorded_for
+from selfexec_jax.traces import TOO_LONG, check_claims, chunks, narrate, parse_claims
 
 SPLITS = ("train", "heldout", "unseen")
 
@@ -79,23 +80,26 @@ def narrate_training(config, problems: list[Problem], pool: SandboxPool) -> tupl
         short = [t for t in tests if input_size(t.input) <= config.sft.narrated_size]
         for test in rng.sample(short, min(config.sft.narrated_tests, len(short))):
             jobs.append((problem, rng.choice(problem.solutions), test, True))
+        if TRAP in problem.tags:  # inputs that only the right program gets through
+            jobs += [(problem, rng.choice(problem.solutions), test, True) for test in problem.public_tests]
         jobs += [(problem, problem.wrong_solutions[0], test, False) for test in problem.public_tests]
-    budget = TraceBudget(of=recorded_for(config.tasks.style))
-    futures = [pool.submit(Run(source, test.input, trace=budget)) for _, source, test, _ in jobs]
+    futures = recorded(config, pool, [Run(source, test.input) for _, source, test, _ in jobs])
     rows, statuses = [], collections.Counter()
     for (problem, source, test, is_right), future in zip(jobs, progress(futures, "narrating"), strict=True):
         execution = future.result()
         statuses[execution.status] += 1
-        if execution.status != "ok":
+        outcome = outcome_by(config)(problem, execution)
+        is_told = execution.trace is not None and execution.trace.stop in (None, TOO_LONG)
+        if outcome is None or not is_told:
             continue
         if is_right and not outputs_match(test.output, execution.stdout):
             raise RuntimeError(f"{problem.id}: the reference program and the generator disagree on {test.input!r}")
         narration = narrate(execution.trace, style=config.tasks.style)
-        if not outputs_match(execution.stdout, narration.output, "exact"):
+        if execution.trace.stop is None and not outputs_match(execution.stdout, narration.output, "exact"):
             statuses["output not fully traced"] += 1
             continue
         row = {"problem": problem.id, "source": source, "stdin": test.input, "text": narration.text,
-               "output": narration.output, "is_right": is_right, "is_left_to_rl": is_left_to_rl(config, source)}
+               "output": outcome, "is_right": is_right, "is_left_to_rl": is_left_to_rl(config, source)}
         if config.tasks.chunk_rounds:
             pieces = chunks(execution.trace, source, config.tasks.style, config.tasks.chunk_rounds)
             row["chunks"] = [dataclasses.astuple(piece) for piece in pieces]

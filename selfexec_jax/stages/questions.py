@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.benchmarks import benchmark_named, load_benchmark
 from selfexec_jax.problems.datasets import load_problems
-from selfexec_jax.problems.generator import input_size
+from selfexec_jax.problems.generator import input_size, trapped
 from selfexec_jax.stages.problems import is_left_to_rl
 from selfexec_jax.stages.workdir import Workdir
 
@@ -54,10 +54,10 @@ def problems_and_cases(config, workdir: Workdir) -> tuple[list[Problem], list[Ca
 def cases_of(config, problems: Sequence[Problem], written: Sequence[Sequence[str | None]]) -> list[Case]:
     """Outputs to predict, of programs written for problems: the candidates of the model, or the problem's own.
 
-    Of generated problems: `narrated_like`, right programs of narrated forms on short inputs. What SFT did not narrate:
-    `own` and `near_miss` programs on longer inputs, and the model's own (`own_form`) and other programs of a `new_form`
-    on short ones. All but own programs are the same for every model. Of a benchmark's: `own` programs on the first
-    public test.
+    Of generated problems: `narrated_like`, right programs of narrated forms, and traps, on short inputs. What SFT did
+    not narrate: `own` and `near_miss` programs on longer inputs, and the model's own (`own_form`) and other programs of
+    a `new_form` on short ones. All but own programs are the same for every model. Of a benchmark's: `own` programs on
+    the first public test.
     """
     cases = []
     for problem, sources in zip(problems, written, strict=True):
@@ -72,6 +72,7 @@ def cases_of(config, problems: Sequence[Problem], written: Sequence[Sequence[str
         cases += [Case("new_form", problem, s, short) for s in new[:1]]
         own = [s for s in sources if s and is_left_to_rl(config, s)]
         cases += [Case("own_form", problem, s, short) for s in own[:1]]
+        cases += [Case("narrated_like", problem, s, t.input) for s in trapped(problem) for t in problem.public_tests]
         long = [t.input for t in problem.private_tests if input_size(t.input) >= config.rl.long_size]
         if not long:
             continue

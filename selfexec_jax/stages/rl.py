@@ -13,6 +13,7 @@ from selfexec_jax.stages.environment import ExecutionTasks
 from selfexec_jax.stages.looking import Looking
 from selfexec_jax.stages.material import problems_and_programs
 from selfexec_jax.stages.metrics import Metrics
+from selfexec_jax.stages.outcomes import outcome_by
 from selfexec_jax.stages.problems import open_pool
 from selfexec_jax.stages.progress import time_left
 from selfexec_jax.stages.rewards import Rewards
@@ -34,7 +35,7 @@ def run(config, workdir: Workdir) -> dict:
     with open_pool(config) as pool, contextlib.closing(Looking(config, workdir, "rl")) as looking:
         engine.load(params, 0)
         problems, programs = problems_and_programs(config, workdir, loaded.tokenizer, engine, pool)
-        verdicts = Verdicts(workdir.data / "rl_verdicts", pool, workdir.hosts)
+        verdicts = Verdicts(workdir.data / "rl_verdicts", pool, workdir.hosts, outcome_by(config))
         rewards = Rewards(config, loaded.tokenizer, problems, pool, verdicts)
         tasks = ExecutionTasks(config, loaded.tokenizer, problems, programs, rewards, workdir.hosts)
         metrics = Metrics(workdir, "rl", config.wandb)

@@ -7,6 +7,7 @@ import logging
 
 from selfexec_jax.problems import Problem, Test
 from selfexec_jax.problems.datasets import load_problems
+from selfexec_jax.problems.generator import trapped
 from selfexec_jax.self_execution.fix import Words
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages.decontaminate import removed_rows
@@ -77,7 +78,7 @@ def build_examples(config, workdir: Workdir, tokenizer: Tokenizer) -> dict[str, 
     solutions = [
         example(solve.render(problem, template), solve.target(source, template))
         for problem in problems
-        for source in problem.solutions
+        for source in (*problem.solutions, *(trapped(problem) if config.sft.learn_traps else ()))
     ]
     runs = {(row["source"], row["stdin"]): row for row in narrations}
     fixes = [example(*pair) for problem in problems for pair in _fixes(problem, runs, template, words_of(config))]

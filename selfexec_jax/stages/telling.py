@@ -6,6 +6,7 @@ from selfexec_jax.problems import Problem
 from selfexec_jax.problems.judge import run_on
 from selfexec_jax.sandbox import Execution, Run, TraceBudget
 from selfexec_jax.self_execution.fix import Words
+from selfexec_jax.stages.outcomes import told_of
 from selfexec_jax.traces import departure, narrate, recorded_for
 
 KINDS = ("output", "departure", "narration")
@@ -30,4 +31,6 @@ def traced(config, source: str, problem: Problem, text: str) -> Run:
 
 def told(config, words: Words, execution: Execution, wanted: str) -> str:
     """The words on a real run; none where it was not recorded."""
-    return words(narrate(execution.trace, config.tasks.style).text, wanted) if execution.trace is not None else ""
+    if execution.trace is None:
+        return ""
+    return words(narrate(told_of(config, execution.trace), config.tasks.style).text, wanted)

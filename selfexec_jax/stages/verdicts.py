@@ -13,6 +13,7 @@ from pathlib import Path
 from selfexec_jax.hosts import ALONE, Hosts
 from selfexec_jax.problems import Problem, Test, Verdict
 from selfexec_jax.problems.judge import answer_of, judge
+from selfexec_jax.sandbox import Execution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +74,12 @@ class Verdicts:
     a resumed run reads all: it may have another number of hosts.
     """
 
-    def __init__(self, folder: Path, pool, hosts: Hosts = ALONE):
-        self._folder, self._pool, self._hosts = folder, pool, hosts
+    def __init__(
+        self, folder: Path, pool, hosts: Hosts = ALONE,
+        outcome: Callable[[Problem, Execution], str | None] = answer_of,
+    ):  # fmt: skip
+        """outcome: what programs are said to have given (`stages.outcomes`)."""
+        self._folder, self._pool, self._hosts, self._outcome = folder, pool, hosts, outcome
         self._known: dict[str, Future[dict | None]] = {}
         self._before: dict[str, Future[dict | None]] = {}  # of the generation before
         self._lock = threading.Lock()
@@ -150,7 +155,7 @@ class Verdicts:
             if verdict.status == "infra_error":
                 return None
             return {
-                "status": verdict.status, "outputs": [answer_of(problem, e) for e in verdict.executions],
+                "status": verdict.status, "outputs": [self._outcome(problem, e) for e in verdict.executions],
                 "is_denied": any(e.denied for e in verdict.executions), "is_private": kind == "private",
             }  # fmt: skip
 

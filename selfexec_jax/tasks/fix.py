@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from selfexec_jax.problems import endings
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.problems.types import Problem, Test
 from selfexec_jax.tasks import Messages, check_template, solve, user
@@ -25,8 +26,8 @@ that holds a right program."""
 
 @dataclasses.dataclass(frozen=True)
 class Feedback:
-    """What a program gave on one public test: an output, really run or predicted, or None for no output; and, where the
-    config asks for it, words on how it came about."""
+    """What a program gave on one public test, really run or predicted: an output, an ending (`problems.endings`), or
+    None for neither; and, where the config asks for it, words on how it came about."""
 
     test: Test
     output: str | None
@@ -48,7 +49,7 @@ class Submit:
 
 
 def _show(feedback: Feedback, template: str) -> str:
-    got = "no output" if feedback.output is None else feedback.output.strip()
+    got = "no output" if feedback.output is None else endings.shown(feedback.output).strip()
     shown = solve.show_test(feedback.test, template)
     if template == "compact":
         words = f"\n{feedback.words}" if feedback.words else ""

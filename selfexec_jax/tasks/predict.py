@@ -6,11 +6,13 @@ import dataclasses
 import re
 
 from selfexec_jax.problems.answers import asserted, label_output
+from selfexec_jax.problems.endings import ending, ending_name
 from selfexec_jax.tasks import Messages, check_template, user
 
 _PAPER_STDIO = """Simulate the program step by step and say what it writes to standard output.
 The program may be buggy, whatever its names suggest: follow what it does, not what it is meant to do.
-End with the output inside an <output> element, newlines written as \\n.
+End with the output inside an <output> element, newlines written as \\n. If it does not end well, name the exception
+that ends it, or timeout, inside an <outcome> element instead.
 
 ```python
 {source}
@@ -24,7 +26,8 @@ _PAPER_STATE = """Simulate the program step by step from a state that its run ha
 standard output, what it has printed before included.
 The program may be buggy, whatever its names suggest: follow what it does, not what it is meant to do.
 End with the output inside an <output> element, newlines written as \\n, or with the state that you came to inside a
-<state> element.
+<state> element. If it does not end well, name the exception that ends it, or timeout, inside an <outcome> element
+instead.
 
 ```python
 {source}
@@ -36,6 +39,7 @@ State:
 ```"""
 _PAPER_CALL = """Simulate the call step by step and complete the assertion.
 The function may be buggy, whatever its name suggests: follow what it does, not what it is meant to do.
+If it returns nothing, name the exception that ends it, or timeout, inside an <outcome> element instead.
 
 ```python
 {source}
@@ -69,11 +73,14 @@ def render(source: str, stdin_or_call: str, template: str, kind: str = "stdio", 
 
 
 def target(narration, template: str, kind: str = "stdio", call: str | None = None, carried: str = "") -> str:
-    """The answer to learn: a Narration (its `text` may be empty: a direct answer), then the output; or, of a piece of a
-    run, the state that is carried on."""
+    """The answer to learn: a Narration (its `text` may be empty: a direct answer), then the output, or how the run ends
+    that has none (`problems.endings`); or, of a piece of a run, the state that is carried on."""
     check_template(template)
+    name = ending_name(narration.output)
     if carried:
         return _join(narration.text, f"@{carried}" if template == "compact" else f"<state>{carried}</state>")
+    if name:
+        return _join(narration.text, f"!{name}" if template == "compact" else f"<outcome>{name}</outcome>")
     if template == "compact":
         return _join(narration.text, f"=>{escape(narration.output)}")
     if kind == "stdio":
@@ -95,14 +102,23 @@ def unescape(text: str) -> str:
 
 
 def extract(answer: str, kind: str = "stdio") -> str | None:
-    """The output that an answer claims, in either template, or None. The last claim counts."""
+    """The output that an answer claims, or the ending, in either template, or None. The last claim counts."""
     lines = answer.rstrip().split("\n")  # not splitlines: an output may hold the other line breaks
     if lines[-1].startswith("=>"):
         return unescape(lines[-1][2:])
+    if lines[-1].startswith("!"):
+        return _ending(lines[-1][1:])
+    found = re.findall(r"<(output|outcome)>(.*?)</\1>", answer, re.DOTALL)
+    if found and found[-1][0] == "outcome":
+        return _ending(found[-1][1].strip())
     if kind == "stdio":
-        found = re.findall(r"<output>(.*?)</output>", answer, re.DOTALL)
-        return unescape(found[-1].strip("\n")) if found else None
+        return unescape(found[-1][1].strip("\n")) if found else None
     return asserted(lines[-1]) if lines[-1].startswith("assert ") and " == " in lines[-1] else None
+
+
+def _ending(name: str) -> str | None:
+    given = ending(name)
+    return given if ending_name(given) else None
 
 
 def narration_of(answer: str) -> str:
@@ -121,10 +137,12 @@ def carried(answer: str) -> str:
 def grade(answer: str, expected: str, kind: str = "call", finish_reason: str = "stop") -> Grade:
     """Grades an answer by the output it claims; nothing of it is ever executed.
 
-    An answer that had no room, or not enough, is `truncated`, whatever it says. Raises ValueError when the
-    expected value of a call is not a literal.
+    expected: an output, or an ending (`problems.endings`). An answer that had no room, or not enough, is `truncated`,
+    whatever it says. Raises ValueError when the expected value of a call is not a literal.
     """
     if finish_reason in ("length", "too_long"):
         return Grade("truncated")
     prediction = extract(answer, kind)
+    if ending_name(expected) or ending_name(prediction):
+        return Grade("ok" if prediction == expected else "no_answer" if prediction is None else "wrong", prediction)
     return Grade(label_output(prediction, expected, kind), prediction)

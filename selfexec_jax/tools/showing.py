@@ -9,6 +9,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from selfexec_jax.problems.endings import shown
 from selfexec_jax.traces.clean import clean
 
 RIGHT, WRONG = Text("✓", "green"), Text("✗", "bold red")
@@ -29,8 +30,8 @@ def program(source: str) -> Syntax:
 
 
 def value(text: str | None) -> Text:
-    """An output, on one line."""
-    return Text("nothing", "dim") if text is None else Text(clean(text.strip()).replace("\n", " ⏎ "))
+    """An output, on one line, or an ending."""
+    return Text("nothing", "dim") if text is None else Text(clean(shown(text).strip()).replace("\n", " ⏎ "))
 
 
 def beside(view: dict) -> Table:

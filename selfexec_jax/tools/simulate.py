@@ -18,6 +18,8 @@ from rich.text import Text
 
 from selfexec_jax.checkpoints import TINY
 from selfexec_jax.problems.compare import answers_match
+from selfexec_jax.problems.endings import shown
+from selfexec_jax.problems.judge import ending_of
 from selfexec_jax.sandbox import Execution, Run, SandboxPool, SandboxTooWeak, TraceBudget
 from selfexec_jax.tasks import predict
 from selfexec_jax.tools import showing
@@ -71,16 +73,19 @@ def _show(args, prediction: Prediction, style: str, execution: Execution, traced
     if traced.trace is None or execution.status in ("syntax_error", "infra_error"):
         return complain(f"{args.file}: {execution.status}: {execution.error or 'there is nothing to compare with'}")
     said = predict.narration_of(prediction.text)
-    real = execution.value if args.call else execution.stdout
-    is_right = execution.status == "ok" and answers_match("call" if args.call else "stdio", real, prediction.output)
+    real = ending_of(execution) or (execution.value if args.call else execution.stdout)
+    is_right = prediction.output == real
+    if execution.status == "ok":
+        is_right = answers_match("call" if args.call else "stdio", real, prediction.output)
     seen = None
     if style in view.STYLES:
         seen = view.seen(traced, os.path.basename(args.file), said, style)
     if args.html:
         write(args.html, view.page(traced, os.path.basename(args.file), said, style))
     if args.json:
-        found = {"predicted": prediction.output, "real": real, "status": execution.status, "is_right": is_right,
-                 "simulated": said, "tokens": prediction.n_tokens, "cut_off": prediction.finish_reason != "stop",
+        found = {"predicted": shown(prediction.output), "real": shown(real), "status": execution.status,
+                 "is_right": is_right, "simulated": said, "tokens": prediction.n_tokens,
+                 "cut_off": prediction.finish_reason != "stop",
                  "first_divergence": seen and seen["simulated"]["divergence"]}  # fmt: skip
         print(json.dumps(found, indent=1))
         return 0 if is_right else 1

@@ -5,8 +5,8 @@
 
 Items are joined by ";". An item is `op=value`, `target=value`, `target=op=value`, `comparison yes|no`,
 `yes|no` (a condition of several parts), `TARGET end`, `f(x=3):`, `lambda(x=3)`, `return V`, `yield V`,
-`catch T`, `break`, `continue`; `print TEXT`, `write LITERAL`, `raise T: MESSAGE` and `case PATTERN` take
-the rest of their line. Reads are not said: what they are bound to is.
+`catch T`, `break`, `continue`, `over N rounds`; `print TEXT`, `write LITERAL`, `raise T: MESSAGE` and
+`case PATTERN` take the rest of their line. Reads are not said: what they are bound to is.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from selfexec_jax.traces.steps import (
     Catch,
     Compare,
     Jump,
+    Limit,
     LoopEnd,
     Op,
     Print,
@@ -37,6 +38,7 @@ from selfexec_jax.traces.steps import (
 
 _TARGET = re.compile(r"[A-Za-z_][\w.]*$")
 _CALL = re.compile(r"([A-Za-z_]\w*)\((.*)\)(:?)$", re.DOTALL)
+_OVER = re.compile(r"over (\d{1,9}) rounds$")
 _TIGHT = ("text", "value", "target")
 _SAID = {
     Bind: ("target", "value"),
@@ -50,10 +52,11 @@ _SAID = {
     Raise: ("type", "message"),
     Catch: ("type",),
     Jump: ("word",),
+    Limit: ("n",),
     Print: ("text",),
     Unreadable: ("text",),
 }
-_ALONE = (Call, Return, Yield, Raise, Jump)
+_ALONE = (Call, Return, Yield, Raise, Jump, Limit)
 
 
 def said(steps: list[Step]) -> list[Step]:
@@ -189,6 +192,7 @@ _ITEMS = {
     Yield: lambda step: f"yield {step.value}",
     Catch: lambda step: f"catch {step.type}",
     Jump: lambda step: step.word,
+    Limit: lambda step: f"over {step.n} rounds",
     Unreadable: lambda step: step.text,
 }
 
@@ -241,6 +245,8 @@ def _parse_item(item: str) -> list[Step]:
         return [Branch(0, item == "yes")]
     if item in ("break", "continue"):
         return [Jump(0, item)]
+    if over := _OVER.match(item):
+        return [Limit(0, int(over.group(1)))]
     word, _, rest = item.partition(" ")
     if word == "return" and rest:
         return [Return(0, scan.squeeze(rest))]

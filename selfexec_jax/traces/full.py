@@ -22,6 +22,7 @@ from selfexec_jax.traces.steps import (
     Catch,
     Compare,
     Jump,
+    Limit,
     LoopEnd,
     Op,
     Print,
@@ -49,7 +50,7 @@ _OUTCOMES = {
 }
 _JUMPS = {"break": "the loop is left", "continue": "the rest of this round is skipped"}
 _FACTS = (Op, Compare, Read)
-_ALONE = (Call, Return, Yield, Raise, Jump, Print, Rounds, Spell)
+_ALONE = (Call, Return, Yield, Raise, Jump, Limit, Print, Rounds, Spell)
 _JOINS = (", so ", ", and ", ", then ", " and ")
 _LINE = re.compile(r"Line (\d+): (.*)\.$")
 
@@ -101,7 +102,7 @@ def sentences(steps: list[Step]) -> list[tuple[str, int]]:
 
 
 def _new_sentence(last: Step, step: Step) -> bool:
-    if isinstance(last, _ALONE) or isinstance(step, (Call, Rounds, Spell)):
+    if isinstance(last, _ALONE) or isinstance(step, (Call, Limit, Rounds, Spell)):
         return True
     if isinstance(step, Bind) and step.how in ("loop", "comp"):
         return True
@@ -168,6 +169,7 @@ _CLAUSES = {
     Raise: lambda step: f"it raises {step.type}" + (f": {step.message}" if step.message else ""),
     Catch: lambda step: f"the {step.type} is caught",
     Jump: lambda step: _JUMPS.get(step.word, f"it matches {step.word}"),
+    Limit: lambda step: f"it takes more than {step.n} rounds",
     Print: _print,
     Read: lambda step: f"it reads {step.value}",
     Unreadable: lambda step: step.text,
@@ -184,6 +186,7 @@ _SAID = {
     Raise: ("type", "message"),
     Catch: ("type",),
     Jump: ("word",),
+    Limit: ("n",),
     Print: ("text",),
     Read: ("value",),
     Rounds: ("n", "values", "same"),
@@ -337,6 +340,7 @@ def _parse_rounds(line: int, rest: str) -> Step:
 
 _OUTCOME_OF = {words: outcome for outcome, words in _OUTCOMES.items()}
 _JUMP_OF = {words: word for word, words in _JUMPS.items()}
+_OVER = re.compile(r"it takes more than (\d{1,9}) rounds$")
 _CAUGHT = re.compile(r"the (\w+) is caught$")
 _FIRST = (
     ("it calls ", lambda n, t: Op(n, t, "None")),
@@ -357,6 +361,8 @@ def _parse_clause(line: int, clause: str) -> Step:
             return make(line, clause[len(start) :])
     if clause == "the loop ends":
         return LoopEnd(line, "")
+    if over := _OVER.match(clause):
+        return Limit(line, int(over.group(1)))
     match = _CAUGHT.match(clause)
     if match:
         return Catch(line, match.group(1))

@@ -149,6 +149,13 @@ class Rounds(Step):
 
 
 @dataclasses.dataclass(frozen=True)
+class Limit(Step):
+    """The run takes too long: its loops go through more than `n` rounds."""
+
+    n: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Frame(Step):
     """What a trace of lines has: the variables in sight before a line of source, or what it gave back or raised.
 
@@ -365,6 +372,9 @@ class _Builder:
     def jump(self, site):
         self.put(Jump(site.line, _one_line(site.src)))
 
+    def limit(self, site, rounds):
+        self.put(Limit(site.line, rounds))
+
     def print(self, site, text):
         for part in re.findall(r"[^\n]*\n|[^\n]+", text):
             self.put(Print(site.line, part))
@@ -411,6 +421,7 @@ _KINDS = {
     "raise": _Builder.raised,
     "catch": _Builder.caught,
     "jump": _Builder.jump,
+    "limit": _Builder.limit,
     "print": _Builder.print,
     "read": _Builder.read,
     "frame": _Builder.frame,

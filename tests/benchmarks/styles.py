@@ -21,7 +21,7 @@ from selfexec_jax.problems.generator import input_size
 from selfexec_jax.sandbox import Run
 from selfexec_jax.self_execution import Asking, simulate
 from selfexec_jax.stages import model as models
-from selfexec_jax.stages.measures import grade_cases
+from selfexec_jax.stages.measures import grade_cases, wanted_of
 from selfexec_jax.stages.problems import is_left_to_rl, open_pool
 from selfexec_jax.stages.questions import Case
 from selfexec_jax.stages.workdir import Workdir
@@ -70,7 +70,8 @@ def predict(style: str, steps: int, root: Path) -> dict:
     asking = Asking(config.tasks.template, 0.0, 1.0, ANSWER_TOKENS)
     answers = simulate(engine, loaded.tokenizer, [(c.source, c.given) for c in cases], 1, 0, asking)
     with open_pool(config) as pool:
-        graded = grade_cases(cases, answers, pool.map([Run(c.source, c.given) for c in cases]))
+        truths = pool.map([Run(c.source, c.given) for c in cases])
+    graded = grade_cases(cases, answers, [wanted_of(config, *pair) for pair in zip(cases, truths, strict=True)])
     lengths = np.array([row[0].n_tokens for row in answers])
     kinds = np.array([c.kind for c in cases])
     return {kind: {"right": graded[kinds == kind].tolist(), "tokens": lengths[kinds == kind].tolist()}

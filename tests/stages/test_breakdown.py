@@ -78,7 +78,7 @@ def test_examples_are_of_every_kind_right_and_wrong_in_turns(truths):
     cases = [Case(kind, problem, SOURCES[0], "") for kind in kinds for _ in range(10)]
     answers = [[said("x=3\nprint 3", "3" if i % 2 else "4")] for i in range(30)]
     truth = [truths[0]] * 30
-    chosen = measures.choose_examples(cases, answers, truth)
+    chosen = measures.choose_examples(cases, answers, truth, ["3\n"] * 30)
     assert len(chosen) == len(set(chosen)) == measures.N_EXAMPLES
     kinds_and_rights = [(cases[i].kind, bool(i % 2)) for i in chosen]
     assert kinds_and_rights[:6] == [(kind, right) for kind in sorted(kinds) for right in (True, False)]

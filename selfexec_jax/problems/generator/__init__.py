@@ -10,13 +10,13 @@ import dataclasses
 import hashlib
 import random
 
-from selfexec_jax.problems.generator import lists, loops, words
+from selfexec_jax.problems.generator import lists, loops, traps, words
 from selfexec_jax.problems.generator.draft import Draft, input_size
 from selfexec_jax.problems.generator.parts import largest_constant
 from selfexec_jax.problems.splits import normalised_ast
 from selfexec_jax.problems.types import Problem, Test
 
-__all__ = ["FAMILIES", "Rejected", "generate", "input_size"]
+__all__ = ["FAMILIES", "TRAP", "Rejected", "generate", "input_size", "trapped"]
 
 FAMILIES = {
     "accumulate": lists.accumulate,
@@ -27,7 +27,10 @@ FAMILIES = {
     "pairs": loops.pairs,
     "letters": words.letters,
     "tables": words.tables,
+    "edges": traps.edges,
+    "limits": traps.limits,
 }
+TRAP = "trap"  # tag of problems with one, see `trapped`
 
 # Pairs of kinds kept apart in training: where a draft holds both, it belongs to `unseen`.
 UNSEEN_PAIRS = (
@@ -49,7 +52,12 @@ class Rejected:
 
     same_composition: int = 0  # a held-out set has it already
     same_program: int = 0  # another split has it
-    dull: int = 0  # every test has the same output, or no near miss differs
+    dull: int = 0  # every test has the same output, no near miss differs, or a trap catches no input or all
+
+
+def trapped(problem: Problem) -> tuple[str, ...]:
+    """The program that is right but for crashing or taking too long, of a problem that has such a trap."""
+    return problem.wrong_solutions[:1] if TRAP in problem.tags else ()
 
 
 def is_unseen(draft: Draft) -> bool:
@@ -75,6 +83,10 @@ def _finish(
         return None
     tests = tuple(Test(i, o) for i, o in zip(inputs, outputs, strict=True))
     wrong: dict[str, None] = {}
+    if draft.trap:
+        if len({draft.is_trapped(draft.choices, text) for text in inputs}) == 1:
+            return None
+        wrong[draft.trap(draft.choices, rng)] = None
     for _ in range(4 * knobs.n_wrong):
         if len(wrong) >= knobs.n_wrong:
             break
@@ -94,7 +106,8 @@ def _finish(
         solutions=solutions,
         wrong_solutions=tuple(wrong),
         source=f"generator/{draft.family}",
-        tags=(draft.family, "open" if draft.is_open else "specified"),
+        time_limit_s=knobs.time_limit_s,
+        tags=(draft.family, "open" if draft.is_open else "specified", *([TRAP] if draft.trap else ())),
     )
     return problem, frozenset(map(normalised_ast, (*solutions, *wrong)))
 

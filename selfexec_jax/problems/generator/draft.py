@@ -21,6 +21,8 @@ class Draft:
     sample_input: Callable[[random.Random, int, int], str]  # (rng, size, largest number)
     mutate: Callable[[tuple[Choice, ...], random.Random], tuple[Choice, ...]]
     is_open: bool = False
+    trap: Callable[[tuple[Choice, ...], random.Random], str] | None = None  # writes a program that is right but ...
+    is_trapped: Callable[[tuple[Choice, ...], str], bool] | None = None  # ... crashes or takes too long on such inputs
 
     @property
     def composition(self) -> tuple:

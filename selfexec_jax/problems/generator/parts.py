@@ -67,26 +67,26 @@ def largest_constant(choices: tuple[Choice, ...]) -> int:
     return max((abs(v) for choice in choices for v in (choice.c, choice.d) if isinstance(v, int)), default=0)
 
 
-def _numbers(*values) -> tuple:
+def numbers(*values) -> tuple:
     return tuple((v, None) for v in values)
 
 
 # ---- which numbers count -------------------------------------------------------------------------
 SELECT = (
     Part("select", "above", ("numbers greater than {c}", "numbers above {c}"), "{x} > {c}",
-         lambda x, c, d: x > c, _numbers(-3, 0, 2, 4, 5, 8, 10, 12, 15), "{x} <= {c}"),
+         lambda x, c, d: x > c, numbers(-3, 0, 2, 4, 5, 8, 10, 12, 15), "{x} <= {c}"),
     Part("select", "below", ("numbers less than {c}", "numbers below {c}"), "{x} < {c}",
-         lambda x, c, d: x < c, _numbers(-2, 0, 3, 5, 7, 9, 10, 14), "{x} >= {c}"),
+         lambda x, c, d: x < c, numbers(-2, 0, 3, 5, 7, 9, 10, 14), "{x} >= {c}"),
     Part("select", "at_least", ("numbers of at least {c}",), "{x} >= {c}",
-         lambda x, c, d: not x < c, _numbers(-4, 1, 3, 6, 7, 11, 13), "{x} < {c}"),
+         lambda x, c, d: not x < c, numbers(-4, 1, 3, 6, 7, 11, 13), "{x} < {c}"),
     Part("select", "even", ("even numbers",), "{x} % 2 == 0", lambda x, c, d: not x & 1,
          inverse="{x} % 2 != 0"),
     Part("select", "odd", ("odd numbers",), "{x} % 2 == 1", lambda x, c, d: bool(x & 1),
          inverse="{x} % 2 == 0"),
     Part("select", "multiple", ("multiples of {c}", "numbers divisible by {c}"), "{x} % {c} == 0",
-         lambda x, c, d: x == c * (x // c), _numbers(3, 4, 5), "{x} % {c} != 0"),
+         lambda x, c, d: x == c * (x // c), numbers(3, 4, 5), "{x} % {c} != 0"),
     Part("select", "not_multiple", ("numbers not divisible by {c}",), "{x} % {c} != 0",
-         lambda x, c, d: x != c * (x // c), _numbers(3, 4, 5), "{x} % {c} == 0"),
+         lambda x, c, d: x != c * (x // c), numbers(3, 4, 5), "{x} % {c} == 0"),
     Part("select", "remainder", ("numbers with remainder {d} modulo {c}",), "{x} % {c} == {d}",
          lambda x, c, d: x - c * (x // c) == d, ((3, 1), (3, 2), (4, 1), (4, 3), (5, 2), (5, 4)),
          "{x} % {c} != {d}"),
@@ -103,17 +103,17 @@ SELECT = (
 TRANSFORM = (
     Part("transform", "same", ("",), "{x}", lambda x, c, d: x),
     Part("transform", "plus", ("add {c} to each", "increase each by {c}"), "{x} + {c}",
-         lambda x, c, d: x + c, _numbers(1, 2, 3, 4, 5)),
+         lambda x, c, d: x + c, numbers(1, 2, 3, 4, 5)),
     Part("transform", "minus", ("subtract {c} from each", "decrease each by {c}"), "{x} - {c}",
-         lambda x, c, d: x - c, _numbers(1, 2, 3, 4, 5)),
+         lambda x, c, d: x - c, numbers(1, 2, 3, 4, 5)),
     Part("transform", "times", ("multiply each by {c}",), "{x} * {c}", lambda x, c, d: sum([x] * c),
-         _numbers(2, 3)),
+         numbers(2, 3)),
     Part("transform", "from", ("subtract each from {c}",), "{c} - {x}", lambda x, c, d: -(x - c),
-         _numbers(0, 5, 10, 20)),
+         numbers(0, 5, 10, 20)),
     Part("transform", "modulo", ("take each modulo {c}",), "{x} % {c}", lambda x, c, d: x - c * (x // c),
-         _numbers(3, 4, 5)),
+         numbers(3, 4, 5)),
     Part("transform", "half", ("divide each by {c}, rounding down",), "{x} // {c}",
-         lambda x, c, d: (x - x % c) // c, _numbers(2, 3, 5)),
+         lambda x, c, d: (x - x % c) // c, numbers(2, 3, 5)),
     Part("transform", "linear", ("multiply each by {c} and add {d}",), "{x} * {c} + {d}",
          lambda x, c, d: sum([x] * c) + d, ((2, 1), (2, 3), (3, 1))),
     Part("transform", "absolute", ("take the absolute value of each",), "abs({x})",
@@ -127,28 +127,28 @@ ACCUMULATE = (
     Part("reduce", "count", ("Print how many there are.", "Print their count."), "",
          lambda v, c, d: len(v)),
     Part("reduce", "drain", ("Start from {c}, subtract each, print what is left.",), "",
-         lambda v, c, d: c - sum(v), _numbers(10, 20, 30)),
+         lambda v, c, d: c - sum(v), numbers(10, 20, 30)),
     Part("reduce", "offset", ("Start from {c}, add each, print the result.",), "",
-         lambda v, c, d: c + sum(v), _numbers(5, 10, 20)),
+         lambda v, c, d: c + sum(v), numbers(5, 10, 20)),
 )
 EXTREMUM = (
     Part("reduce", "max", ("Print the largest, or {c} if there is none.",), "",
-         lambda v, c, d: max(v, default=c), _numbers(-1, 0)),
+         lambda v, c, d: max(v, default=c), numbers(-1, 0)),
     Part("reduce", "min", ("Print the smallest, or {c} if there is none.",), "",
-         lambda v, c, d: min(v, default=c), _numbers(-1, 0)),
+         lambda v, c, d: min(v, default=c), numbers(-1, 0)),
     Part("reduce", "first", ("Print the first, or {c} if there is none.",), "",
-         lambda v, c, d: v[0] if v else c, _numbers(-1, 0)),
+         lambda v, c, d: v[0] if v else c, numbers(-1, 0)),
     Part("reduce", "last", ("Print the last, or {c} if there is none.",), "",
-         lambda v, c, d: v[-1] if v else c, _numbers(-1, 0)),
+         lambda v, c, d: v[-1] if v else c, numbers(-1, 0)),
 )
 
 # ---- what is printed in the end -----------------------------------------------------------------------
 FINAL = (
     Part("final", "none", ("",), "{x}", lambda x, c, d: x),
     Part("final", "plus", ("Add {c} before printing.",), "{x} + {c}", lambda x, c, d: x + c,
-         _numbers(1, 2, 5)),
+         numbers(1, 2, 5)),
     Part("final", "modulo", ("Print it modulo {c}.",), "{x} % {c}", lambda x, c, d: x - c * (x // c),
-         _numbers(7, 10)),
+         numbers(7, 10)),
     Part("final", "twice", ("Print it doubled.",), "{x} * 2", lambda x, c, d: x + x),
 )
 

@@ -1,0 +1,45 @@
+"""What runs come to, by the config: outputs alone, or also how they end that give none."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+
+from selfexec_jax.problems import Problem
+from selfexec_jax.problems.judge import answer_of, outcome_of
+from selfexec_jax.sandbox import Execution, Run, SandboxPool, Trace, TraceBudget
+from selfexec_jax.stages.verdicts import then
+from selfexec_jax.traces import limited, recorded_for
+
+
+def outcome_by(config) -> Callable[[Problem, Execution], str | None]:
+    """What an execution came to, as tests, feedback and simulations are compared with it."""
+    return outcome_of if config.tasks.outcomes else answer_of
+
+
+def recorded(config, pool: SandboxPool, runs: Iterable[Run]) -> list[Future[Execution]]:
+    """Runs, traced as the style tells them; what is told of one that takes too long is the beginning of its trace.
+
+    Whether it does is seen without the tracer, which slows programs down.
+    """
+    budget = TraceBudget(of=recorded_for(config.tasks.style))
+    return [_recorded(config, pool, run, pool.submit(dataclasses.replace(run, trace=budget))) for run in runs]
+
+
+def _recorded(config, pool: SandboxPool, run: Run, traced: Future[Execution]) -> Future[Execution]:
+    def seen(execution: Execution) -> Execution | Future[Execution]:
+        if not config.tasks.outcomes or execution.status != "timeout" or execution.trace is None:
+            return execution
+        trace = told_of(config, execution.trace)
+        return then(
+            pool.submit(run), lambda real: dataclasses.replace(real, trace=trace if real.status == "timeout" else None)
+        )
+
+    return then(traced, seen)
+
+
+def told_of(config, trace: Trace) -> Trace:
+    """What is told of a trace: of one that was cut off because the run takes too long, its beginning."""
+    tasks = config.tasks
+    return tasks.outcomes and limited(trace, tasks.most_rounds, tasks.told_rounds) or trace
