@@ -52,7 +52,7 @@ def get_config() -> ConfigDict:
 
     c.tasks = ConfigDict()
     c.tasks.template = "paper"  # paper | compact
-    c.tasks.style = "full"  # narration: full | brief | compact | cwm (frames) | direct (none)
+    c.tasks.style = "full"  # narration: full | brief | compact | changes | cwm (frames) | direct (none)
     c.tasks.feedback = "output"  # what a fix turn is told of a failing test besides: output | departure | narration
     c.tasks.chunk_rounds = 0  # rounds of a loop simulated at a time, the state being carried on (0: all)
     c.tasks.max_chunks = 32  # pieces that one simulation may have then

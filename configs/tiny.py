@@ -32,6 +32,10 @@ ROWS = {
         "A run in pieces, the state carried on, is simulated however long it is.",
         {"tasks.chunk_rounds": 2}, "long_runs",
     ),
+    "long_runs_changes": ablations.Row(
+        "Telling a loop's body once, and then what changes, lets a simulation reach further.",
+        {"tasks.style": "changes"}, "long_runs",
+    ),
     "long_runs_brief": ablations.Row(
         "Telling only what a round leaves lets a simulation reach further.", {"tasks.style": "brief"}, "long_runs"
     ),

@@ -12,16 +12,15 @@ longer the narration would be.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 from selfexec_jax.traces import full
+from selfexec_jax.traces.loops import Loop, loops_of
 from selfexec_jax.traces.steps import (
     LONGEST_RESULT,
     Bind,
     Branch,
     Call,
-    Catch,
     Compare,
     LoopEnd,
     Op,
@@ -31,25 +30,15 @@ from selfexec_jax.traces.steps import (
     Rounds,
     Spell,
     Step,
-    Yield,
 )
 
 _CHARACTERS = 1600  # about 400 tokens: beyond this, less is kept of each loop
 _KEPT = (2, 1)  # rounds told at the beginning of a loop: as many as there is room for
 
 
-@dataclasses.dataclass
-class _Loop:
-    """One execution of a loop statement, each of its rounds as steps and inner loops. key: (statement, call depth)."""
-
-    key: tuple[int, int]
-    line: int
-    rounds: list[list] = dataclasses.field(default_factory=list)
-
-
 def said(steps: list[Step]) -> list[Step]:
     """The steps that this style says, long loops summed up."""
-    tree = _tree(steps)
+    tree = loops_of(steps)
     for first in _KEPT:
         told = [step for step in _flat(tree, first) if not _is_detail(step)]
         if len(render(told)) <= _CHARACTERS:
@@ -69,59 +58,6 @@ def parse(text: str) -> list[Step]:
 
 def _is_detail(step: Step) -> bool:
     return isinstance(step, (Op, Read, LoopEnd, Spell)) or (isinstance(step, Branch) and step.implied)
-
-
-def _tree(steps: list[Step]) -> list:
-    """Steps and loops, each loop with its rounds; flat where calls do not nest plainly."""
-    if any(isinstance(step, (Yield, Catch)) for step in steps):
-        return list(steps)  # whose loop a step belongs to cannot be told from the steps alone
-    root: list = []
-    open_loops: list[_Loop] = []
-    depth = 0
-    for step in steps:
-        place = open_loops[-1].rounds[-1] if open_loops else root
-        if _begins_round(step):
-            head = _condition(place, step)
-            if any(loop.key == (step.stmt, depth) for loop in open_loops):
-                while open_loops[-1].key != (step.stmt, depth):
-                    open_loops.pop()
-            else:
-                loop = _Loop((step.stmt, depth), step.line)
-                place.append(loop)
-                open_loops.append(loop)
-            place = [*head]
-            open_loops[-1].rounds.append(place)
-        place.append(step)
-        if isinstance(step, Call):
-            depth += 1
-        elif isinstance(step, Return):
-            while open_loops and open_loops[-1].key[1] >= depth:
-                open_loops.pop()
-            depth -= 1
-        elif _ends_loop(step):
-            while any(loop.key == (step.stmt, depth) for loop in open_loops):
-                open_loops.pop()
-    return root
-
-
-def _condition(place: list, step: Step) -> list[Step]:
-    """Takes off what was computed for the condition of a while loop: it is part of the round."""
-    n = 0
-    while isinstance(step, Branch) and n < len(place) and getattr(place[-1 - n], "stmt", None) == step.stmt:
-        n += 1
-    head = place[len(place) - n :]
-    del place[len(place) - n :]
-    return head
-
-
-def _begins_round(step: Step) -> bool:
-    if isinstance(step, Branch):
-        return step.of == "while" and step.taken
-    return isinstance(step, Bind) and step.how == "loop"
-
-
-def _ends_loop(step: Step) -> bool:
-    return isinstance(step, LoopEnd) or isinstance(step, Branch) and step.of == "while" and not step.taken
 
 
 def _flat(tree: list, first: int) -> list[Step]:
@@ -148,7 +84,7 @@ def _all(tree: list) -> list[Step]:
     return out
 
 
-def _summed_up(loop: _Loop, steps: list[Step], n: int) -> list[Step]:
+def _summed_up(loop: Loop, steps: list[Step], n: int) -> list[Step]:
     """One sentence for rounds that are not told, and what they print."""
     values: dict[str, str] = {}
     outcomes: dict[int, set] = {}

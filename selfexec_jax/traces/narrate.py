@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from selfexec_jax.sandbox.types import Trace
-from selfexec_jax.traces import brief, compact, cwm, full
+from selfexec_jax.traces import brief, changes, compact, cwm, full
 from selfexec_jax.traces.steps import Frame, Print, Step, steps
 
 
@@ -39,6 +39,7 @@ STYLES = {
     "full": Style(full.said, full.render, full.parse, full.key, lines=True),
     "brief": Style(brief.said, brief.render, brief.parse, full.key, lines=True),
     "compact": Style(compact.said, compact.render, compact.parse, compact.key, lines=False),
+    "changes": Style(changes.said, compact.render, compact.parse, compact.key, lines=False),
     "cwm": Style(cwm.said, cwm.render, cwm.parse, cwm.key, lines=False, of="lines"),
 }
 

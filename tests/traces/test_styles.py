@@ -1,4 +1,4 @@
-"""The styles that leave something out or say something else: `brief`, and the frames of `cwm`."""
+"""The styles that leave something out or say something else: `brief`, `changes`, and the frames of `cwm`."""
 
 import dataclasses
 import json
@@ -187,3 +187,27 @@ def test_a_style_refuses_the_other_kind_of_trace(traced, pool):
     with pytest.raises(ValueError, match="style full tells traces of steps"):
         check_claims([], execution.trace, "full")
     assert json.loads(json.dumps(dataclasses.asdict(execution.trace)))["of"] == "lines"
+
+
+CHANGES = """total=0
+range(9)
+i=0;0%2=0;0==5 no
+j=0;0*0=0;total=0+0=0
+j=1;total=0
+j end
+i=1;j=0;total=0
+j=1;total=1
+j end
+i=2;j=0;total=1"""
+
+
+def test_changes_tells_the_body_of_a_loop_once(traced):
+    trace = traced(LOOP).trace
+    text = narrate(trace, "changes").text
+    assert text.replace("range(9)\n", "").startswith(CHANGES.replace("range(9)\n", ""))
+    assert text.endswith("k=19\nprint 19\nk=20\nprint 20\n20<20 no")
+    assert len(text) < 0.7 * len(narrate(trace, "compact").text)
+    check = lambda said: check_claims(parse_claims(said, "changes"), trace, "changes")  # noqa: E731
+    assert check(text).ok
+    assert check(text.replace("i=2;j=0;total=1", "i=2;j=0;total=2")).first_error.reason == "wrong value"
+    assert check(text.replace("k=20\n", "")).first_error.reason == "skipped"
