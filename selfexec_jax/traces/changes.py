@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from selfexec_jax.traces import compact
 from selfexec_jax.traces.loops import loops_of
-from selfexec_jax.traces.steps import Bind, Limit, LoopEnd, Print, Raise, Step
+from selfexec_jax.traces.steps import Bind, Limit, Print, Raise, Step
 
-_CHANGES = (Bind, LoopEnd, Print, Raise, Limit)
+_CHANGES = (Bind, Limit, Print, Raise)
 
 
 def said(steps: list[Step]) -> list[Step]:
@@ -33,7 +33,18 @@ def _told(tree: list, known: set[int], is_known: bool) -> list[Step]:
                 out.append(node)
             continue
         stmt = node.key[0]
-        for steps in node.rounds:
+        *rounds, last = node.rounds
+        ends = _end(last, stmt)
+        for steps in (*rounds, last[: len(last) - len(ends)]):
             out += _told(steps, known, is_known or stmt in known)
             known.add(stmt)
+        out += ends
     return out
+
+
+def _end(steps: list, stmt: int) -> list[Step]:
+    """What the last round of a loop ends with: that there is no next value, or that its condition fails."""
+    n = 0
+    while n < len(steps) - 1 and getattr(steps[-1 - n], "stmt", None) == stmt:
+        n += 1
+    return steps[len(steps) - n :]
