@@ -11,7 +11,7 @@ import numpy as np
 
 from selfexec_jax.evals.metrics import bootstrap_ci, majority_at_k, pass_at_k, rank_score_at_k
 from selfexec_jax.problems import Problem, Test
-from selfexec_jax.problems.answers import arguments_in, canonical, label_output, output_in
+from selfexec_jax.problems.answers import arguments_in, canonical, label_output, output_in, program_in
 from selfexec_jax.problems.judge import judge
 from selfexec_jax.problems.samples import Sample
 
@@ -85,8 +85,8 @@ def _verdict(asks: str, problem: Problem, sample: Sample, pool, rule, in_process
     if _is_cut(sample):
         return None
     if asks == "program":
-        tests = problem.public_tests + problem.private_tests
-        return judge(sample.text, problem, tests, pool, rule, in_process, together=problem.source in _TOGETHER)
+        tests, program = problem.public_tests + problem.private_tests, program_in(sample.text)
+        return judge(program, problem, tests, pool, rule, in_process, together=problem.source in _TOGETHER)
     arguments = arguments_in(sample.text, problem.entry_point)
     if arguments is None:
         return None

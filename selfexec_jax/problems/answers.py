@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
+import warnings
 
 from selfexec_jax.problems.compare import is_literal, literals_match, outputs_match
 
 LABELS = ("ok", "wrong", "not_literal", "no_answer", "truncated")
+_FENCED = re.compile(r"^```[^\n`]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
 _LONGEST_LINE = 1 << 20  # characters of an assertion that are read as syntax
 
 
@@ -34,6 +37,21 @@ def canonical(prediction: str) -> str:
     """One spelling for predictions that differ in layout alone, so that votes for them count together."""
     text = prediction.strip()
     return ast.unparse(ast.parse(text, mode="eval")) if is_literal(text) else text
+
+
+def program_in(answer: str) -> str:
+    """The program in an answer that may hold more: the last fenced block, where the whole is no program itself."""
+    found = _FENCED.findall(answer)
+    return found[-1] if found and not _is_program(answer) else answer
+
+
+def _is_program(text: str) -> bool:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def output_in(answer: str) -> str | None:

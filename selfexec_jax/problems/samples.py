@@ -3,7 +3,7 @@
 | format | a row |
 |---|---|
 | own (jsonl) | `problem`, `text`, optional `model`, `n_tokens` and `finish_reason` |
-| evalplus (jsonl) | `task_id`, and `solution` or `completion` (what follows the prompt) |
+| evalplus (jsonl) | `task_id`, and `solution` or `completion` (what follows the code of the prompt, if it has some) |
 | livecodebench (JSON) | `question_id` or `id`, and `code_list` or `pred_list`; `test_id` where there are several |
 | cruxeval (JSON) | an object: `sample_I` -> a list of answers |
 """
@@ -39,7 +39,7 @@ class Sample:
 def read_samples(path: str | Path, problems: Sequence[Problem]) -> list[Sample]:
     """The samples of a file in any of the formats; ProblemFileError names the row and the field that is bad."""
     path = Path(path)
-    prompts = {problem.id: problem.statement for problem in problems}
+    prompts = {problem.id: "" if problem.kind == "stdio" else problem.statement for problem in problems}
     samples = []
     for number, row in _rows(path):
         try:

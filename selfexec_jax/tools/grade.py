@@ -19,12 +19,17 @@ from selfexec_jax.sandbox import SandboxPool, SandboxTooWeak
 from selfexec_jax.tools.given import complain
 from selfexec_jax.traces.clean import clean
 
+_SAMPLES = (
+    "answers: jsonl of problem and text, or of EvalPlus's task_id and solution, or LiveCodeBench's custom output; a "
+    "program may stand in a fenced block"
+)
+
 
 def main(argv=None):
     """Grade and print the table; exit code 2 for bad input, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="python -m selfexec_jax.tools.grade", description=__doc__)
     parser.add_argument("--benchmark", required=True, help=f"one of {', '.join(BENCHMARKS)}")
-    parser.add_argument("--samples", required=True, type=pathlib.Path, help="answers; see problems/samples.py")
+    parser.add_argument("--samples", required=True, type=pathlib.Path, help=_SAMPLES)
     parser.add_argument("--data", help="file or folder of the problems (default: where real data is, else the hub)")
     parser.add_argument("--window", metavar="FROM:TO", help="problems of these dates alone, as YYYY-MM-DD:YYYY-MM-DD")
     parser.add_argument("--out", type=pathlib.Path, help="verdicts (default: SAMPLES.NAME.verdicts.jsonl)")
@@ -106,6 +111,8 @@ def _known(out: pathlib.Path) -> dict:
 
 def _in_words(found: dict, out: pathlib.Path) -> str:
     lines = [f"{found['benchmark']}: {found['samples']} samples of {found['problems']} problems"]
+    if missing := sum(found["labels"].values()) - found["samples"]:
+        lines[0] += f"; {missing} that problems lack beside others count as unanswered"
     lines += ["", "| figure | % | 95 % interval | n |", "|---|---|---|---|"]
     for name, each in found["figures"].items():
         interval = f"[{100 * each['low']:.2f}, {100 * each['high']:.2f}]"

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from selfexec_jax.problems.answers import LABELS, arguments_in, asserted, canonical, label_output, output_in
+from selfexec_jax.problems.answers import LABELS, arguments_in, asserted, canonical, label_output, output_in, program_in
 
 RIGHT = [
     ("[1, 2]", "[1,2]"),
@@ -181,3 +181,22 @@ def test_parity_with_the_published_verdicts(data):
         for i, output in enumerate(outputs)
     }
     assert found == scored and sum(map(len, found.values())) == 8000
+
+
+_WITH_FENCES = "s = \'\'\'\n```\nx\n```\n\'\'\'\nprint(s)\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "program"),
+    [
+        ("print(3)\n", "print(3)\n"),
+        ("```python\nprint(3)\n```", "print(3)\n"),
+        ("Here:\n```\nprint(1)\n```\nNo, better:\n```py\nprint(2)\n``` \nDone.", "print(2)\n"),
+        (_WITH_FENCES, _WITH_FENCES),  # a program as it is
+        ("```python\nprint(3)\n", "```python\nprint(3)\n"),  # cut off: nothing to run
+        ("no program", "no program"),
+        ("", ""),
+    ],
+)
+def test_the_program_in_an_answer(answer, program):
+    assert program_in(answer) == program

@@ -8,7 +8,7 @@ from selfexec_jax.problems import Problem
 from selfexec_jax.problems.datasets import ProblemFileError
 from selfexec_jax.problems.samples import Sample, read_samples, write_samples
 
-PROBLEMS = [Problem("HumanEval/0", "def f(x):\n"), Problem("q-1", ""), Problem("sample_3", "")]
+PROBLEMS = [Problem("HumanEval/0", "def f(x):\n", "check"), Problem("q-1", "Print 3."), Problem("sample_3", "")]
 ROWS = {
     "own.jsonl": ([{"problem": "q-1", "text": "a", "model": "m", "n_tokens": 3}], [Sample("q-1", "a", "m", 3)]),
     "cut.jsonl": (
@@ -19,6 +19,7 @@ ROWS = {
         [{"task_id": "HumanEval/0", "completion": "    return x"}],
         [Sample("HumanEval/0", "def f(x):\n    return x")],
     ),
+    "completion_of_words.jsonl": ([{"task_id": "q-1", "completion": "print(3)"}], [Sample("q-1", "print(3)")]),
     "lcb.json": ([{"question_id": "q-1", "code_list": ["a", "b"]}], [Sample("q-1", "a"), Sample("q-1", "b")]),
     "lcb_outputs.json": ([{"question_id": "q", "test_id": 1, "pred_list": ["4"]}], [Sample("q-1", "4")]),
     "lcb_execution.json": ([{"id": "sample_3", "pred_list": ["4"]}], [Sample("sample_3", "4")]),
