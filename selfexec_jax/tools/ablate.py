@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from selfexec_jax.configs import ablations as table
 from selfexec_jax.evals import ablations as compared
 from selfexec_jax.evals.looks import short_number
@@ -46,21 +48,16 @@ def main(argv=None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0 on (default 3)")
     parser.add_argument("--first_seed", type=int, default=0, help="or from this one on")
     parser.add_argument("--workdir", required=True, help="where runs and tables go; may hold earlier ones")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of every run")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of all runs")
     parser.add_argument("--json", action="store_true", help="print the differences as JSON")
     args = parser.parse_args(argv)
     try:
-        load, rows = config_file(args.config)
+        _, rows = config_file(args.config)
         names = [name for name in args.names.split(",") if name]
         bases = {name: table.row_named(name, rows).base or BASE for name in names}
-        for name in {*names, *bases.values()} - {BASE}:
-            fixed = table.row_named(name, rows).change
-            clash = [change for change in args.set if any(overlaps(change.partition("=")[0], field) for field in fixed)]
-            if clash:
-                raise ValueError(f"--set {clash[0]}: the row {name} changes it; leave one of them out")
         seeds = range(args.first_seed, args.first_seed + args.seeds)
         found = {
-            (name, seed): run(args.config, load, name, seed, Path(args.workdir), args.set)
+            (name, seed): run(args.config, name, seed, Path(args.workdir), args.set)
             for seed in seeds
             for name in dict.fromkeys([BASE, *bases.values(), *names])
         }
@@ -88,23 +85,20 @@ def main(argv=None) -> int:
     return 0
 
 
-def run(path: str, load, name: str, seed: int, root: Path, changes: list[str]) -> Run:
-    """One row with one seed, stage by stage; what is done is taken as it is."""
-    row = "" if name == BASE else name
-    flags = [f"--config={path}{':' + row if row else ''}", f"--config.seed={seed}"]
-    flags += [f"--config.{change}" for change in changes]
-    config = changed(load(row or None), changes)
-    config.seed = seed
+def run(path: str, name: str, seed: int, root: Path, changes: list[str]) -> Run:
+    """One row with one seed, stage by stage; what is done is taken as it is. changes: FIELD=VALUE, of the config that
+    the row is then applied to."""
+    config, flags = config_and_flags(path, name, seed, changes)
     for stage in STAGES:
         folder = prepare(root, config, stage)
         if is_done(root, config, stage):
             continue
-        print(f"{name}, seed {seed}: {stage} in {folder}", file=sys.stderr, flush=True)
+        log = folder / f"{stage}.log"
+        print(f"{name}, seed {seed}: {stage} in {log}", file=sys.stderr, flush=True)  # where its progress is
         flags_of_stage = [*flags, f"--config.stages={WITH.get(stage, stage)}", f"--workdir={folder}"]
         command = [sys.executable, "-m", "selfexec_jax.main", *flags_of_stage]
         compiled = str(root.resolve() / "compiled")  # by the runs before
         environment = {"JAX_COMPILATION_CACHE_DIR": compiled, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} | os.environ
-        log = folder / f"{stage}.log"
         with open(log, "wb") as out:
             done = subprocess.run(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
         if done.returncode:
@@ -113,9 +107,24 @@ def run(path: str, load, name: str, seed: int, root: Path, changes: list[str]) -
     return Run(name, seed, folder)
 
 
-def overlaps(field: str, other: str) -> bool:
-    """Whether one is the other or holds it."""
-    return f"{field}.".startswith(f"{other}.") or f"{other}.".startswith(f"{field}.")
+def config_and_flags(path: str, name: str, seed: int, changes: list[str]) -> tuple[ConfigDict, list[str]]:
+    """The config of a run, and what makes `selfexec_jax.main` run it."""
+    load, rows = config_file(path)
+    row = "" if name == BASE else name
+    config = table.apply(changed(load(), changes), row, rows)
+    config.seed = seed
+    return config, [f"--config={path}{':' + row if row else ''}", *_flags(load(row or None), config)]
+
+
+def _flags(before: ConfigDict, config: ConfigDict, prefix: str = "--config") -> list[str]:
+    """What makes one config the other."""
+    flags = []
+    for field, value in config.items():
+        if isinstance(value, ConfigDict):
+            flags += _flags(before[field], value, f"{prefix}.{field}")
+        elif value != before[field]:
+            flags.append(f"{prefix}.{field}={value}")
+    return flags
 
 
 # ---- comparing ------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.stages.strategies import unsimulated
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, run, values_of
-from selfexec_jax.tools.configs import config_file
 from tests.benchmarks.ending import conclude, parser_of
 
 CONFIG = "configs/claims.py"
@@ -93,10 +92,9 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     folder = Path(args.results)
     if args.workdir:
-        load, _ = config_file(CONFIG)
         for seed in map(int, args.seeds.split(",")):
             few = {name: [] if name in (BASE, "solving_only") else FEW for name in (BASE, *ROWS)}
-            runs = {n: run(CONFIG, load, n, seed, Path(args.workdir), [*args.set, *few[n]]) for n in few}
+            runs = {n: run(CONFIG, n, seed, Path(args.workdir), [*args.set, *few[n]]) for n in few}
             folder.mkdir(exist_ok=True)
             (folder / f"seed-{seed}.json").write_text(json.dumps(compared(runs), indent=1) + "\n")
     seeds = {int(p.stem[5:]): json.loads(p.read_text()) for p in sorted(folder.glob("seed-*.json"))}
