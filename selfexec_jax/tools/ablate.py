@@ -75,7 +75,8 @@ def main(argv=None) -> int:
         for name in names
     ]  # fmt: skip
     figures = [f for f in FIGURES if any(f in row["differences"] for row in table_rows)]
-    text = compared.markdown(f"Ablations of {args.config}, {args.seeds} seeds", figures, table_rows)
+    which = f"seeds {seeds[0]} to {seeds[-1]}" if args.seeds > 1 else f"seed {seeds[0]}"
+    text = compared.markdown(f"Ablations of {args.config}, {which}", figures, table_rows)
     out = Path(args.workdir)
     plain = json.dumps(table_rows, default=dataclasses.asdict, indent=1)
     write_whole(out / "ablations.md", text.encode())
