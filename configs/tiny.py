@@ -4,8 +4,8 @@
 
 Took 30 minutes on two cores that other work shared for the first ten (seed 0): of 320 held-out problems, pass@1 70.4 %
 [66.6, 74.0], best@8 simulated 89.3 % [86.1, 92.3] (executed 92.6 %), Self-RLEF 80.6 % after 71.6 % in a single turn;
-output prediction 87.6 % on programs like those that were narrated. RL moves output prediction little here, by +0.7 points
-[-0.7, 2.1] on what was not narrated (n=1,347); claims.py has 100 steps of it.
+output prediction 87.6 % on programs like those that were narrated. RL moves output prediction little here, by +0.7
+points [-0.7, 2.1] on what was not narrated (n=1,347); claims.py has 100 steps of it.
 """
 
 import dataclasses

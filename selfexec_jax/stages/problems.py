@@ -9,7 +9,7 @@ import random
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import outputs_match
 from selfexec_jax.problems.datasets import NAMES, data_dir, load_problems, save_problems
-from selfexec_jax.problems.generator import TRAP, generate, input_size
+from selfexec_jax.problems.generator import generate, input_size, trapped
 from selfexec_jax.problems.judge import judge, run_on
 from selfexec_jax.sandbox import Limits, Run, SandboxPool, TraceBudget
 from selfexec_jax.stages.decontaminate import decontaminate
@@ -80,15 +80,15 @@ def narrate_training(config, problems: list[Problem], pool: SandboxPool) -> tupl
         short = [t for t in tests if input_size(t.input) <= config.sft.narrated_size]
         for test in rng.sample(short, min(config.sft.narrated_tests, len(short))):
             jobs.append((problem, rng.choice(problem.solutions), test, True))
-        if TRAP in problem.tags:  # inputs that only the right program gets through
+        if trapped(problem):  # inputs that only the right program gets through
             jobs += [(problem, rng.choice(problem.solutions), test, True) for test in problem.public_tests]
         jobs += [(problem, problem.wrong_solutions[0], test, False) for test in problem.public_tests]
     futures = recorded(config, pool, [Run(source, test.input) for _, source, test, _ in jobs])
-    rows, statuses = [], collections.Counter()
+    rows, statuses, outcome_of = [], collections.Counter(), outcome_by(config)
     for (problem, source, test, is_right), future in zip(jobs, progress(futures, "narrating"), strict=True):
         execution = future.result()
         statuses[execution.status] += 1
-        outcome = outcome_by(config)(problem, execution)
+        outcome = outcome_of(problem, execution)
         is_told = execution.trace is not None and execution.trace.stop in (None, TOO_LONG)
         if outcome is None or not is_told:
             continue

@@ -10,7 +10,7 @@ import numpy as np
 
 from selfexec_jax.evals import bootstrap_ci, paired_bootstrap, pass_at_k, rank_score_at_k
 from selfexec_jax.problems import Problem
-from selfexec_jax.problems.generator import TRAP
+from selfexec_jax.problems.generator import trapped
 from selfexec_jax.rollout import Sample
 from selfexec_jax.self_execution import Episode, Ranking
 from selfexec_jax.self_execution.own_tests import OwnTests, ranked_with
@@ -190,7 +190,7 @@ def groups_of(problems: list[Problem]) -> dict[str, np.ndarray]:
     is_open = np.array(["open" in p.tags for p in problems])
     if not any(p.source.startswith("generator/") for p in problems):
         return {"": ~is_unseen}
-    has_trap = np.array([TRAP in p.tags for p in problems])
+    has_trap = np.array([bool(trapped(p)) for p in problems])
     groups = {"": ~is_unseen, "/specified": ~is_unseen & ~is_open, "/open": ~is_unseen & is_open, "/unseen": is_unseen,
               "/trap": ~is_unseen & has_trap}  # fmt: skip
     return {suffix: mask for suffix, mask in groups.items() if mask.any()}

@@ -190,7 +190,6 @@ def test_a_style_refuses_the_other_kind_of_trace(traced, pool):
 
 
 CHANGES = """total=0
-range(9)
 i=0;0%2=0;0==5 no
 j=0;0*0=0;total=0+0=0
 j=1;total=0
@@ -204,7 +203,7 @@ i=2;j=0;total=1"""
 def test_changes_tells_the_body_of_a_loop_once(traced):
     trace = traced(LOOP).trace
     text = narrate(trace, "changes").text
-    assert text.replace("range(9)\n", "").startswith(CHANGES.replace("range(9)\n", ""))
+    assert text.startswith(CHANGES)
     assert text.endswith("k=19\nprint 19\nk=20\nprint 20\n20<20 no")
     assert len(text) < 0.7 * len(narrate(trace, "compact").text)
     check = lambda said: check_claims(parse_claims(said, "changes"), trace, "changes")  # noqa: E731

@@ -16,7 +16,7 @@ from selfexec_jax.problems.generator.parts import largest_constant
 from selfexec_jax.problems.splits import normalised_ast
 from selfexec_jax.problems.types import Problem, Test
 
-__all__ = ["FAMILIES", "TRAP", "Rejected", "generate", "input_size", "trapped"]
+__all__ = ["FAMILIES", "Rejected", "generate", "input_size", "trapped"]
 
 FAMILIES = {
     "accumulate": lists.accumulate,
@@ -30,7 +30,7 @@ FAMILIES = {
     "edges": traps.edges,
     "limits": traps.limits,
 }
-TRAP = "trap"  # tag of problems with one, see `trapped`
+_TRAP = "trap"  # tag of problems with one, see `trapped`
 
 # Pairs of kinds kept apart in training: where a draft holds both, it belongs to `unseen`.
 UNSEEN_PAIRS = (
@@ -57,7 +57,7 @@ class Rejected:
 
 def trapped(problem: Problem) -> tuple[str, ...]:
     """The program that is right but for crashing or taking too long, of a problem that has such a trap."""
-    return problem.wrong_solutions[:1] if TRAP in problem.tags else ()
+    return problem.wrong_solutions[:1] if _TRAP in problem.tags else ()
 
 
 def is_unseen(draft: Draft) -> bool:
@@ -107,7 +107,7 @@ def _finish(
         wrong_solutions=tuple(wrong),
         source=f"generator/{draft.family}",
         time_limit_s=knobs.time_limit_s,
-        tags=(draft.family, "open" if draft.is_open else "specified", *([TRAP] if draft.trap else ())),
+        tags=(draft.family, "open" if draft.is_open else "specified", *([_TRAP] if draft.trap else ())),
     )
     return problem, frozenset(map(normalised_ast, (*solutions, *wrong)))
 

@@ -96,9 +96,7 @@ def limits(rng: random.Random, knobs) -> Draft:
     def write(choices: tuple[Choice, ...], rng: random.Random, is_fast: bool) -> str:
         before, ask, after = choices
         n, r = spell(rng, knobs.names, ("n", "m", "x"), ("ans", "t", "s"))
-        lines, found = ([], f"{n}") if is_fast else _SLOWLY[ask.part.kind]
-        if is_fast:
-            lines, found = (f"{r} = {ask.part.code}",), r
+        lines, found = (("{r} = " + ask.part.code,), "{r}") if is_fast else _SLOWLY[ask.part.kind]
         lines = [line.format(n=n, r=r, c=ask.c) for line in lines]
         head = [f"{n} = int(input())", *([before.code(n)] if before.part.code else [])]
         return "\n".join([*head, *lines, f"print({after.code(found.format(n=n, r=r))})"]) + "\n"
