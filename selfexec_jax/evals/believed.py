@@ -12,7 +12,7 @@ def searches(canvas, report, _):
     canvas.set_size_inches(9, 3.9)
     by_tokens, by_runs = canvas.subplots(1, 2, sharey=True)
     until = [row for row in rows if row["strategy"].startswith("search until")]
-    executing = [row for row in rows if row["strategy"] == "search" or row["strategy"].startswith("search with")]
+    executing = [row for row in rows if row["strategy"] == "search" or row["strategy"].startswith("search executing")]
     ends = [row for row in rows if not row["strategy"].startswith("search")]
     panels = (by_tokens, "tokens a problem", until, 1), (by_runs, "of all runs", executing, 100)
     for axes, key, chosen, scale in panels:

@@ -1,8 +1,9 @@
 """Verification that spends where it matters: the likeliest program first, until one is sure enough.
 
 Programs are written a few at a time and simulated a run at a time, always the one that is likeliest to be right; what
-is not promising is left alone, and nothing more is written or simulated once one is sure. Where none is, and whoever
-asks allows it, the tests of the likeliest are executed: by whoever asks, nothing here can.
+is not promising is left alone, and nothing more is written or simulated once one is sure. Then, where whoever asks
+allows it, the likeliest is executed on a test if that promises enough: it may fail, and another be right. Whoever asks
+executes it, nothing here can.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from selfexec_jax.self_execution.simulate import Prediction
 
 @dataclasses.dataclass(frozen=True)
 class Spending:
-    """At most so many candidates, of which `first` to begin with, votes a test, and executions a problem; and how
-    likely to be right a program must be to be submitted at once."""
+    """At most so many candidates, of which `first` to begin with, and votes a test; how likely to be right a program
+    must be to be submitted; and how much a run must be expected to add to the chance of solving the problem, to be
+    executed (None: nothing is)."""
 
     candidates: int = 8
     first: int = 2
     votes: int = 2
     sure: float = 0.9
-    executions: int = 0
+    least_gain: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +86,8 @@ def search(
     problems: Sequence[Problem], means: Means, belief: Belief, doubt: Doubt, spending: Spending, template: str
 ) -> list[Picked]:
     """A program for every problem, all in step. Raises ValueError for executions that nobody does."""
-    if spending.executions and means.execute is None:
-        raise ValueError("executions: nobody here can execute; set executions to 0")
+    if spending.least_gain is not None and means.execute is None:
+        raise ValueError("least_gain: nobody here can execute; set it to None")
     plans = [_plan(problem, belief, doubt, spending, template) for problem in problems]
     picked: list[Picked | None] = [None] * len(plans)
     wanted = {i: next(plan) for i, plan in enumerate(plans)}
@@ -117,6 +119,7 @@ def _plan(
             new = yield Write(problem, len(samples), len(samples) + more)
             samples += new
             n_tokens, n_prefilled = n_tokens + sum(len(s.tokens) for s in new), n_prefilled + len(new[0].prompt_tokens)
+            more = 0
         sources = Counter(filter(None, (program_of(sample, template) for sample in samples)))
         for source in sources:
             cells.setdefault(source, [[] for _ in problem.public_tests])
@@ -124,37 +127,42 @@ def _plan(
         known = [Seen(problem, cells[s], n, len(samples) - n, executed[s]) for s, n in sources.items()]
         another = Seen(problem, [()] * len(problem.public_tests), 1, len(samples))  # written next
         (*right, fresh), passes = belief([*known, another])
-        found = zip(right, sources, passes, strict=False)
-        probability, best, passing = max(found, key=lambda one: one[0], default=(0.0, None, ()))
-        if best is not None and probability >= spending.sure and _is_seen(cells[best], executed[best]):
+        of = dict(zip(sources, right, strict=True))
+        best = max(of, key=of.get, default=None)
+        if best is None or of[best] < spending.sure or not _is_seen(cells[best], executed[best]):
+            open_ = {s: tests for s in of if (tests := _open_tests(cells[s], executed[s], spending.votes))}
+            likeliest = max(open_, key=of.get, default=None)
+            more = min(len(samples), spending.candidates - len(samples))
+            if more and of.get(likeliest, 0.0) < fresh:
+                continue
+            more = 0
+            if likeliest is not None:
+                row = cells[likeliest]
+                test = min(open_[likeliest], key=lambda t: len(row[t]))
+                said = yield Simulate(problem, likeliest, test, len(row[test]))
+                row[test].append(vote_of(problem, likeliest, problem.public_tests[test], said, doubt))
+                n_simulations += 1
+                n_tokens, n_prefilled = n_tokens + said.n_tokens, n_prefilled + said.n_prompt
+                continue
+        if best is None or spending.least_gain is None:
             break
-        open_ = {s: p for s, p in zip(sources, right, strict=True) if _least(cells[s], spending.votes) < spending.votes}
-        likeliest = max(open_, key=open_.get, default=None)
-        more = min(len(samples), spending.candidates - len(samples))
-        if more and open_.get(likeliest, 0.0) < fresh:
-            continue
-        more = 0
-        if likeliest is not None:
-            row = cells[likeliest]
-            test = min(range(len(row)), key=lambda t: len(row[t]))
-            said = yield Simulate(problem, likeliest, test, len(row[test]))
-            row[test].append(vote_of(problem, likeliest, problem.public_tests[test], said, doubt))
-            n_simulations += 1
-            n_tokens, n_prefilled = n_tokens + said.n_tokens, n_prefilled + said.n_prompt
-            continue
-        left = [t for t in range(len(problem.public_tests)) if best is not None and t not in executed[best]]
-        if not left or sum(map(len, executed.values())) >= spending.executions:
+        passing = passes[list(of).index(best)]
+        left = [t for t in range(len(problem.public_tests)) if t not in executed[best]]
+        test = min(left, key=lambda t: passing[t], default=None)
+        others = [p for s, p in of.items() if s != best] + [fresh] * (len(samples) < spending.candidates)
+        if test is None or (1 - passing[test]) * max(others, default=0.0) < spending.least_gain:
             break
-        test = min(left, key=lambda t: passing[t])  # of the likeliest program, what it may fail at
         executed[best][test] = yield Execute(problem, best, test)
     n_executions = sum(map(len, executed.values()))
-    return Picked(best, float(probability), len(samples), n_simulations, n_executions, n_tokens, n_prefilled)
+    return Picked(best, float(of.get(best, 0.0)), len(samples), n_simulations, n_executions, n_tokens, n_prefilled)
 
 
 def _is_seen(row: Sequence[Sequence[Vote]], executed: dict[int, bool]) -> bool:
     return all(cell or test in executed for test, cell in enumerate(row))
 
 
-def _least(row: Sequence[Sequence[Vote]], enough: int) -> int:
-    """The votes of the test that has the fewest."""
-    return min(map(len, row), default=enough)
+def _open_tests(row: Sequence[Sequence[Vote]], executed: dict[int, bool], enough: int) -> list[int]:
+    """The tests that a program may still be simulated on; none for one that is known to fail."""
+    if not all(executed.values()):
+        return []
+    return [test for test, cell in enumerate(row) if len(cell) < enough and test not in executed]

@@ -88,8 +88,8 @@ def run(config, workdir: Workdir) -> dict:
             divide, outputs = workdir.hosts.divide, lambda pairs: real_outputs(config, pool, pairs)
             execute = executing(lambda pairs: divide("executions", pairs, outputs))
             decided.searches.update({
-                f"search_with_{n}_executions": searches.search(config.belief.sure, n, execute)
-                for n in config.belief.executions
+                f"search_executing_from_{gain:g}": searches.search(config.belief.sure, gain, execute)
+                for gain in config.belief.least_gains
             })  # fmt: skip
         if not workdir.hosts.is_first:  # all is decided and known to all; one host judges and reports
             return {}

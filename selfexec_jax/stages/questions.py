@@ -39,7 +39,8 @@ def problems_and_cases(config, workdir: Workdir) -> tuple[list[Problem], list[Ca
     """
     name = config.eval.benchmark
     if not name:
-        return load_problems(workdir.data / "heldout.jsonl") + load_problems(workdir.data / "unseen.jsonl"), []
+        sizes = {"heldout": config.problems.n_heldout, "unseen": config.problems.n_unseen}
+        return [p for split, n in sizes.items() if n for p in load_problems(workdir.data / f"{split}.jsonl")], []
     benchmark = benchmark_named(name)
     if benchmark.asks == "input":
         raise ValueError(f"eval.benchmark: {name} asks for inputs; choose one that asks for programs or outputs")

@@ -48,9 +48,9 @@ class Searches:
             found.append([of.get(source, (0.0, 0.0)) for source in sources[:K]])
         return found
 
-    def search(self, sure: float, executions: int = 0, execute=None) -> list[Picked]:
+    def search(self, sure: float, least_gain: float | None = None, execute=None) -> list[Picked]:
         knobs = self._config.belief
-        spending = Spending(self._config.eval.candidates, knobs.first, knobs.search_votes, sure, executions)
+        spending = Spending(self._config.eval.candidates, knobs.first, knobs.search_votes, sure, least_gain)
         means = Means(self._written, self._simulated, execute)
         return search(self._problems, means, self._belief, self._doubt, spending, self._config.tasks.template)
 

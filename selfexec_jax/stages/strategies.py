@@ -22,7 +22,7 @@ from selfexec_jax.stages.workdir import Workdir
 class Decided:
     """What the model chose, N programs a problem of which the first K were simulated, and episodes by their feedback.
 
-    All was chosen without executing anything but `self_rlef_executed` and the searches with executions.
+    All was chosen without executing anything but `self_rlef_executed` and the searches that execute.
     """
 
     samples: list[list[Sample]]

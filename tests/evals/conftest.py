@@ -129,8 +129,8 @@ def report():
                 for strategy, value, tokens, share in (
                     ("best@8, all votes", 0.83, 7057, 0.0), ("best@8, belief", 0.84, 7057, 0.0),
                     ("search", 0.838, 1064, 0.0), ("search until 50% sure", 0.81, 800, 0.0),
-                    ("search until 98% sure", 0.84, 1467, 0.0), ("search with 2 executions", 0.845, 1064, 0.02),
-                    ("search with 8 executions", 0.853, 1064, 0.09), ("best@8, all executed", 0.855, 290, 1.0),
+                    ("search until 98% sure", 0.84, 1467, 0.0), ("search executing from 0.05", 0.845, 1064, 0.02),
+                    ("search executing from 0", 0.853, 1064, 0.09), ("best@8, all executed", 0.855, 290, 1.0),
                 )
             ],
             "belief_calibration": [

@@ -163,13 +163,30 @@ def test_executions_settle_what_simulations_leave_open(belief):
     told = {"looks well, is bad\n": True, "right but doubted\n": False}
     fooled, = searched(World(programs, told), belief, Spending(4, 4, 1, 1.1))
     assert fooled.source == "looks well, is bad\n" and fooled.n_executions == 0
-    world = World(programs, told)
-    mended, = searched(world, belief, Spending(4, 4, 1, 1.1, executions=12), may_execute=True)
+    mended, = searched(World(programs, told), belief, Spending(4, 4, 1, 1.1, least_gain=0.0), may_execute=True)
     assert mended.source == "right but doubted\n" and mended.n_executions <= 6
-    few, = searched(World(programs, told), belief, Spending(4, 4, 1, 1.1, executions=2), may_execute=True)
-    assert few.n_executions == 2
+    promising, = searched(World(programs, told), belief, Spending(4, 4, 1, 1.1, least_gain=1.0), may_execute=True)
+    assert promising.source == fooled.source and promising.n_executions == 0
     with pytest.raises(ValueError, match="nobody here can execute"):
-        searched(World(programs), belief, Spending(executions=1))
+        searched(World(programs), belief, Spending(least_gain=0.1))
+
+
+def test_a_run_is_executed_for_what_it_promises_alone(belief):
+    """That is where the likeliest may fail and another be right; and what was executed is not simulated."""
+    programs = {"settled": ["right\n"] * 4, "open": ["right a\n", "bad b\n", "bad c\n", "bad d\n"]}
+    told = dict.fromkeys(programs["open"], True)  # all simulations say the same
+    found = {}
+    for gain in (0.3, 0.1, 0.0):
+        world = World(programs, told)
+        settled, found[gain] = searched(world, belief, Spending(4, 4, 2, 0.9, gain), may_execute=True)
+        assert settled.n_executions <= found[gain].n_executions
+        known = set()
+        for w in world.asked[2:]:
+            assert (w.source, w.test) not in known and (w.source, "failed") not in known
+            if isinstance(w, Execute):
+                known |= {(w.source, w.test)} if "right" in w.source else {(w.source, "failed")}
+    runs = [each.n_executions for each in found.values()]
+    assert runs == sorted(runs) and runs[0] < runs[-1] and found[0.0].source == "right a\n"
 
 
 def test_a_belief_is_its_parameters(belief):
