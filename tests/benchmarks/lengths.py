@@ -2,15 +2,18 @@
 
 Programs of held-out problems on inputs of more and more numbers, told as each run tells them. Prints the accuracy
 by the size of the input with its interval over programs, the tokens that were generated, and the size at which accuracy
-falls to half of what it is on the shortest.
+falls to half of what it is on the shortest. Runs of one ablation, of several seeds, stand together in a row; what a run
+gave lies in RUN/lengths.json and is not measured again.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import random
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +25,7 @@ from selfexec_jax.self_execution import simulate
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages.asking import asks_of
 from selfexec_jax.stages.problems import is_left_to_rl, open_pool
-from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.stages.workdir import Workdir, config_of
 from tests.benchmarks.ending import conclude, parser_of
 
 
@@ -34,24 +37,51 @@ def main() -> int:
     parser.add_argument("--programs", type=int, default=150, help="of held-out problems, on one input of each size")
     args = parser.parse_args()
     sizes = [int(n) for n in args.sizes.split(",")]
-    found = {run: accuracies(run, sizes, args.programs, args.longest) for run in args.runs}
-    print("| run | " + " | ".join(f"{n} numbers" for n in sizes) + " | half of the first at |")
-    print("|" + "---|" * (len(sizes) + 2))
-    for run, rows in found.items():
-        shares = [[f"{100 * r[key]:.1f}" for key in ("value", "low", "high")] for r in rows]
-        cells = [f"{v} [{a}, {b}], {r['tokens']:.0f} tokens" for (v, a, b), r in zip(shares, rows, strict=True)]
-        print(f"| {run} | " + " | ".join(cells) + f" | {halved(sizes, [r['value'] for r in rows])} |")
+    rows: dict[str, list[Answered]] = {}
+    for run in args.runs:
+        rows.setdefault(config_of(run).ablation or "(the config itself)", []).append(answered(run, sizes, args))
+    print("| row | seeds | " + " | ".join(f"{n} numbers" for n in sizes) + " | half of the first at |")
+    print("|" + "---|" * (len(sizes) + 3))
+    found = {}
+    for name, runs in rows.items():
+        right, tokens = (np.concatenate([getattr(run, key) for run in runs]) for key in ("right", "tokens"))
+        cells = []
+        for i in range(len(sizes)):
+            value, low, high = (100 * x for x in bootstrap_ci(right[:, i], 0))
+            cells.append(f"{value:.1f} [{low:.1f}, {high:.1f}], {tokens[:, i].mean():.0f} tokens")
+        half = halved(sizes, right)
+        found[name] = {"n": len(right), "seeds": len(runs), "right": right.mean(0).tolist(), "half": half,
+                       "tokens": tokens.mean(0).tolist()}  # fmt: skip
+        print(f"| {name} | {len(runs)} | {' | '.join(cells)} | " + "{:.1f} [{:.1f}, {:.1f}] |".format(*half))
     return conclude(args, found, [])
 
 
-def accuracies(folder: str, sizes: list[int], n: int, longest: int) -> list[dict]:
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """Which programs were simulated right, and in how many tokens, both NxS for S sizes of input."""
+
+    right: np.ndarray
+    tokens: np.ndarray
+
+
+def answered(run: str, sizes: list[int], args) -> Answered:
+    kept = Path(run) / "lengths.json"
+    asked = {"sizes": sizes, "programs": args.programs, "longest": args.longest}
+    if kept.exists() and (found := json.loads(kept.read_text()))["asked"] == asked:
+        return Answered(np.array(found["right"], float), np.array(found["tokens"]))
+    found = accuracies(run, sizes, args.programs, args.longest)
+    kept.write_text(json.dumps({"asked": asked, "right": found.right.tolist(), "tokens": found.tokens.tolist()}))
+    return found
+
+
+def accuracies(folder: str, sizes: list[int], n: int, longest: int) -> Answered:
     loaded = models.trained(folder)
     config = loaded.config
     engine = loaded.engine().load(loaded.params(loaded.last()), 0)
     problems = load_problems(Workdir(folder).data / "heldout.jsonl")
     programs = [next((s for s in p.solutions if not is_left_to_rl(config, s)), None) for p in problems]
     programs = [s for s in programs if s][:n]
-    largest, rows = config.problems.largest_number, []
+    largest, right, tokens = config.problems.largest_number, [], []
     with open_pool(config) as pool:
         for size in sizes:
             rng = random.Random(f"lengths/{size}")
@@ -60,24 +90,29 @@ def accuracies(folder: str, sizes: list[int], n: int, longest: int) -> list[dict
             truths = pool.map([Run(*case) for case in cases])
             asking = dataclasses.replace(asks_of(config)["simulate"], max_new_tokens=longest)
             answers = [cell[0] for cell in simulate(engine, loaded.tokenizer, cases, 1, config.seed, asking)]
-            right = [a.output is not None and outputs_match(t.stdout, a.output)
-                     for a, t in zip(answers, truths, strict=True)]  # fmt: skip
-            value, low, high = bootstrap_ci(np.array(right, float), 0)
+            right.append([a.output is not None and outputs_match(t.stdout, a.output)
+                          for a, t in zip(answers, truths, strict=True)])  # fmt: skip
+            tokens.append([a.n_tokens for a in answers])
             ends = {reason: sum(a.finish_reason == reason for a in answers) for reason in ("length", "too_long")}
-            tokens = float(np.mean([a.n_tokens for a in answers]))
-            row = {"size": size, "value": value, "low": low, "high": high, "n": len(cases), "tokens": tokens} | ends
-            rows.append(row)
-            print(folder, row, file=sys.stderr, flush=True)
-    return rows
+            print(folder, size, f"{np.mean(right[-1]):.1%}", ends, file=sys.stderr, flush=True)
+    return Answered(np.array(right, float).T, np.array(tokens).T)
 
 
-def halved(sizes: list[int], values: list[float]) -> str:
-    """The size at which accuracy crosses half of the first, between two sizes in a straight line."""
+def halved(sizes: list[int], right: np.ndarray) -> tuple[float, float, float]:
+    """The size at which accuracy falls to half of the first, with its interval over programs; infinite beyond the
+    last."""
+    rng = np.random.default_rng(0)
+    drawn = [_half(sizes, right[rng.integers(0, len(right), len(right))].mean(0)) for _ in range(2000)]
+    return _half(sizes, right.mean(0)), *np.quantile(drawn, (0.025, 0.975), method="nearest").tolist()
+
+
+def _half(sizes: list[int], values: np.ndarray) -> float:
+    """Between two sizes in a straight line."""
     half = values[0] / 2
     for (a, x), (b, y) in itertools.pairwise(zip(sizes, values, strict=True)):
         if y < half:
-            return f"{a + (b - a) * (x - half) / (x - y):.1f}"
-    return f"beyond {sizes[-1]}"
+            return float(a + (b - a) * (x - half) / (x - y))
+    return float("inf")
 
 
 if __name__ == "__main__":
