@@ -110,7 +110,7 @@ def _half(sizes: list[int], values: np.ndarray) -> float:
     """Between two sizes in a straight line."""
     half = values[0] / 2
     for (a, x), (b, y) in itertools.pairwise(zip(sizes, values, strict=True)):
-        if y < half:
+        if y <= half:
             return float(a + (b - a) * (x - half) / (x - y))
     return float("inf")
 
