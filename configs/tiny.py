@@ -29,7 +29,7 @@ ROWS = {
     ),
     "long_runs_in_pieces": ablations.Row(
         "A run in pieces, the state carried on, is simulated however long it is.",
-        {"tasks.chunk_rounds": 2}, "long_runs",
+        {"tasks.chunk_chars": 80}, "long_runs",
     ),
     "long_runs_changes": ablations.Row(
         "Telling a loop's body once, and then what changes, lets a simulation reach further.",

@@ -32,7 +32,7 @@ def who_answers(config, workdir: Workdir) -> tuple:
 
 def asks_of(config) -> dict[str, Asking]:
     e, t = config.eval, config.tasks
-    pieces = t.max_chunks if t.chunk_rounds else 1
+    pieces = t.max_chunks if t.chunk_chars else 1
     return {
         "solve": Asking(t.template, e.temperature, e.top_p, e.max_new_tokens),
         "simulate": Asking(t.template, e.simulate_temperature, e.top_p, e.max_new_tokens, pieces),

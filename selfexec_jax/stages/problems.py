@@ -100,8 +100,8 @@ def narrate_training(config, problems: list[Problem], pool: SandboxPool) -> tupl
             continue
         row = {"problem": problem.id, "source": source, "stdin": test.input, "text": narration.text,
                "output": outcome, "is_right": is_right, "is_left_to_rl": is_left_to_rl(config, source)}
-        if config.tasks.chunk_rounds:
-            pieces = chunks(execution.trace, source, config.tasks.style, config.tasks.chunk_rounds)
+        if config.tasks.chunk_chars:
+            pieces = chunks(execution.trace, source, config.tasks.style, config.tasks.chunk_chars)
             row["chunks"] = [dataclasses.astuple(piece) for piece in pieces]
         rows.append(row)
     return rows, dict(statuses)

@@ -139,7 +139,7 @@ class Rewards:
     def _go_on(self, case: Case, turns: list[Turn]) -> Ask | None:
         """The next piece of a simulation that is told in pieces; None at its end, or without room for more."""
         tasks, state = self._config.tasks, predict.carried(turns[-1].sample.text)
-        if not state or not tasks.chunk_rounds or len(turns) >= tasks.max_chunks:
+        if not state or not tasks.chunk_chars or len(turns) >= tasks.max_chunks:
             return None
         tokens = self._encoded(predict.render(case.source, "", self._template, case.problem.kind, state))
         return Ask(_done([tokens])) if has_room(self._config, tokens) else None

@@ -38,8 +38,8 @@ class _Loop:
     live: frozenset[str]
 
 
-def chunks(trace: Trace, source: str, style: str, rounds: int) -> list[Chunk]:
-    """The pieces of a run, of at least so many rounds of a loop each.
+def chunks(trace: Trace, source: str, style: str, least: int) -> list[Chunk]:
+    """The pieces of a run, each ending with the first round by which it has at least so many characters.
 
     A run without such loops is one piece, and so is the part of one that reads further input, leaves a loop by a break
     or stores into what it holds. Raises ValueError for a style that tells traces of lines.
@@ -48,28 +48,25 @@ def chunks(trace: Trace, source: str, style: str, rounds: int) -> list[Chunk]:
     if told.of == "lines":
         raise ValueError(f"style {style} tells every line with its state as it is; it is not told in pieces")
     happened = [step for step in steps(trace) if not isinstance(step, Frame)]
-    cuts = list(_cuts(happened, _loops(source), rounds))
-    places, states = [0, *(at for at, _ in cuts), len(happened)], ["", *(state for _, state in cuts), ""]
-    return [
-        Chunk(states[i], told.render(told.said(happened[places[i] : places[i + 1]])), states[i + 1])
-        for i in range(len(states) - 1)
-    ]
+    pieces, begin, state = [], 0, ""
+    for at, carried in _cuts(happened, _loops(source)):
+        text = told.render(told.said(happened[begin:at]))
+        if len(text) >= least:
+            pieces.append(Chunk(state, text, carried))
+            begin, state = at, carried
+    return [*pieces, Chunk(state, told.render(told.said(happened[begin:])), "")]
 
 
-def _cuts(happened: Sequence[Step], loops: dict[int, _Loop], rounds: int) -> Iterator[tuple[int, str]]:
-    """Where pieces begin, and with which state."""
+def _cuts(happened: Sequence[Step], loops: dict[int, _Loop]) -> Iterator[tuple[int, str]]:
+    """Where pieces may begin, and with which state."""
     last_read = max((i for i, step in enumerate(happened) if isinstance(step, Read)), default=-1)
     values: dict[str, str | None] = {}  # of names; None: known in part
-    depth, line, since, printed = 0, 0, 0, ""  # calls under way, line before, rounds since the last cut
+    depth, line, printed = 0, 0, ""  # calls under way, line before
     for at, step in enumerate(happened):
         loop = loops.get(step.line) if depth == 0 else None
-        if loop is not None and not step.line <= line <= loop.end:
-            since = 0 if not loop.is_for else -1  # the first round of a for loop begins like any other
-        if loop is not None and _begins_round(step, loop, line):
-            since += 1
-            state = _state(happened[at:], loop, values, printed) if since >= rounds and at > last_read else None
+        if loop is not None and at > last_read and _begins_round(step, loop, line):
+            state = _state(happened[at:], loop, values, printed)
             if state is not None:
-                since = 0
                 yield at, state
         if isinstance(step, Call):
             depth += 1
@@ -142,16 +139,28 @@ def _loops(source: str) -> dict[int, _Loop]:
 
 def _read_first(nodes: Sequence[ast.AST], given: Iterable[str]) -> set[str]:
     """The names that are read before they are surely given a value."""
-    read, given = set(), set(given)
+    return _flow(nodes, frozenset(given))[0]
+
+
+def _flow(nodes: Sequence[ast.AST], given: frozenset[str]) -> tuple[set[str], frozenset[str]]:
+    """The names that are read before, and those that surely have a value after."""
+    read: set[str] = set()
     for node in nodes:
-        inside = list(ast.walk(node))
-        loops = [n.target for n in inside if isinstance(n, (ast.For, ast.comprehension))]
-        changed = [n.target for n in inside if isinstance(n, ast.AugAssign)]
-        names = {n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-        read |= (names | _names(changed)) - _names(loops) - given
+        if isinstance(node, ast.If):
+            (then, has), (otherwise, has_not) = _flow(node.body, given), _flow(node.orelse, given)
+            read |= then | otherwise | (_loaded(node.test) - given)
+            given = has & has_not
+            continue
+        loops = [n.target for n in ast.walk(node) if isinstance(n, (ast.For, ast.comprehension))]
+        changed = [n.target for n in ast.walk(node) if isinstance(n, ast.AugAssign)]
+        read |= (_loaded(node) | _names(changed)) - _names(loops) - given
         if isinstance(node, ast.Assign):
             given |= _names(node.targets)
-    return read
+    return read, given
+
+
+def _loaded(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
 
 def _names(targets: Sequence[ast.AST]) -> set[str]:

@@ -190,13 +190,13 @@ def test_a_simulation_in_pieces_goes_on_from_its_state_until_there_is_an_output(
         found._config.tasks.update(tasks)
         return found
 
-    asks = given(chunk_rounds=1).react(prompt, [turn(begins)])
+    asks = given(chunk_chars=1).react(prompt, [turn(begins)])
     ((tokens,),) = [asks.prompts.result(timeout=60)]
     assert asks.is_learned and Characters().decode(tokens) == f"run\n{prompt.subject.source}@t=8;x in [5]"
-    done = given(chunk_rounds=1).react(prompt, [turn(begins), turn(goes_on)])
+    done = given(chunk_chars=1).react(prompt, [turn(begins), turn(goes_on)])
     assert done.result(timeout=60) == Outcome(pytest.approx(1.0), "ok", True)
     for told in ([turn(begins), turn(begins)], [turn(begins)]):  # the last that is allowed, or in pieces unasked
-        whole = given(chunk_rounds=len(told) - 1, max_chunks=2).react(prompt, told)
+        whole = given(chunk_chars=len(told) - 1, max_chunks=2).react(prompt, told)
         assert whole.result(timeout=60) == Outcome(-1.0, "no_answer")
 
 
@@ -352,8 +352,8 @@ def test_a_field_that_cannot_be_is_named(field, value, says):
         check_rl(rounded)
     for changes in ({"credit": "first_wrong"}, {"feedback_end": "simulated"}):
         pieces = config_with(**changes)
-        pieces.tasks.chunk_rounds = 2
-        with pytest.raises(ValueError, match=r"tasks\.chunk_rounds: pieces go with"):
+        pieces.tasks.chunk_chars = 80
+        with pytest.raises(ValueError, match=r"tasks\.chunk_chars: pieces go with"):
             check_rl(pieces)
 
 

@@ -31,7 +31,8 @@ PIECES = [
     ("", "nums=[5,1,4,1]\nt=0\nx=5;5>2 yes\ncontinue\nx=1;1>2 no\nf(a=1):\nq=0;a=1+0=1\nq end\nreturn 1\n"
      "f(1)=1;t=0+1=1\ny=1\nprint 1", "t=1;x in [4,1];printed '1\\n'"),
     ("t=1;x in [4,1];printed '1\\n'", "x=4;4>2 yes\ncontinue\nx=1;1>2 no\nf(a=1):\nq=0;a=1+0=1\nq end\nreturn 1\n"
-     "f(1)=1;t=1+1=2\ny=2\nprint 2\nx end\n2>0 yes\nt=2-2=0\nz=0\n0>0 no\nprint 0", ""),
+     "f(1)=1;t=1+1=2\ny=2\nprint 2\nx end\n2>0 yes\nt=2-2=0\nz=0", "t=0;printed '1\\n2\\n'"),
+    ("t=0;printed '1\\n2\\n'", "0>0 no\nprint 0", ""),
 ]  # fmt: skip
 
 
@@ -40,8 +41,18 @@ def traced(pool, source, stdin):
 
 
 def test_pieces_begin_with_the_state_that_the_one_before_carries(pool):
-    found = chunks(traced(pool, FUNCTIONS, "5 1 4 1\n"), FUNCTIONS, "compact", rounds=2)
+    found = chunks(traced(pool, FUNCTIONS, "5 1 4 1\n"), FUNCTIONS, "compact", 50)
     assert [(c.state, c.text, c.carried) for c in found] == PIECES
+
+
+def test_a_long_input_is_a_piece_and_what_a_round_gives_anew_is_not_carried(pool):
+    source = (
+        "a = list(map(int, input().split()))\nt = 0\nfor x in a:\n    if x > 2:\n        y = x * 2\n        t += y\n"
+        "    else:\n        z = x\nprint(t)\n"
+    )
+    found = chunks(traced(pool, source, "3 1 4 1 5 9 2 6\n"), source, "compact", 20)
+    assert found[0].text == "a=[3,1,4,1,5,9,2,6]\nt=0" and found[0].carried == "t=0;x in [3,1,4,1,5,9,2,6]"
+    assert [c.carried for c in found[1:3]] == ["t=6;x in [1,4,1,5,9,2,6]", "t=14;x in [1,5,9,2,6]"]
 
 
 @pytest.mark.parametrize(
@@ -50,13 +61,13 @@ def test_pieces_begin_with_the_state_that_the_one_before_carries(pool):
         ("x = int(input())\nprint(x)\n", "3\n"),  # no loop
         ("for _ in range(4):\n    print(input())\n", "1\n2\n3\n4\n"),  # it reads on
         ("for x in range(9):\n    if x > 5:\n        break\nprint(x)\n", ""),  # what it had left is not known
-        ("a = [0] * 6\nfor x in range(6):\n    a[x] = x\nprint(a)\n", ""),  # what is in a is known in part
+        ("a = [0] * 6\na[0] = 1\nfor x in range(6):\n    a[x] = x\nprint(a)\n", ""),  # what is in a is known in part
         ("def f():\n    for x in range(9):\n        print(x)\nf()\n", ""),  # no loop of the top level
     ],
 )
 def test_a_run_whose_state_cannot_be_told_is_one_piece(pool, source, stdin):
     trace = traced(pool, source, stdin)
-    (only,) = chunks(trace, source, "compact", rounds=2)
+    (only,) = chunks(trace, source, "compact", 1)
     assert (only.state, only.text, only.carried) == ("", narrate(trace, "compact").text, "")
 
 
@@ -96,7 +107,7 @@ def test_the_state_is_enough_to_go_on_from_and_the_pieces_are_the_run(pool):
     traces = [(source, run.trace) for (source, _), run in zip(cases, runs, strict=True) if run.status == "ok"]
     rests, n_pieces = [], 0
     for source, trace in traces:
-        pieces = chunks(trace, source, "compact", rounds=2)
+        pieces = chunks(trace, source, "compact", 40)
         n_pieces += len(pieces)
         told = "\n".join(piece.text for piece in pieces)
         is_run = check_claims(parse_claims(told, "compact"), trace, "compact").ok
