@@ -54,7 +54,7 @@ def get_config() -> ConfigDict:
     c.tasks.template = "paper"  # paper | compact
     c.tasks.style = "full"  # narration: full | brief | compact | changes | cwm (frames) | direct (none)
     c.tasks.feedback = "output"  # what a fix turn is told of a failing test besides: output | departure | narration
-    c.tasks.chunk_chars = 0  # characters after which a narration goes on in another piece, from the state then (0: none)
+    c.tasks.chunk_chars = 0  # characters after which a narration goes on in another piece, from its state (0: none)
     c.tasks.max_chunks = 32  # pieces that one simulation may have then
     c.tasks.outcomes = False  # foretell how runs end that give no output: an exception's type, or timeout
     c.tasks.most_rounds = 100  # of a run's loops: that it takes more is all that is told of a run that times out ...
