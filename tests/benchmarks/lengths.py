@@ -2,7 +2,8 @@
 
 Programs of held-out problems on inputs of more and more numbers, told as each run tells them. Prints the accuracy
 by the size of the input with its interval over programs, the tokens that were generated, and the size at which accuracy
-falls to half of what it is on the shortest. Runs of one ablation, of several seeds, stand together in a row; what a run
+falls to half of what it is on the shortest; and how often the numbers of the input were read right, which everything
+after that needs. Runs of one ablation, of several seeds, stand together in a row; what a run
 gave lies in RUN/lengths.json and is not measured again.
 """
 
@@ -44,23 +45,26 @@ def main() -> int:
     print("|" + "---|" * (len(sizes) + 3))
     found = {}
     for name, runs in rows.items():
-        right, tokens = (np.concatenate([getattr(run, key) for run in runs]) for key in ("right", "tokens"))
+        right, read, tokens = (np.concatenate([getattr(r, key) for r in runs]) for key in ("right", "read", "tokens"))
         cells = []
         for i in range(len(sizes)):
             value, low, high = (100 * x for x in bootstrap_ci(right[:, i], 0))
-            cells.append(f"{value:.1f} [{low:.1f}, {high:.1f}], {tokens[:, i].mean():.0f} tokens")
+            cells.append(f"{value:.1f} [{low:.1f}, {high:.1f}], input {100 * read[:, i].mean():.0f},"
+                         f" {tokens[:, i].mean():.0f} tokens")  # fmt: skip
         half = halved(sizes, right)
         found[name] = {"n": len(right), "seeds": len(runs), "right": right.mean(0).tolist(), "half": half,
-                       "tokens": tokens.mean(0).tolist()}  # fmt: skip
+                       "read": read.mean(0).tolist(), "tokens": tokens.mean(0).tolist()}  # fmt: skip
         print(f"| {name} | {len(runs)} | {' | '.join(cells)} | " + "{:.1f} [{:.1f}, {:.1f}] |".format(*half))
     return conclude(args, found, [])
 
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """Which programs were simulated right, and in how many tokens, both NxS for S sizes of input."""
+    """Which programs were simulated right, of which the input was read right, and the tokens of each, NxS for S sizes
+    of input."""
 
     right: np.ndarray
+    read: np.ndarray
     tokens: np.ndarray
 
 
@@ -68,9 +72,10 @@ def answered(run: str, sizes: list[int], args) -> Answered:
     kept = Path(run) / "lengths.json"
     asked = {"sizes": sizes, "programs": args.programs, "longest": args.longest}
     if kept.exists() and (found := json.loads(kept.read_text()))["asked"] == asked:
-        return Answered(np.array(found["right"], float), np.array(found["tokens"]))
+        return Answered(*(np.array(found[key], float) for key in ("right", "read", "tokens")))
     found = accuracies(run, sizes, args.programs, args.longest)
-    kept.write_text(json.dumps({"asked": asked, "right": found.right.tolist(), "tokens": found.tokens.tolist()}))
+    values = {key: value.tolist() for key, value in vars(found).items()}
+    kept.write_text(json.dumps({"asked": asked} | values))
     return found
 
 
@@ -81,7 +86,7 @@ def accuracies(folder: str, sizes: list[int], n: int, longest: int) -> Answered:
     problems = load_problems(Workdir(folder).data / "heldout.jsonl")
     programs = [next((s for s in p.solutions if not is_left_to_rl(config, s)), None) for p in problems]
     programs = [s for s in programs if s][:n]
-    largest, right, tokens = config.problems.largest_number, [], []
+    largest, right, read, tokens = config.problems.largest_number, [], [], []
     with open_pool(config) as pool:
         for size in sizes:
             rng = random.Random(f"lengths/{size}")
@@ -92,10 +97,13 @@ def accuracies(folder: str, sizes: list[int], n: int, longest: int) -> Answered:
             answers = [cell[0] for cell in simulate(engine, loaded.tokenizer, cases, 1, config.seed, asking)]
             right.append([a.output is not None and outputs_match(t.stdout, a.output)
                           for a, t in zip(answers, truths, strict=True)])  # fmt: skip
+            spelled = [f"[{','.join(given.split())}]" for given in inputs]
+            read.append([one in a.text.replace(" ", "") for one, a in zip(spelled, answers, strict=True)])
             tokens.append([a.n_tokens for a in answers])
             ends = {reason: sum(a.finish_reason == reason for a in answers) for reason in ("length", "too_long")}
-            print(folder, size, f"{np.mean(right[-1]):.1%}", ends, file=sys.stderr, flush=True)
-    return Answered(np.array(right, float).T, np.array(tokens).T)
+            shares = f"{np.mean(right[-1]):.1%}, input {np.mean(read[-1]):.1%}"
+            print(folder, size, shares, ends, file=sys.stderr, flush=True)
+    return Answered(*(np.array(each, float).T for each in (right, read, tokens)))
 
 
 def halved(sizes: list[int], right: np.ndarray) -> tuple[float, float, float]:
