@@ -99,6 +99,13 @@ class Belief:
         return _probabilities(np.array([self.parameters[name] for name in _NAMES]), evidence_of(programs))
 
 
+def passing_all(right_P: np.ndarray, passes_PxT: np.ndarray) -> np.ndarray:
+    """The probability of passing every test, P: a right program does, a wrong one passes each by itself."""
+    wrong_P = np.maximum(1 - right_P, _LEAST)
+    by_luck_PxT = np.clip((passes_PxT - right_P[:, None]) / wrong_P[:, None], 0.0, 1.0)
+    return right_P + wrong_P * by_luck_PxT.prod(-1)
+
+
 def evidence_of(programs: Sequence[Seen]) -> Evidence:
     P, T = len(programs), max(len(seen.problem.public_tests) for seen in programs)
     V = max((len(cell) for seen in programs for cell in seen.cells), default=0)

@@ -11,7 +11,7 @@ from selfexec_jax.evals.metrics import bootstrap_ci, expected_calibration_error
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.self_execution import Asking, simulate
-from selfexec_jax.self_execution.belief import Belief
+from selfexec_jax.self_execution.belief import Belief, passing_all
 from selfexec_jax.self_execution.search import Execute, Means, Picked, Simulate, Spending, Write, search
 from selfexec_jax.self_execution.simulate import Prediction
 from selfexec_jax.stages.belief import doubt_of, programs_of
@@ -44,7 +44,8 @@ class Searches:
         for p, sources, ranking in zip(self._problems, self._decided.sources, self._decided.rankings, strict=True):
             programs = programs_of(p, sources, ranking, self._doubt, K)
             right, passes = self._belief(list(programs.values()))
-            of = {source: (float(r), float(np.prod(t))) for source, r, t in zip(programs, right, passes, strict=True)}
+            pairs = zip(right.tolist(), passing_all(right, passes).tolist(), strict=True)
+            of = dict(zip(programs, pairs, strict=True))
             found.append([of.get(source, (0.0, 0.0)) for source in sources[:K]])
         return found
 

@@ -7,7 +7,7 @@ import pytest
 
 from selfexec_jax.problems import Problem, Test
 from selfexec_jax.rollout import Sample
-from selfexec_jax.self_execution.belief import Belief, Seen, Vote, fit, vote_of
+from selfexec_jax.self_execution.belief import Belief, Seen, Vote, fit, passing_all, vote_of
 from selfexec_jax.self_execution.search import Execute, Means, Simulate, Spending, Write, search
 from selfexec_jax.self_execution.simulate import Prediction
 
@@ -87,6 +87,13 @@ def test_problems_may_have_different_numbers_of_tests_and_of_votes(belief):
     together, passes = belief([short, Seen(problem(), [[sure, sure], [sure], []])])
     assert together[0] == pytest.approx(alone[0]) and passes.shape == (2, 3)
     assert belief([])[0].shape == (0,)
+
+
+def test_passing_all_tests_is_not_passing_each_of_them(belief):
+    """A right program passes them together; a wrong one is lucky with each by itself."""
+    right, passes = np.array([0.5, 0.0, 1.0]), np.array([[0.6, 0.75], [0.2, 0.5], [1.0, 1.0]])
+    assert passing_all(right, passes) == pytest.approx([0.5 + 0.5 * 0.2 * 0.5, 0.1, 1.0], abs=1e-5)
+    assert passing_all(*belief([])).shape == (0,)
 
 
 def test_without_programs_there_is_nothing_to_fit():
