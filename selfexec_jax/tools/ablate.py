@@ -59,7 +59,7 @@ def main(argv=None) -> int:
         found = {
             (name, seed): run(args.config, name, seed, Path(args.workdir), args.set)
             for seed in seeds
-            for name in dict.fromkeys([BASE, *bases.values(), *names])
+            for name in dict.fromkeys([*bases.values(), *names])
         }
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
