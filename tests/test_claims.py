@@ -6,7 +6,7 @@ from selfexec_jax.problems import Problem, Test
 from selfexec_jax.problems.datasets import save_problems
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, Run
-from tests.benchmarks.claims import COMPARISONS, KS, ROWS, compared, print_table, table
+from tests.benchmarks.claims import COMPARISONS, KS, ROWS, compared, full_table, summary, table
 
 IDS = [f"heldout-{i}" for i in range(30)]
 TEST = (Test("1\n", "1\n"),)
@@ -49,7 +49,7 @@ def made(folder, name):
     return Run(name, 0, work.root)
 
 
-def test_claims_are_compared_seed_by_seed(tmp_path, capsys):
+def test_claims_are_compared_seed_by_seed(tmp_path):
     rows = compared({name: made(tmp_path, name) for name in (BASE, *ROWS)})
     assert {(r["claim"], r["what"]) for r in rows} >= {(claim, what) for claim, what, *_ in COMPARISONS}
     found = {(r["what"], r["split"]): r for r in rows}
@@ -68,8 +68,14 @@ def test_claims_are_compared_seed_by_seed(tmp_path, capsys):
     assert holds["gain with random feedback", "all held-out"] is True
     assert holds["simulation gap at 8", "all held-out"] is None
     assert holds["best@16 simulated over pass@k' (a ceiling, no method)", "all held-out"] is None
-    print_table(out, [0, 1])
-    assert capsys.readouterr().out.count("\n") == len(out) + 2
+    assert full_table(out, [0, 1]).count("\n") == len(out) + 1
+    short = summary(out)
+    best = next(r for r in out if (r["what"], r["split"]) == ("best@8 simulated over short1@8", "all held-out"))
+    low, high = (100 * x for x in best["range"])
+    line = next(x for x in short.splitlines() if "best@k simulated over short1@k |" in x and "all held-out" in x)
+    assert line.split(" | ")[5] == f"{(low + high) / 2:+.1f} ({low:+.1f} to {high:+.1f}, {best['holding']} of 2)"
+    differences = short.count(" to ")
+    assert differences == len(out)  # each stands somewhere
 
 
 def test_a_claim_must_hold_in_each_seed():

@@ -1,11 +1,13 @@
 """The paper's claims, seed by seed: `python -m tests.benchmarks.claims --workdir runs/claims --seeds 0,1,2 [--check]`.
 
-Runs configs/claims.py and the rows that a claim needs (stages are shared; the same command resumes), writes
-tests/benchmarks/claims/seed-N.json with every comparison, and prints the table over all seeds that lie there. Paired
-over problems or cases; 95 % bootstrap intervals; a claim holds if it holds in each seed.
+Runs configs/claims.py and the rows that a claim needs (stages are shared; the same command resumes) and writes
+tests/benchmarks/claims/seed-N.json with every comparison. Of all seeds that lie there it prints the table of README and
+writes claims/README.md, with every seed's interval. Paired over problems or cases; 95 % bootstrap intervals; a claim
+holds if it holds in each seed.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -102,7 +104,8 @@ def main(argv=None) -> int:
         print(f"{folder}: no results yet; give --workdir", file=sys.stderr)
         return 2
     rows = table(seeds)
-    print_table(rows, sorted(seeds))
+    print(summary(rows))
+    (folder / "README.md").write_text(f"# Every comparison, seed by seed\n\n{full_table(rows, sorted(seeds))}\n")
     missed = [f"{row['claim']}: {row['what']}, {row['split']}" for row in rows if row["holds"] is False]
     return conclude(args, {"claims": rows}, missed)
 
@@ -172,18 +175,46 @@ def table(seeds: dict[int, list[dict]]) -> list[dict]:
     out = []
     for (claim, what, split), row in sorted(found.items(), key=lambda item: item[0][0]):
         each = list(row["seeds"].values())
-        holds = all(r["low"] > 0 for r in each) if row["claimed"] else None
+        holds = [r["low"] > 0 for r in each] if row["claimed"] else None
         if what == "gain with random feedback":
             real = found[claim, "gain with real feedback", split]["seeds"]
-            holds = all(r["high"] < 0.5 * real[seed]["value"] for seed, r in row["seeds"].items())
-        out.append({"claim": claim, "what": what, "split": split, "holds": holds, "seeds": row["seeds"],
+            holds = [r["high"] < 0.5 * real[seed]["value"] for seed, r in row["seeds"].items()]
+        out.append({"claim": claim, "what": what, "split": split, "holds": None if holds is None else all(holds),
+                    "holding": None if holds is None else sum(holds), "seeds": row["seeds"],
                     "range": [min(r["value"] for r in each), max(r["value"] for r in each)]})  # fmt: skip
     return out
 
 
-def print_table(rows: list[dict], seeds: list[int]) -> None:
-    print("| claim | compared | problems | " + " | ".join(f"seed {s}" for s in seeds) + " | range | n | holds |")
-    print("|" + "---|" * (6 + len(seeds)))
+def summary(rows: list[dict]) -> str:
+    """For README: each comparison's mean and range over seeds, and in how many its interval says what is claimed; what
+    depends on the number of candidates in a table of its own."""
+    plain: dict[tuple, dict] = {}
+    by_k: dict[tuple, dict] = {}
+    for row in rows:
+        number = re.search(r"(?<=best@)\d+|(?<=gap at )\d+", row["what"])
+        if number:
+            what = row["what"].replace(f"@{number[0]}", "@k").replace("gap at k", "gap").replace(f" at {number[0]}", "")
+            by_k.setdefault((row["claim"], what, row["split"]), {})[int(number[0])] = _cell(row)
+        else:
+            plain.setdefault((row["claim"], row["what"]), {})[row["split"]] = _cell(row)
+    lines = ["| claim | compared | difference |", "|---|---|---|"]
+    for (claim, what), cells in plain.items():
+        lines.append(f"| {claim} | {what} | " + "; ".join(f"{split} {cell}" for split, cell in cells.items()) + " |")
+    lines += ["", "| claim | compared | problems | " + " | ".join(f"k = {k}" for k in KS) + " |", "|---" * 7 + "|"]
+    for (claim, what, split), cells in by_k.items():
+        lines.append(f"| {claim} | {what} | {split} | " + " | ".join(cells.get(k, "") for k in KS) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: dict) -> str:
+    values = [100 * r["value"] for r in row["seeds"].values()]
+    text = f"{np.mean(values):+.1f} ({min(values):+.1f} to {max(values):+.1f}"
+    return f"{text})" if row["holds"] is None else f"{text}, {row['holding']} of {len(values)})"
+
+
+def full_table(rows: list[dict], seeds: list[int]) -> str:
+    lines = ["| claim | compared | problems | " + " | ".join(f"seed {s}" for s in seeds) + " | range | n | holds |",
+             "|" + "---|" * (6 + len(seeds))]  # fmt: skip
     for row in rows:
         cells = []
         for seed in seeds:
@@ -193,8 +224,9 @@ def print_table(rows: list[dict], seeds: list[int]) -> None:
         n = ", ".join(sorted({str(r["n"]) for r in row["seeds"].values()}))
         low, high = row["range"]
         holds = {True: "yes", False: "**no**", None: ""}[row["holds"]]
-        print(f"| {row['claim']} | {row['what']} | {row['split']} | " + " | ".join(cells)
-              + f" | {100 * low:+.1f} to {100 * high:+.1f} | {n} | {holds} |")  # fmt: skip
+        lines.append(f"| {row['claim']} | {row['what']} | {row['split']} | " + " | ".join(cells)
+                     + f" | {100 * low:+.1f} to {100 * high:+.1f} | {n} | {holds} |")  # fmt: skip
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
