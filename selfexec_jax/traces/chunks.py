@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from selfexec_jax.sandbox.types import Trace
 from selfexec_jax.traces import scan
@@ -48,25 +48,32 @@ def chunks(trace: Trace, source: str, style: str, least: int) -> list[Chunk]:
     if told.of == "lines":
         raise ValueError(f"style {style} tells every line with its state as it is; it is not told in pieces")
     happened = [step for step in steps(trace) if not isinstance(step, Frame)]
-    pieces, begin, state = [], 0, ""
-    for at, carried in _cuts(happened, _loops(source)):
-        text = told.render(told.said(happened[begin:at]))
-        if len(text) >= least:
-            pieces.append(Chunk(state, text, carried))
-            begin, state = at, carried
-    return [*pieces, Chunk(state, told.render(told.said(happened[begin:])), "")]
+
+    def tell(some: Sequence[Step]) -> str:
+        return told.render(told.said(some))
+
+    cuts = list(_cuts(happened, _loops(source), lambda some: len(tell(some)) >= least))
+    places, states = [0, *(at for at, _ in cuts), len(happened)], ["", *(state for _, state in cuts), ""]
+    return [
+        Chunk(states[i], tell(happened[places[i] : places[i + 1]]), states[i + 1]) for i in range(len(states) - 1)
+    ]
 
 
-def _cuts(happened: Sequence[Step], loops: dict[int, _Loop]) -> Iterator[tuple[int, str]]:
-    """Where pieces may begin, and with which state."""
+def _cuts(
+    happened: Sequence[Step], loops: dict[int, _Loop], is_long: Callable[[Sequence[Step]], bool]
+) -> Iterator[tuple[int, str]]:
+    """Where pieces begin, and with which state. is_long: whether steps are enough for a piece; more of them are too."""
     last_read = max((i for i, step in enumerate(happened) if isinstance(step, Read)), default=-1)
     values: dict[str, str | None] = {}  # of names; None: known in part
     depth, line, printed = 0, 0, ""  # calls under way, line before
+    begin, is_enough = 0, False
     for at, step in enumerate(happened):
         loop = loops.get(step.line) if depth == 0 else None
         if loop is not None and at > last_read and _begins_round(step, loop, line):
-            state = _state(happened[at:], loop, values, printed)
+            is_enough = is_enough or is_long(happened[begin:at])
+            state = _state(happened[at:], loop, values, printed) if is_enough else None
             if state is not None:
+                begin, is_enough = at, False
                 yield at, state
         if isinstance(step, Call):
             depth += 1

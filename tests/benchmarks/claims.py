@@ -191,10 +191,10 @@ def summary(rows: list[dict]) -> str:
     plain: dict[tuple, dict] = {}
     by_k: dict[tuple, dict] = {}
     for row in rows:
-        number = re.search(r"(?<=best@)\d+|(?<=gap at )\d+", row["what"])
+        number = re.search(r"(?:best@|gap at )(\d+)", row["what"])
         if number:
-            what = row["what"].replace(f"@{number[0]}", "@k").replace("gap at k", "gap").replace(f" at {number[0]}", "")
-            by_k.setdefault((row["claim"], what, row["split"]), {})[int(number[0])] = _cell(row)
+            what = re.sub(rf"(@|at ){number[1]}\b", r"\1k", row["what"])
+            by_k.setdefault((row["claim"], what, row["split"]), {})[int(number[1])] = _cell(row)
         else:
             plain.setdefault((row["claim"], row["what"]), {})[row["split"]] = _cell(row)
     lines = ["| claim | compared | difference |", "|---|---|---|"]
