@@ -6,10 +6,13 @@ a folder that is finished is never made again. Each holds the whole run up to it
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -57,6 +60,16 @@ def prepare(root: Path, config: ConfigDict, stage: str) -> Path:
             shutil.copytree(before / "checkpoints", partial / "checkpoints", copy_function=os.link)
     partial.rename(folder)
     return folder
+
+
+@contextlib.contextmanager
+def alone(root: Path, config: ConfigDict, stage: str) -> Iterator[None]:
+    """Hold a stage while it is made: another process that wants the same one waits, and finds it done."""
+    folder = folder_of(root, config, stage)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def is_done(root: Path, config: ConfigDict, stage: str) -> bool:

@@ -2,8 +2,8 @@
 `python -m selfexec_jax.tools.ablate --config=configs/tiny.py --names=no_rl,rloo --seeds=3 --workdir=runs/ablations`.
 
 Rows are those of configs/ablations.py and of the config itself. Stages that a row does not touch are run once and
-shared; what is done is not done again, so the same command resumes. Writes ablations.md, ablations.png and
-ablations.json.
+shared; what is done is not done again, so the same command resumes, and several commands may run beside each other in
+one workdir. Writes ablations.md, ablations.png and ablations.json.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from selfexec_jax.evals import ablations as compared
 from selfexec_jax.evals.looks import short_number
 from selfexec_jax.stages.metrics import read_metrics
 from selfexec_jax.stages.report import STAGES as TIMED
-from selfexec_jax.stages.sharing import READS, is_done, prepare
+from selfexec_jax.stages.sharing import READS, alone, is_done, prepare
 from selfexec_jax.stages.workdir import Workdir, write_whole
 from selfexec_jax.tools.configs import changed, config_file
 from selfexec_jax.tools.given import complain
@@ -91,21 +91,24 @@ def run(path: str, name: str, seed: int, root: Path, changes: list[str]) -> Run:
     the row is then applied to."""
     config, flags = config_and_flags(path, name, seed, changes)
     for stage in STAGES:
-        folder = prepare(root, config, stage)
-        if is_done(root, config, stage):
-            continue
-        log = folder / f"{stage}.log"
-        print(f"{name}, seed {seed}: {stage} in {log}", file=sys.stderr, flush=True)  # where its progress is
-        flags_of_stage = [*flags, f"--config.stages={WITH.get(stage, stage)}", f"--workdir={folder}"]
-        command = [sys.executable, "-m", "selfexec_jax.main", *flags_of_stage]
-        compiled = str(root.resolve() / "compiled")  # by the runs before
-        environment = {"JAX_COMPILATION_CACHE_DIR": compiled, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} | os.environ
-        with open(log, "wb") as out:
-            done = subprocess.run(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
-        if done.returncode:
-            last = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
-            raise subprocess.CalledProcessError(done.returncode, command, str(log), last)
+        with alone(root, config, stage):
+            folder = prepare(root, config, stage)
+            if not is_done(root, config, stage):
+                log = folder / f"{stage}.log"
+                print(f"{name}, seed {seed}: {stage} in {log}", file=sys.stderr, flush=True)  # where its progress is
+                _run_stage([*flags, f"--config.stages={WITH.get(stage, stage)}", f"--workdir={folder}"], root, log)
     return Run(name, seed, folder)
+
+
+def _run_stage(flags: list[str], root: Path, log: Path):
+    command = [sys.executable, "-m", "selfexec_jax.main", *flags]
+    compiled = str(root.resolve() / "compiled")  # by the runs before
+    environment = {"JAX_COMPILATION_CACHE_DIR": compiled, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} | os.environ
+    with open(log, "wb") as out:
+        done = subprocess.run(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    if done.returncode:
+        last = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+        raise subprocess.CalledProcessError(done.returncode, command, str(log), last)
 
 
 def config_and_flags(path: str, name: str, seed: int, changes: list[str]) -> tuple[ConfigDict, list[str]]:
