@@ -6,7 +6,8 @@ from selfexec_jax.problems import Problem, Test
 from selfexec_jax.problems.datasets import save_problems
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, Run
-from tests.benchmarks.claims import COMPARISONS, KS, ROWS, compared, full_table, summary, table
+from tests.benchmarks.claims import COMPARISONS, KS, ROWS, at_equal_tokens, summary
+from tests.benchmarks.comparisons import compared, full_table, table
 
 IDS = [f"heldout-{i}" for i in range(30)]
 TEST = (Test("1\n", "1\n"),)
@@ -50,7 +51,8 @@ def made(folder, name):
 
 
 def test_claims_are_compared_seed_by_seed(tmp_path):
-    rows = compared({name: made(tmp_path, name) for name in (BASE, *ROWS)})
+    runs = {name: made(tmp_path, name) for name in (BASE, *ROWS)}
+    rows = compared(runs, COMPARISONS) + at_equal_tokens(runs)
     assert {(r["claim"], r["what"]) for r in rows} >= {(claim, what) for claim, what, *_ in COMPARISONS}
     found = {(r["what"], r["split"]): r for r in rows}
     n = {split: found["best@8 simulated over short1@8", split]["n"] for split in ("fully specified", "all held-out")}

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from selfexec_jax.evals import bootstrap_ci
-from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.stages.strategies import unsimulated
 from selfexec_jax.stages.workdir import Workdir
-from selfexec_jax.tools.ablate import BASE, run, values_of
+from selfexec_jax.tools.ablate import BASE, Run, run
+from tests.benchmarks.comparisons import PROBLEMS, compared, full_table, heldout_of, row_of, table
 from tests.benchmarks.ending import conclude, parser_of
 
 CONFIG = "configs/claims.py"
@@ -28,17 +27,16 @@ ROWS = ("direct_answers", "output_prediction_only", "single_turn", "no_rl", "unt
 FEW = ("eval.candidates=4", "eval.more_candidates=0")
 KS = (2, 4, 8, 16)
 SPLITS = ("fully specified", "all held-out")
-CASES = {"every kind": ("narrated_like", "near_miss", "new_form"), "not narrated": ("near_miss", "new_form")}
-OWN = CASES | {"not narrated, own programs too": ("near_miss", "new_form", "own", "own_form")}  # within one run
+CASES = ("every kind", "not narrated")
 
-# (claim, what is compared, splits, terms: (sign, run, figure), whether above zero is what is claimed)
 SFT, RL = "output_prediction_sft", "output_prediction_rl"
 COMPARISONS = [
     ("1 NLEX improves output prediction", "after SFT, over direct answers", CASES,
      ((1, BASE, SFT), (-1, "direct_answers", SFT)), True),
     ("1 NLEX improves output prediction", "after RL, over direct answers", CASES,
      ((1, BASE, RL), (-1, "direct_answers", RL)), True),
-    ("2 RL improves output prediction", "RL over SFT", OWN, ((1, BASE, RL), (-1, BASE, SFT)), True),
+    ("2 RL improves output prediction", "RL over SFT", (*CASES, "not narrated, own programs too"),
+     ((1, BASE, RL), (-1, BASE, SFT)), True),
     ("3 Joint training costs some output prediction", "output prediction alone over joint", CASES,
      ((1, "output_prediction_only", RL), (-1, BASE, RL)), True),
     *(
@@ -98,7 +96,8 @@ def main(argv=None) -> int:
             few = {name: [] if name in (BASE, "solving_only") else FEW for name in (BASE, *ROWS)}
             runs = {n: run(CONFIG, n, seed, Path(args.workdir), [*args.set, *few[n]]) for n in few}
             folder.mkdir(exist_ok=True)
-            (folder / f"seed-{seed}.json").write_text(json.dumps(compared(runs), indent=1) + "\n")
+            found = compared(runs, COMPARISONS) + at_equal_tokens(runs)
+            (folder / f"seed-{seed}.json").write_text(json.dumps(found, indent=1) + "\n")
     seeds = {int(p.stem[5:]): json.loads(p.read_text()) for p in sorted(folder.glob("seed-*.json"))}
     if not seeds:
         print(f"{folder}: no results yet; give --workdir", file=sys.stderr)
@@ -110,79 +109,35 @@ def main(argv=None) -> int:
     return conclude(args, {"claims": rows}, missed)
 
 
-def compared(runs: dict) -> list[dict]:
-    """Every comparison for one seed."""
-    values = {name: values_of(r) for name, r in runs.items()}
-    heldout = {p.id: p for p in load_problems(runs[BASE].folder / "data" / "heldout.jsonl")}
-    ids = {"all held-out": set(heldout), "fully specified": {i for i, p in heldout.items() if "open" not in p.tags}}
-    rows = []
-    for claim, what, splits, terms, claimed in COMPARISONS:
-        for split in splits:
-            parts = [values[name][figure] for _, name, figure in terms]
-            common = sorted(set.intersection(*map(set, parts)))
-            chosen = [i for i in common if (i in ids[split] if split in ids else i.split("/")[-2] in OWN[split])]
-            vector = sum(sign * np.array([part[i] for i in chosen])
-                         for (sign, *_), part in zip(terms, parts, strict=True))  # fmt: skip
-            rows.append(_row(claim, what, split, vector, claimed))
-    rows += at_equal_tokens(runs, values, ids)
-    return rows
-
-
-def at_equal_tokens(runs: dict, values: dict, ids: dict) -> list[dict]:
+def at_equal_tokens(runs: dict[str, Run]) -> list[dict]:
     """best@k and Self-RLEF against as many tokens of programs that are not simulated, of their own model and of the one
     trained on solving alone."""
-    rows = []
+    rows, heldout = [], heldout_of(runs[BASE])
     strategies = {row["name"]: row for row in _rows(runs[BASE], "values")}
     for name in (*(f"best_at_{k}_simulated" for k in KS), "self_rlef"):
-        cost = dict(zip(strategies[name]["ids"], np.add(strategies[name]["tokens"], strategies[name]["prefilled"]),
-                        strict=True))  # fmt: skip
+        columns = (strategies[name][key] for key in ("ids", "values", "tokens", "prefilled"))
+        mine = {i: (value, made + read) for i, value, made, read in zip(*columns, strict=True)}
         for model in (BASE, "solving_only"):
             (candidates,) = _rows(runs[model], "candidates")
             of = {i: n for n, i in enumerate(candidates["ids"])}
             for split in SPLITS:
-                chosen = sorted(ids[split] & set(of) & set(cost))
+                chosen = sorted(i for i in mine if i in of and i in heldout and PROBLEMS[split](heldout[i]))
                 at = [of[i] for i in chosen]
                 drawn = [np.array(candidates[key], float)[at] for key in ("lengths", "prompts", "correct")]
-                affordable, k, others = unsimulated(*drawn, np.mean([cost[i] for i in chosen]))
-                mine = np.array([values[BASE][name][i] for i in chosen])
+                values, cost = np.array([mine[i] for i in chosen]).T
+                affordable, k, others = unsimulated(*drawn, cost.mean())
                 who = "" if model == BASE else "the solving-only model's "
                 for other, found in others.items():
                     words = name.replace("_at_", "@").replace("_", " ").replace("self rlef", "Self-RLEF")
                     ceiling = " (a ceiling, no method)" if other == "pass" else ""
                     what = f"{words} over {who}{other}@k'{ceiling}"
-                    row = _row(EQUAL, what, split, mine - found, None if ceiling else True)
+                    row = row_of(EQUAL, what, split, values - found, None if ceiling else True)
                     rows.append(row | {"k": f"{k}" if affordable == k else f"{k} of {affordable}"})
     return rows
 
 
 def _rows(r, kind: str) -> list[dict]:
     return Workdir(r.folder).read_rows(r.folder / "data" / f"{kind}.jsonl.gz")
-
-
-def _row(claim: str, what: str, split: str, vector: np.ndarray, claimed: bool | None) -> dict:
-    value, low, high = bootstrap_ci(vector, 0)
-    return {"claim": claim, "what": what, "split": split, "value": value, "low": low, "high": high, "n": len(vector),
-            "claimed": claimed}  # fmt: skip
-
-
-def table(seeds: dict[int, list[dict]]) -> list[dict]:
-    """A row a comparison: each seed's difference, their range, and whether the claim holds in every one."""
-    found = {}
-    for seed, rows in seeds.items():
-        for row in rows:
-            key = row["claim"], row["what"], row["split"]
-            found.setdefault(key, {"claimed": row["claimed"], "seeds": {}})["seeds"][seed] = row
-    out = []
-    for (claim, what, split), row in sorted(found.items(), key=lambda item: item[0][0]):
-        each = list(row["seeds"].values())
-        holds = [r["low"] > 0 for r in each] if row["claimed"] else None
-        if what == "gain with random feedback":
-            real = found[claim, "gain with real feedback", split]["seeds"]
-            holds = [r["high"] < 0.5 * real[seed]["value"] for seed, r in row["seeds"].items()]
-        out.append({"claim": claim, "what": what, "split": split, "holds": None if holds is None else all(holds),
-                    "holding": None if holds is None else sum(holds), "seeds": row["seeds"],
-                    "range": [min(r["value"] for r in each), max(r["value"] for r in each)]})  # fmt: skip
-    return out
 
 
 def summary(rows: list[dict]) -> str:
@@ -210,23 +165,6 @@ def _cell(row: dict) -> str:
     values = [100 * r["value"] for r in row["seeds"].values()]
     text = f"{np.mean(values):+.1f} ({min(values):+.1f} to {max(values):+.1f}"
     return f"{text})" if row["holds"] is None else f"{text}, {row['holding']} of {len(values)})"
-
-
-def full_table(rows: list[dict], seeds: list[int]) -> str:
-    lines = ["| claim | compared | problems | " + " | ".join(f"seed {s}" for s in seeds) + " | range | n | holds |",
-             "|" + "---|" * (6 + len(seeds))]  # fmt: skip
-    for row in rows:
-        cells = []
-        for seed in seeds:
-            r = row["seeds"].get(seed)
-            more = f" k'={r['k']}" if r and "k" in r else ""
-            cells.append(f"{100 * r['value']:+.1f} [{100 * r['low']:+.1f}, {100 * r['high']:+.1f}]{more}" if r else "")
-        n = ", ".join(sorted({str(r["n"]) for r in row["seeds"].values()}))
-        low, high = row["range"]
-        holds = {True: "yes", False: "**no**", None: ""}[row["holds"]]
-        lines.append(f"| {row['claim']} | {row['what']} | {row['split']} | " + " | ".join(cells)
-                     + f" | {100 * low:+.1f} to {100 * high:+.1f} | {n} | {holds} |")  # fmt: skip
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,105 @@
+"""Runs compared seed by seed, paired over problems or cases, and the table of all seeds.
+
+A comparison is (claim, what is compared, splits, terms, claimed): figures of runs, each added or taken away, and
+whether above zero is what is claimed (None: nothing is). Intervals are 95 % bootstrap intervals; a claim holds if it
+holds in each seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from selfexec_jax.evals import bootstrap_ci
+from selfexec_jax.problems import Problem
+from selfexec_jax.problems.datasets import load_problems
+from selfexec_jax.problems.generator import trapped
+from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.tools.ablate import BASE, Run, values_of
+
+Term = tuple[int, str, str]  # sign, run, figure
+Comparison = tuple[str, str, Iterable[str], tuple[Term, ...], bool | None]
+
+PROBLEMS: dict[str, Callable[[Problem], bool]] = {
+    "fully specified": lambda problem: "open" not in problem.tags,
+    "all held-out": lambda problem: True,
+    "with a trap": lambda problem: bool(trapped(problem)),
+}
+KINDS = {
+    "every kind": ("narrated_like", "near_miss", "new_form"),
+    "not narrated": ("near_miss", "new_form"),
+    "longer inputs": ("near_miss",),
+    "not narrated, own programs too": ("near_miss", "new_form", "own", "own_form"),  # within one run
+}
+
+
+def compared(runs: dict[str, Run], comparisons: Iterable[Comparison]) -> list[dict]:
+    """Every comparison for one seed; `runs` has "base" and every run that a term names."""
+    values = {name: values_of(r) for name, r in runs.items()}
+    rows, heldout = [], heldout_of(runs[BASE])
+    for claim, what, splits, terms, claimed in comparisons:
+        parts = [values[name][figure] for _, name, figure in terms]
+        common = sorted(set.intersection(*map(set, parts)))
+        for split in splits:
+            if split in PROBLEMS:
+                chosen = [i for i in common if i in heldout and PROBLEMS[split](heldout[i])]
+            else:
+                chosen = [i for i in common if i.split("/")[-2] in KINDS[split]]
+            each = np.array([[part[i] for i in chosen] for part in parts])
+            signs = np.array([[sign] for sign, *_ in terms])
+            row = row_of(claim, what, split, (signs * each).sum(0), claimed)
+            rows.append(row | {"levels": each.mean(1).tolist()})
+    return rows
+
+
+def heldout_of(run: Run) -> dict[str, Problem]:
+    return {p.id: p for p in load_problems(Workdir(run.folder).data / "heldout.jsonl")}
+
+
+def row_of(claim: str, what: str, split: str, differences: np.ndarray, claimed: bool | None) -> dict:
+    value, low, high = bootstrap_ci(differences, 0)
+    return {"claim": claim, "what": what, "split": split, "value": value, "low": low, "high": high,
+            "n": len(differences), "claimed": claimed}  # fmt: skip
+
+
+def table(seeds: dict[int, list[dict]]) -> list[dict]:
+    """A row a comparison: each seed's difference, their range, and whether the claim holds in every one."""
+    found: dict[tuple, dict] = {}
+    for seed, rows in seeds.items():
+        for row in rows:
+            key = row["claim"], row["what"], row["split"]
+            found.setdefault(key, {"claimed": row["claimed"], "seeds": {}})["seeds"][seed] = row
+    out = []
+    for (claim, what, split), row in sorted(found.items(), key=lambda item: item[0][0]):
+        each = list(row["seeds"].values())
+        holds = [r["low"] > 0 for r in each] if row["claimed"] else None
+        if what == "gain with random feedback":
+            real = found[claim, "gain with real feedback", split]["seeds"]
+            holds = [r["high"] < 0.5 * real[seed]["value"] for seed, r in row["seeds"].items()]
+        out.append({"claim": claim, "what": what, "split": split, "holds": None if holds is None else all(holds),
+                    "holding": None if holds is None else sum(holds), "seeds": row["seeds"],
+                    "range": [min(r["value"] for r in each), max(r["value"] for r in each)]})  # fmt: skip
+    return out
+
+
+def full_table(rows: list[dict], seeds: list[int]) -> str:
+    """Every comparison with each seed's interval."""
+    lines = ["| claim | compared | problems | " + " | ".join(f"seed {s}" for s in seeds) + " | range | n | holds |",
+             "|" + "---|" * (6 + len(seeds))]  # fmt: skip
+    for row in rows:
+        cells = []
+        for seed in seeds:
+            r = row["seeds"].get(seed)
+            more = f" k'={r['k']}" if r and "k" in r else ""
+            cells.append(f"{interval(r)}{more}" if r else "")
+        n = ", ".join(sorted({str(r["n"]) for r in row["seeds"].values()}))
+        low, high = row["range"]
+        holds = {True: "yes", False: "**no**", None: ""}[row["holds"]]
+        lines.append(f"| {row['claim']} | {row['what']} | {row['split']} | " + " | ".join(cells)
+                     + f" | {100 * low:+.1f} to {100 * high:+.1f} | {n} | {holds} |")  # fmt: skip
+    return "\n".join(lines)
+
+
+def interval(row: dict) -> str:
+    return f"{100 * row['value']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
