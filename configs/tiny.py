@@ -47,9 +47,18 @@ ROWS = {
     "traps_foretold": ablations.Row(
         "A simulation that foretells crashes and timeouts sees the traps.", {"tasks.outcomes": True}, "traps"
     ),
+    # What speeds learning up is seen where there is much to learn: after a third of SFT, on outputs alone.
+    "early": ablations.Row(
+        "What rewards for simulations are compared with: RL on output prediction, of a model that SFT left early.",
+        {"sft.steps": 350, "rl.share": {"predict": 1.0, "solve": 0.0, "rlef": 0.0}, "rl.steps": 60},
+    ),
 } | {
-    name: dataclasses.replace(ablations.ABLATIONS[name], base="styles")
-    for name in ("cwm_frames", "brief_narration", "full_narration")
+    name: dataclasses.replace(ablations.ABLATIONS[name], base=base)
+    for base, names in {
+        "styles": ("cwm_frames", "brief_narration", "full_narration"),
+        "early": ("step_rewards", "first_wrong_credit"),
+    }.items()
+    for name in names
 }
 
 

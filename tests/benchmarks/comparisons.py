@@ -36,7 +36,7 @@ KINDS = {
 
 def compared(runs: dict[str, Run], comparisons: Iterable[Comparison]) -> list[dict]:
     """Every comparison for one seed; `runs` has "base" and every run that a term names."""
-    values = {name: values_of(r) for name, r in runs.items()}
+    values, costs = ({name: of(r) for name, r in runs.items()} for of in (values_of, costs_of))
     rows, heldout = [], heldout_of(runs[BASE])
     for claim, what, splits, terms, claimed in comparisons:
         parts = [values[name][figure] for _, name, figure in terms]
@@ -49,8 +49,16 @@ def compared(runs: dict[str, Run], comparisons: Iterable[Comparison]) -> list[di
             each = np.array([[part[i] for i in chosen] for part in parts])
             signs = np.array([[sign] for sign, *_ in terms])
             row = row_of(claim, what, split, (signs * each).sum(0), claimed)
-            rows.append(row | {"levels": each.mean(1).tolist()})
+            tokens = [np.mean([costs[name][figure][i] for i in chosen]) if figure in costs[name] else None
+                      for _, name, figure in terms]  # fmt: skip
+            rows.append(row | {"levels": each.mean(1).tolist(), "tokens": tokens})
     return rows
+
+
+def costs_of(run: Run) -> dict[str, dict[str, float]]:
+    """Tokens that each strategy generated and read, by problem."""
+    rows = Workdir(run.folder).read_rows(run.folder / "data" / "values.jsonl.gz")
+    return {r["name"]: dict(zip(r["ids"], np.add(r["tokens"], r["prefilled"]).tolist(), strict=True)) for r in rows}
 
 
 def heldout_of(run: Run) -> dict[str, Problem]:

@@ -1,10 +1,10 @@
-"""How long a run can be simulated: `python -m tests.benchmarks.lengths RUN [RUN ...] [--sizes 3,6,9]`.
+"""How long a run can be simulated: `python -m tests.benchmarks.lengths [RUN ...] [--sizes 3,6,9]`.
 
-Programs of held-out problems on inputs of more and more numbers, told as each run tells them. Prints the accuracy
-by the size of the input with its interval over programs, the tokens that were generated, and the size at which accuracy
-falls to half of what it is on the shortest; and how often the numbers of the input were read right, which everything
-after that needs. Runs of one ablation, of several seeds, stand together in a row; what a run
-gave lies in RUN/lengths.json and is not measured again.
+Programs of held-out problems on inputs of more and more numbers, told as each run tells them. Writes
+tests/benchmarks/lengths/ROW-seed-N.json, and of all that lie there prints the accuracy by the size of the input with
+its interval over programs, seeds of a row together, the tokens that were generated, the size at which accuracy falls to
+half of what it is on the shortest, and how often the numbers of the input were read right, which everything after that
+needs. The runs are those of the rows `long_runs*` of configs/tiny.py, with `--config.stages=problems,sft`.
 """
 
 from __future__ import annotations
@@ -29,18 +29,29 @@ from selfexec_jax.stages.problems import is_left_to_rl, open_pool
 from selfexec_jax.stages.workdir import Workdir, config_of
 from tests.benchmarks.ending import conclude, parser_of
 
+RESULTS = Path(__file__).with_name("lengths")
+
 
 def main() -> int:
     parser = parser_of("lengths", __doc__)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories with trained models")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="run directories with trained models")
     parser.add_argument("--sizes", default="3,6,9,12,16,20,24,32", help="numbers in an input")
     parser.add_argument("--longest", type=int, default=640, help="tokens of an answer at most")
     parser.add_argument("--programs", type=int, default=150, help="of held-out problems, on one input of each size")
+    parser.add_argument("--results", default=str(RESULTS), type=Path, help="where a file a row and seed lies")
     args = parser.parse_args()
+    args.results.mkdir(exist_ok=True)
     sizes = [int(n) for n in args.sizes.split(",")]
-    rows: dict[str, list[Answered]] = {}
     for run in args.runs:
-        rows.setdefault(config_of(run).ablation or "(the config itself)", []).append(answered(run, sizes, args))
+        config = config_of(run)
+        measured = answered(run, sizes, args.programs, args.longest)
+        path = args.results / f"{config.ablation or config.name}-seed-{config.seed}.json"
+        path.write_text(json.dumps({"sizes": sizes} | measured.as_text()) + "\n")
+    rows: dict[str, list[Answered]] = {}
+    for path in sorted(args.results.glob("*-seed-*.json")):
+        kept = json.loads(path.read_text())
+        if kept.pop("sizes") == sizes:
+            rows.setdefault(path.stem.partition("-seed-")[0], []).append(Answered.of_text(kept))
     print("| row | seeds | " + " | ".join(f"{n} numbers" for n in sizes) + " | half of the first at |")
     print("|" + "---|" * (len(sizes) + 3))
     found = {}
@@ -54,7 +65,7 @@ def main() -> int:
         half = halved(sizes, right)
         found[name] = {"n": len(right), "seeds": len(runs), "right": right.mean(0).tolist(), "half": half,
                        "read": read.mean(0).tolist(), "tokens": tokens.mean(0).tolist()}  # fmt: skip
-        print(f"| {name} | {len(runs)} | {' | '.join(cells)} | " + "{:.1f} [{:.1f}, {:.1f}] |".format(*half))
+        print(f"| `{name}` | {len(runs)} | {' | '.join(cells)} | " + "{:.1f} [{:.1f}, {:.1f}] |".format(*half))
     return conclude(args, found, [])
 
 
@@ -67,19 +78,19 @@ class Answered:
     read: np.ndarray
     tokens: np.ndarray
 
+    def as_text(self) -> dict[str, list[str]]:
+        """A line of each a size."""
+        digits = lambda rows: ["".join(str(int(x)) for x in row) for row in rows.T]  # noqa: E731
+        words = [" ".join(str(int(x)) for x in row) for row in self.tokens.T]
+        return {"right": digits(self.right), "read": digits(self.read), "tokens": words}
 
-def answered(run: str, sizes: list[int], args) -> Answered:
-    kept = Path(run) / "lengths.json"
-    asked = {"sizes": sizes, "programs": args.programs, "longest": args.longest}
-    if kept.exists() and (found := json.loads(kept.read_text()))["asked"] == asked:
-        return Answered(*(np.array(found[key], float) for key in ("right", "read", "tokens")))
-    found = accuracies(run, sizes, args.programs, args.longest)
-    values = {key: value.tolist() for key, value in vars(found).items()}
-    kept.write_text(json.dumps({"asked": asked} | values))
-    return found
+    @classmethod
+    def of_text(cls, lines: dict[str, list[str]]) -> Answered:
+        columns = (lines["right"], lines["read"], [line.split() for line in lines["tokens"]])
+        return cls(*(np.array([list(row) for row in column], float).T for column in columns))
 
 
-def accuracies(folder: str, sizes: list[int], n: int, longest: int) -> Answered:
+def answered(folder: str, sizes: list[int], n: int, longest: int) -> Answered:
     loaded = models.trained(folder)
     config = loaded.config
     engine = loaded.engine().load(loaded.params(loaded.last()), 0)

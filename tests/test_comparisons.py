@@ -1,18 +1,23 @@
-"""The table of claims, from made-up runs: what is compared with what, and when a claim holds."""
+"""Tables of comparisons, from made-up runs: what is compared with what, and when a claim holds."""
+
+import json
 
 import numpy as np
+import pytest
 
 from selfexec_jax.problems import Problem, Test
 from selfexec_jax.problems.datasets import save_problems
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, Run
+from tests.benchmarks import rows as beyond
 from tests.benchmarks.claims import COMPARISONS, KS, ROWS, at_equal_tokens, summary
 from tests.benchmarks.comparisons import compared, full_table, table
+from tests.benchmarks.lengths import Answered, halved
 
 IDS = [f"heldout-{i}" for i in range(30)]
 TEST = (Test("1\n", "1\n"),)
 STRATEGIES = ("pass_at_1", "single_turn", "self_rlef", "self_rlef_executed", "self_rlef_random", "fixed", "broken",
-              "fixed_public", "broken_public",
+              "fixed_public", "broken_public", "best_at_8_own_tests",
               *(f"{kind}_at_{k}{end}" for k in KS for kind, end in
                 (("best", "_simulated"), ("best", "_executed"), ("short1", ""))))  # fmt: skip
 LEVELS = {BASE: 0.6, "output_prediction_only": 0.7, "no_rl": 0.5}  # of everything; 0.4 for the other runs
@@ -24,7 +29,8 @@ def made(folder, name):
     work = Workdir(folder / name)
     work.data.mkdir(parents=True)
     problems = [Problem(i, "Do.", public_tests=TEST, private_tests=TEST, solutions=("pass\n",), source="generator/x",
-                        tags=("x", "open") if n < 10 else ("x",)) for n, i in enumerate(IDS)]  # fmt: skip
+                        wrong_solutions=("pass\n",), tags=("x", "open") if n < 10 else ("x", "trap"))
+                for n, i in enumerate(IDS)]  # fmt: skip
     save_problems(work.data / "heldout.jsonl", problems)
     lift = {"self_rlef": 0.2, "self_rlef_executed": 0.3, "self_rlef_random": -0.1, "fixed": -level + 0.2,
             "fixed_public": -level + 0.2, "broken": -level + 0.05, "broken_public": -level + 0.05}  # fmt: skip
@@ -46,6 +52,7 @@ def made(folder, name):
     lengths = rng.integers(5, 15, (30, 16)).tolist()
     candidates = {"ids": IDS, "lengths": lengths, "prompts": [10] * 30, "correct": correct.tolist()}
     work.write_rows(work.data / "candidates.jsonl.gz", [candidates])
+    (work.data / "eval.json").write_text(json.dumps({"tables": {"outcomes": [{"outcome": "timeout", "recall": 0.5}]}}))
     work.mark_done("eval", {"policy": "sft" if name == "no_rl" else "rl", "K": 16})
     return Run(name, 0, work.root)
 
@@ -84,3 +91,40 @@ def test_a_claim_must_hold_in_each_seed():
     row = {"claim": "2", "what": "x", "split": "s", "value": 0.1, "low": 0.05, "high": 0.2, "n": 9, "claimed": True}
     assert table({0: [row], 1: [row]})[0]["holds"] is True
     assert table({0: [row], 1: [row | {"low": -0.01}]})[0]["holds"] is False
+
+
+@pytest.mark.parametrize("group", beyond.GROUPS)
+def test_rows_are_compared_with_the_base_that_they_start_from(tmp_path, monkeypatch, group):
+    group = beyond.GROUPS[group]
+    asked = []
+
+    def run(path, name, seed, root, changes):
+        asked.append((name, seed))
+        return made(root, name)
+
+    monkeypatch.setattr(beyond, "run", run)
+    found = json.loads(json.dumps(beyond.measured(group, 3, tmp_path, [])))
+    assert asked == [(group.base, 3), *((name, 3) for name in group.rows)]
+    for name in group.rows:
+        assert beyond.row_named(name, beyond.ROWS).base in (group.base, "" if group.base == BASE else None)
+    rows = table({3: found["comparisons"], 4: found["comparisons"]})
+    first = rows[0]
+    (one, two), difference = first["seeds"][3]["levels"], first["seeds"][3]["value"]
+    assert one - two == pytest.approx(difference) and first["range"] == [difference, difference]
+    text = beyond.markdown(rows)
+    assert text.count("\n") == len(rows) + 1 and f"{100 * two:.1f} | {100 * one:.1f}" in text
+    solved = [r for r in found["comparisons"] if "output prediction" not in r["what"]]
+    assert all(r["tokens"] == [80.0, 80.0] for r in solved)
+    if group.kept:
+        assert found["outcomes"][group.rows[0]][0]["recall"] == 0.5
+
+
+def test_lengths_are_kept_as_text():
+    rng = np.random.default_rng(0)
+    right = (np.arange(40)[:, None] < [36, 24, 4]).astype(float)
+    kept = Answered(right, 1 - right, rng.integers(0, 600, (40, 3)).astype(float))
+    again = Answered.of_text(json.loads(json.dumps(kept.as_text())))
+    for name, values in vars(kept).items():
+        np.testing.assert_array_equal(getattr(again, name), values)
+    value, low, high = halved([3, 6, 9], right)
+    assert value == pytest.approx(6 + 3 * (24 - 18) / (24 - 4)) and low < value < high

@@ -1,0 +1,143 @@
+"""What goes beyond the paper, and the styles of narration, as rows of ablations beside their base:
+`python -m tests.benchmarks.rows --workdir runs/rows --groups feedback,endings --seeds 0,1,2`.
+
+Runs the rows of configs/tiny.py that a group needs (stages are shared; the same command resumes, and several may run
+beside each other) and writes tests/benchmarks/rows/GROUP-seed-N.json; prints the table of all that lie there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from selfexec_jax.configs.ablations import row_named
+from selfexec_jax.configs.tiny import ROWS
+from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.tools.ablate import BASE, OUTPUTS, Run, run
+from tests.benchmarks.comparisons import Comparison, compared, interval, table
+from tests.benchmarks.ending import conclude, parser_of
+
+CONFIG = "configs/tiny.py"
+RESULTS = Path(__file__).with_name("rows")
+BEST, BY_OWN, FIXED, SINGLE = "best_at_8_simulated", "best_at_8_own_tests", "self_rlef", "single_turn"
+ALL, CASES = ("all held-out",), ("every kind", "longer inputs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Rows and the one that they start from ("base" in a term), and what is compared."""
+
+    base: str
+    comparisons: list[Comparison]
+    kept: tuple[str, ...] = ()  # tables of the rows' reports that are kept beside
+
+    @property
+    def rows(self) -> list[str]:
+        return list(dict.fromkeys(name for *_, terms, _ in self.comparisons for _, name, _ in terms if name != BASE))
+
+
+def over_base(row: str, what: str, splits, figure: str, claimed: bool | None = True) -> Comparison:
+    return row, what, splits, ((1, row, figure), (-1, BASE, figure)), claimed
+
+
+def under_base(row: str, what: str, splits, figure: str) -> Comparison:
+    """Of a row whose claim is that it is worse."""
+    return row, what, splits, ((1, BASE, figure), (-1, row, figure)), True
+
+
+GROUPS = {
+    "feedback": Group("roomy", [
+        comparison
+        for row in ("departure_feedback", "narration_feedback")
+        for comparison in (
+            over_base(row, "Self-RLEF", ALL, FIXED, True if row == "departure_feedback" else None),
+            over_base(row, "Self-RLEF with real feedback", ALL, "self_rlef_executed", None),
+            over_base(row, "single turn", ALL, SINGLE, None),
+        )
+    ]),
+    "steps": Group("early", [
+        over_base(row, "output prediction", CASES, OUTPUTS) for row in ("step_rewards", "first_wrong_credit")
+    ]),
+    "endings": Group("traps", [
+        over_base("traps_foretold", "best@8", ("all held-out", "with a trap"), BEST),
+        over_base("traps_foretold", "best@8 executed", ("with a trap",), "best_at_8_executed", None),
+        over_base("traps_foretold", "Self-RLEF", ("all held-out", "with a trap"), FIXED),
+    ], kept=("outcomes",)),
+    "own_tests": Group("one_public_test", [
+        ("own_tests", "best@8 with its own tests over the public one", ALL,
+         ((1, "own_tests", BY_OWN), (-1, "own_tests", BEST)), True),
+        ("own_tests", "best@8 with its own tests over best@8 of the base", ALL,
+         ((1, "own_tests", BY_OWN), (-1, BASE, BEST)), True),
+    ]),
+    "styles": Group("styles", [
+        comparison
+        for row in ("full_narration", "brief_narration", "cwm_frames")
+        for comparison in (
+            under_base(row, "output prediction of compact over it", CASES, OUTPUTS),
+            under_base(row, "best@8 of compact over it", ALL, BEST),
+        )
+    ]),
+}  # fmt: skip
+
+
+def main(argv=None) -> int:
+    parser = parser_of("rows", __doc__)
+    parser.add_argument("--workdir", default="", help="where the runs go; without it, only the table is printed")
+    parser.add_argument("--groups", default=",".join(GROUPS), help="which, with commas between them (default all)")
+    parser.add_argument("--seeds", default="0,1,2", help="with commas between them")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of every run")
+    parser.add_argument("--results", default=str(RESULTS), type=Path, help="where a file a group and seed lies")
+    args = parser.parse_args(argv)
+    names = args.groups.split(",")
+    if args.workdir:
+        for name in names:
+            for seed in map(int, args.seeds.split(",")):
+                found = measured(GROUPS[name], seed, Path(args.workdir), args.set)
+                args.results.mkdir(exist_ok=True)
+                (args.results / f"{name}-seed-{seed}.json").write_text(json.dumps(found, indent=1) + "\n")
+    out, missed = {}, []
+    for name in names:
+        seeds = {int(p.stem.rpartition("-")[2]): json.loads(p.read_text())
+                 for p in sorted(args.results.glob(f"{name}-seed-*.json"))}  # fmt: skip
+        if not seeds:
+            continue
+        out[name] = table({seed: found["comparisons"] for seed, found in seeds.items()})
+        print(f"\n{name}, over `{GROUPS[name].base}`; seeds {', '.join(map(str, seeds))}\n")
+        print(markdown(out[name]))
+        missed += [f"{row['claim']}: {row['what']}, {row['split']}" for row in out[name] if row["holds"] is False]
+    return conclude(args, out, missed)
+
+
+def measured(group: Group, seed: int, root: Path, changes: list[str]) -> dict:
+    runs = {BASE: run(CONFIG, group.base, seed, root, changes)}
+    runs |= {name: run(CONFIG, name, seed, root, changes) for name in group.rows}
+    return {"comparisons": compared(runs, group.comparisons)} | {
+        kept: {name: report_of(r)["tables"][kept] for name, r in runs.items() if kept in report_of(r)["tables"]}
+        for kept in group.kept
+    }
+
+
+def report_of(r: Run) -> dict:
+    return json.loads((Workdir(r.folder).data / "eval.json").read_text())
+
+
+def markdown(rows: list[dict]) -> str:
+    """A line a comparison: what was, what became of it, each seed's difference, and what each cost."""
+    lines = ["| row | claim | compared | on | from | to | by seed | tokens a problem, from, to | n |", "|" + "---|" * 9]
+    for row in rows:
+        each = list(row["seeds"].values())
+        first, second = (f"{100 * np.mean([r['levels'][i] for r in each]):.1f}" for i in (1, 0))
+        costs = [[r["tokens"][i] for r in each] for i in (1, 0)]
+        spent = "" if any(None in cost for cost in costs) else ", ".join(f"{np.mean(cost):,.0f}" for cost in costs)
+        cells = [f"`{row['claim']}`", row_named(row["claim"], ROWS).claim, row["what"], row["split"], first, second,
+                 "; ".join(map(interval, each)), spent, str(each[0]["n"])]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
