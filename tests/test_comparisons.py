@@ -11,7 +11,7 @@ from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, Run
 from tests.benchmarks import rows as beyond
 from tests.benchmarks.claims import COMPARISONS, KS, ROWS, at_equal_tokens, summary
-from tests.benchmarks.comparisons import compared, full_table, table
+from tests.benchmarks.comparisons import compared, full_table, holds, table
 from tests.benchmarks.lengths import Answered, halved
 
 IDS = [f"heldout-{i}" for i in range(30)]
@@ -71,12 +71,12 @@ def test_claims_are_compared_seed_by_seed(tmp_path):
     # 80 tokens a problem less a prompt of 10 buy seven programs and a bit, of about ten tokens.
     assert found["Self-RLEF over short1@k'", "all held-out"]["k"] in ("7", "8")
     out = table({0: rows, 1: rows})
-    holds = {(r["what"], r["split"]): r["holds"] for r in out}
-    assert holds["RL over SFT", "every kind"] and holds["private tests", "all held-out"]
-    assert holds["output prediction alone over joint", "every kind"]
-    assert holds["gain with random feedback", "all held-out"] is True
-    assert holds["simulation gap at 8", "all held-out"] is None
-    assert holds["best@16 simulated over pass@k' (a ceiling, no method)", "all held-out"] is None
+    found = {(r["what"], r["split"]): holds(r) for r in out}
+    assert found["RL over SFT", "every kind"] and found["private tests", "all held-out"]
+    assert found["output prediction alone over joint", "every kind"]
+    assert found["gain with random feedback", "all held-out"] is True
+    assert found["simulation gap at 8", "all held-out"] is None
+    assert found["best@16 simulated over pass@k' (a ceiling, no method)", "all held-out"] is None
     assert full_table(out, [0, 1]).count("\n") == len(out) + 1
     short = summary(out)
     best = next(r for r in out if (r["what"], r["split"]) == ("best@8 simulated over short1@8", "all held-out"))
@@ -89,8 +89,8 @@ def test_claims_are_compared_seed_by_seed(tmp_path):
 
 def test_a_claim_must_hold_in_each_seed():
     row = {"claim": "2", "what": "x", "split": "s", "value": 0.1, "low": 0.05, "high": 0.2, "n": 9, "claimed": True}
-    assert table({0: [row], 1: [row]})[0]["holds"] is True
-    assert table({0: [row], 1: [row | {"low": -0.01}]})[0]["holds"] is False
+    assert holds(table({0: [row], 1: [row]})[0]) is True
+    assert holds(table({0: [row], 1: [row | {"low": -0.01}]})[0]) is False
 
 
 @pytest.mark.parametrize("group", beyond.GROUPS)

@@ -16,7 +16,7 @@ import numpy as np
 from selfexec_jax.stages.strategies import unsimulated
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, Run, run
-from tests.benchmarks.comparisons import PROBLEMS, compared, full_table, heldout_of, row_of, table
+from tests.benchmarks.comparisons import PROBLEMS, compared, full_table, heldout_of, missed, row_of, table
 from tests.benchmarks.ending import conclude, parser_of
 
 CONFIG = "configs/claims.py"
@@ -105,8 +105,7 @@ def main(argv=None) -> int:
     rows = table(seeds)
     print(summary(rows))
     (folder / "README.md").write_text(f"# Every comparison, seed by seed\n\n{full_table(rows, sorted(seeds))}\n")
-    missed = [f"{row['claim']}: {row['what']}, {row['split']}" for row in rows if row["holds"] is False]
-    return conclude(args, {"claims": rows}, missed)
+    return conclude(args, {"claims": rows}, missed(rows))
 
 
 def at_equal_tokens(runs: dict[str, Run]) -> list[dict]:
@@ -164,7 +163,7 @@ def summary(rows: list[dict]) -> str:
 def _cell(row: dict) -> str:
     values = [100 * r["value"] for r in row["seeds"].values()]
     text = f"{np.mean(values):+.1f} ({min(values):+.1f} to {max(values):+.1f}"
-    return f"{text})" if row["holds"] is None else f"{text}, {row['holding']} of {len(values)})"
+    return f"{text})" if row["holding"] is None else f"{text}, {row['holding']} of {len(values)})"
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ def row_of(claim: str, what: str, split: str, differences: np.ndarray, claimed: 
 
 
 def table(seeds: dict[int, list[dict]]) -> list[dict]:
-    """A row a comparison: each seed's difference, their range, and whether the claim holds in every one."""
+    """A row a comparison: each seed's difference, their range, and in how many seeds what is claimed holds (None where
+    nothing is)."""
     found: dict[tuple, dict] = {}
     for seed, rows in seeds.items():
         for row in rows:
@@ -81,14 +82,23 @@ def table(seeds: dict[int, list[dict]]) -> list[dict]:
     out = []
     for (claim, what, split), row in sorted(found.items(), key=lambda item: item[0][0]):
         each = list(row["seeds"].values())
-        holds = [r["low"] > 0 for r in each] if row["claimed"] else None
+        holding = sum(r["low"] > 0 for r in each) if row["claimed"] else None
         if what == "gain with random feedback":
             real = found[claim, "gain with real feedback", split]["seeds"]
-            holds = [r["high"] < 0.5 * real[seed]["value"] for seed, r in row["seeds"].items()]
-        out.append({"claim": claim, "what": what, "split": split, "holds": None if holds is None else all(holds),
-                    "holding": None if holds is None else sum(holds), "seeds": row["seeds"],
+            holding = sum(r["high"] < 0.5 * real[seed]["value"] for seed, r in row["seeds"].items())
+        out.append({"claim": claim, "what": what, "split": split, "holding": holding, "seeds": row["seeds"],
                     "range": [min(r["value"] for r in each), max(r["value"] for r in each)]})  # fmt: skip
     return out
+
+
+def holds(row: dict) -> bool | None:
+    """Whether a claim holds in each seed; None where nothing is claimed."""
+    return None if row["holding"] is None else row["holding"] == len(row["seeds"])
+
+
+def missed(rows: list[dict]) -> list[str]:
+    """The claims that do not hold."""
+    return [f"{row['claim']}: {row['what']}, {row['split']}" for row in rows if holds(row) is False]
 
 
 def full_table(rows: list[dict], seeds: list[int]) -> str:
@@ -103,9 +113,9 @@ def full_table(rows: list[dict], seeds: list[int]) -> str:
             cells.append(f"{interval(r)}{more}" if r else "")
         n = ", ".join(sorted({str(r["n"]) for r in row["seeds"].values()}))
         low, high = row["range"]
-        holds = {True: "yes", False: "**no**", None: ""}[row["holds"]]
+        word = {True: "yes", False: "**no**", None: ""}[holds(row)]
         lines.append(f"| {row['claim']} | {row['what']} | {row['split']} | " + " | ".join(cells)
-                     + f" | {100 * low:+.1f} to {100 * high:+.1f} | {n} | {holds} |")  # fmt: skip
+                     + f" | {100 * low:+.1f} to {100 * high:+.1f} | {n} | {word} |")  # fmt: skip
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ from selfexec_jax.configs.ablations import row_named
 from selfexec_jax.configs.tiny import ROWS
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, OUTPUTS, Run, run
-from tests.benchmarks.comparisons import Comparison, compared, interval, table
+from tests.benchmarks.comparisons import Comparison, compared, interval, missed, table
 from tests.benchmarks.ending import conclude, parser_of
 
 CONFIG = "configs/tiny.py"
@@ -99,7 +99,7 @@ def main(argv=None) -> int:
                 found = measured(GROUPS[name], seed, Path(args.workdir), args.set)
                 args.results.mkdir(exist_ok=True)
                 (args.results / f"{name}-seed-{seed}.json").write_text(json.dumps(found, indent=1) + "\n")
-    out, missed = {}, []
+    out = {}
     for name in names:
         seeds = {int(p.stem.rpartition("-")[2]): json.loads(p.read_text())
                  for p in sorted(args.results.glob(f"{name}-seed-*.json"))}  # fmt: skip
@@ -108,8 +108,7 @@ def main(argv=None) -> int:
         out[name] = table({seed: found["comparisons"] for seed, found in seeds.items()})
         print(f"\n{name}, over `{GROUPS[name].base}`; seeds {', '.join(map(str, seeds))}\n")
         print(markdown(out[name]))
-        missed += [f"{row['claim']}: {row['what']}, {row['split']}" for row in out[name] if row["holds"] is False]
-    return conclude(args, out, missed)
+    return conclude(args, out, [line for rows in out.values() for line in missed(rows)])
 
 
 def measured(group: Group, seed: int, root: Path, changes: list[str]) -> dict:
