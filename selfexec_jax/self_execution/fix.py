@@ -24,7 +24,7 @@ class Told:
     n_prefilled: int = 0
 
 
-Words = Callable[[str, str], str]  # of a narration and the wanted output: how the output came about
+Words = Callable[[str, str, str], str]  # of a narration, the wanted output and the program: how the output came about
 FeedbackSource = Callable[[Sequence[tuple[Problem, str]]], list[Told]]  # of (problem, source) pairs
 
 
@@ -66,7 +66,7 @@ def simulated_feedback(
         answers = []
         for problem, source in pairs:
             cells = [(test, found[source, problem.given(test.input)]) for test in problem.public_tests]
-            feedback = [_feedback(problem, test, cell, words) for test, cell in cells]
+            feedback = [_feedback(problem, source, test, cell, words) for test, cell in cells]
             generated = sum(p.n_tokens for _, cell in cells for p in cell)
             answers.append(Told(feedback, generated, sum(p.n_prompt for _, cell in cells for p in cell)))
         return answers
@@ -91,11 +91,13 @@ def random_feedback(seed: int, problems: Sequence[Problem]) -> FeedbackSource:
     return ask
 
 
-def _feedback(problem: Problem, test: Test, cell: Sequence[Prediction], words: Words | None) -> Feedback:
+def _feedback(
+    problem: Problem, source: str, test: Test, cell: Sequence[Prediction], words: Words | None
+) -> Feedback:
     outputs = [p.output for p in cell]
     said = cell[outputs.index(max(outputs, key=outputs.count))]
     feedback = Feedback(test, said.output, problem.kind)
-    return feedback.with_words(words(predict.narration_of(said.text), test.output)) if words else feedback
+    return feedback.with_words(words(predict.narration_of(said.text), test.output, source)) if words else feedback
 
 
 def fix(

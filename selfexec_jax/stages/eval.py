@@ -252,15 +252,16 @@ def real_feedback(config, pool: SandboxPool, hosts: Hosts = ALONE):
             runs = [pool.submit(traced(config, source, problem, test.input))
                     if words and not Feedback(test, output, problem.kind).agrees else None
                     for test, output in tests]  # fmt: skip
-            found.append(zip(tests, runs, strict=True))
+            found.append((source, zip(tests, runs, strict=True)))
         return [
-            [(output, told(config, words, run.result(), test.output) if run else "") for (test, output), run in row]
-            for row in found
+            [(output, told(config, words, run.result(), test.output, source) if run else "")
+             for (test, output), run in row]
+            for source, row in found
         ]  # fmt: skip
 
     def ask(pairs: list[tuple[Problem, str]]) -> list[Told]:
         return [
-            Told([Feedback(test, output, problem.kind, said)
+            Told([Feedback(test, output, problem.kind).with_words(said)
                   for test, (output, said) in zip(problem.public_tests, row, strict=True)])
             for (problem, _), row in zip(pairs, hosts.divide("feedback", pairs, given), strict=True)
         ]  # fmt: skip

@@ -69,7 +69,7 @@ class Rewards:
         if not last.is_learned:  # it was simulated on every public test
             samples = [turn.sample for turn in turns[-len(problem.public_tests) :]]
             outputs = [predict.extract(s.text, problem.kind) if s.finish_reason == "stop" else None for s in samples]
-            said = [self._words(predict.narration_of(s.text), t.output) if self._words else ""
+            said = [self._words(predict.narration_of(s.text), t.output, source) if self._words else ""
                     for s, t in zip(samples, problem.public_tests, strict=True)]  # fmt: skip
             return Ask(_done(self._fix_or_end(problem, source, outputs, said)))
         is_over = sum(turn.is_learned for turn in turns) > self._config.rl.fixes or submits(turns, self._template)
@@ -99,17 +99,17 @@ class Rewards:
                 return End(_done(self._outcome("infra_error")))
             return self._fix_or_end(problem, source, seen.outputs, said["words"])
 
-        ask = lambda: then(together(self._traced(problem, source)), lambda done: self._said(problem, done))  # noqa: E731
+        ask = lambda: then(together(self._traced(problem, source)), lambda done: self._said(problem, source, done))  # noqa: E731
         return then(self.verdicts.remembered(("words", problem.id, source), ask), go_on)
 
     def _traced(self, problem: Problem, source: str) -> list[Future[Execution]]:
         return [self._pool.submit(traced(self._config, source, problem, t.input)) for t in problem.public_tests]
 
-    def _said(self, problem: Problem, done: Sequence[Execution]) -> dict | None:
+    def _said(self, problem: Problem, source: str, done: Sequence[Execution]) -> dict | None:
         if any(execution.status == "infra_error" for execution in done):
             return None
         pairs = zip(done, problem.public_tests, strict=True)
-        return {"words": [told(self._config, self._words, execution, test.output) for execution, test in pairs]}
+        return {"words": [told(self._config, self._words, execution, test.output, source) for execution, test in pairs]}
 
     def _fix_or_end(
         self, problem: Problem, source: str, outputs: Sequence[str | None], said: Sequence[str] | None = None

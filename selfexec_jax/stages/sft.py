@@ -114,4 +114,4 @@ def _given(test: Test, run: dict | None, words: Words | None) -> fix.Feedback:
     if run is None:
         return fix.Feedback(test, None)
     feedback = fix.Feedback(test, run["output"])
-    return feedback.with_words(words(run["text"], test.output)) if words else feedback
+    return feedback.with_words(words(run["text"], test.output, run["source"])) if words else feedback

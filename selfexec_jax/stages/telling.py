@@ -7,7 +7,9 @@ from selfexec_jax.problems.judge import run_on
 from selfexec_jax.sandbox import Execution, Run, TraceBudget
 from selfexec_jax.self_execution.fix import Words
 from selfexec_jax.stages.outcomes import told_of
-from selfexec_jax.traces import departure, narrate, recorded_for
+from selfexec_jax.traces import narrate, recorded_for
+from selfexec_jax.traces.departure import STYLES as TOLD
+from selfexec_jax.traces.departure import departure
 
 KINDS = ("output", "departure", "narration")
 
@@ -21,7 +23,11 @@ def words_of(config) -> Words | None:
         return None
     if style == "direct":
         raise ValueError(f"tasks.feedback={kind}: tasks.style=direct narrates nothing to tell it from")
-    return (lambda said, wanted: departure(said, style, wanted)) if kind == "departure" else (lambda said, wanted: said)
+    if kind == "narration":
+        return lambda said, wanted, source: said
+    if style not in TOLD:
+        raise ValueError(f"tasks.feedback=departure: tasks.style={style} does not say how values come about")
+    return lambda said, wanted, source: departure(said, style, wanted, source)
 
 
 def traced(config, source: str, problem: Problem, text: str) -> Run:
@@ -29,8 +35,8 @@ def traced(config, source: str, problem: Problem, text: str) -> Run:
     return run_on(source, problem, text, TraceBudget(of=recorded_for(config.tasks.style)))
 
 
-def told(config, words: Words, execution: Execution, wanted: str) -> str:
+def told(config, words: Words, execution: Execution, wanted: str, source: str) -> str:
     """The words on a real run; none where it was not recorded."""
     if execution.trace is None:
         return ""
-    return words(narrate(told_of(config, execution.trace), config.tasks.style).text, wanted)
+    return words(narrate(told_of(config, execution.trace), config.tasks.style).text, wanted, source)

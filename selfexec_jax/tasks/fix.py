@@ -39,8 +39,8 @@ class Feedback:
         return answers_match(self.kind, self.test.output, self.output)
 
     def with_words(self, words: str) -> Feedback:
-        """The same with words on how the output came about, which one that is wanted does not need."""
-        return self if self.agrees else dataclasses.replace(self, words=words)
+        """The same with words on how the output came about, which what is wanted does not need."""
+        return self if self.agrees or self.output is None else dataclasses.replace(self, words=words)
 
 
 @dataclasses.dataclass(frozen=True)
