@@ -31,7 +31,7 @@ def check_rl(config) -> None:
         raise ValueError("rl.keep=best: nothing is best without rl.validate_every")
     if not 0 <= rl.claims_share < 0.5:
         raise ValueError(f"rl.claims_share={rl.claims_share}: from 0 to below 0.5, or wrong outputs beat right ones")
-    if config.tasks.chunk_chars and (rl.credit == "first_wrong" or "simulated" in (rl.feedback, rl.feedback_end)):
-        raise ValueError("tasks.chunk_chars: pieces go with rl.credit=answer and with feedback that is not simulated")
+    if config.tasks.chunk_chars and "simulated" in (rl.feedback, rl.feedback_end):
+        raise ValueError("tasks.chunk_chars: pieces go with feedback that is not simulated")
     if config.rollout.int8_cache and not rl.importance_cap:
         raise ValueError("rollout.int8_cache: the sampler is off by its rounding; set rl.importance_cap (2, say)")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 
 from selfexec_jax.problems import Problem
 from selfexec_jax.rollout import Sample
-from selfexec_jax.sandbox import Execution, SandboxPool
+from selfexec_jax.sandbox import Execution, Run, SandboxPool
 from selfexec_jax.self_execution.fix import random_feedback
+from selfexec_jax.stages.outcomes import told_of
 from selfexec_jax.stages.telling import told, traced, words_of
 from selfexec_jax.stages.verdicts import Seen, Verdicts, then, together
 from selfexec_jax.tasks import fix, predict, solve
@@ -52,14 +54,16 @@ class Rewards:
         self._template = config.tasks.template
         self._random_feedback = random_feedback(config.seed, problems)
         self._words = words_of(config)
+        self._recorded: dict[Run, Future[Execution]] = {}
+        self._lock = threading.Lock()
 
     def react(self, prompt: Prompt, turns: list[Turn]) -> Ask | Future[Outcome]:
         """See `train.rollouts.Environment`."""
         last = turns[-1]
         if last.is_learned:
-            masked = self._without_answer(last.sample)
-            if masked is not None:
-                return _done(masked)
+            ended = self._without_answer(prompt.task, last.sample)
+            if ended is not None:
+                return _done(ended)
         if prompt.task == "predict":
             return self._go_on(prompt.subject, turns) or self._predicted(prompt.subject, turns)
         if prompt.task == "solve":
@@ -138,7 +142,8 @@ class Rewards:
 
     def _go_on(self, case: Case, turns: list[Turn]) -> Ask | None:
         """The next piece of a simulation that is told in pieces; None at its end, or without room for more."""
-        tasks, state = self._config.tasks, predict.carried(turns[-1].sample.text)
+        tasks, last = self._config.tasks, turns[-1].sample
+        state = predict.carried(last.text) if last.finish_reason == "stop" else ""
         if not state or not tasks.chunk_chars or len(turns) >= tasks.max_chunks:
             return None
         tokens = self._encoded(predict.render(case.source, "", self._template, case.problem.kind, state))
@@ -149,65 +154,74 @@ class Rewards:
         label = predict.grade(sample.text, case.output, case.problem.kind, sample.finish_reason).label
         style, knobs = self._config.tasks.style, self._config.rl
         is_blamed = knobs.credit == "first_wrong" and label == "wrong"
-        is_shared = knobs.claims_share > 0 and label in ("wrong", "ok")
-        if style == "direct" or not (is_blamed or is_shared):
+        if style == "direct" or not (is_blamed or knobs.claims_share):
             return _done(self._outcome(label))
-        run = traced(self._config, case.source, case.problem, case.input)
 
         def checked(done: Execution) -> dict | None:
             if done.status == "infra_error":
+                self._recorded.pop(run, None)
                 return None
-            first = self._first_wrong(sample, done, style) if is_blamed else 0
-            return {"first": first, "held": _claims_held(turns, done, style) if is_shared else None}
+            if done.trace is None:
+                return {"first": 0, "held": 0.0}
+            trace, pieces = told_of(self._config, done.trace), [predict.narration_of(t.sample.text) for t in turns]
+            said = "\n".join(pieces)
+            first = self._first_wrong(turns, pieces, right_lines(said, trace, style))
+            return {"first": first, "held": claims_held(said, trace, style)}
 
         def earned(seen: dict | None) -> Outcome:
             if seen is None:
                 return self._outcome("infra_error")
-            return self._outcome(label, seen["first"], held=seen["held"])
+            return self._outcome(label, seen["first"], held=seen["held"] if knobs.claims_share else None)
 
+        run = traced(self._config, case.source, case.problem, case.input)
         names = ("claims", case.problem.id, case.source, case.input, *(turn.sample.text for turn in turns))
-        return then(self.verdicts.remembered(names, lambda: then(self._pool.submit(run), checked)), earned)
+        return then(self.verdicts.remembered(names, lambda: then(self._once(run), checked)), earned)
 
-    def _first_wrong(self, sample: Sample, execution: Execution, style: str) -> int:
-        """The token with which the first line begins that does not hold; 0 where the run was not recorded."""
-        if execution.trace is None:
-            return 0
-        said = predict.narration_of(sample.text)
-        lines = said.split("\n")
-        at = len("\n".join(lines[: right_lines(said, execution.trace, style)]))
-        decode, tokens = self._tokenizer.decode, sample.tokens
-        return bisect.bisect_left(range(len(tokens)), True, key=lambda n: len(decode(tokens[: n + 1])) > at)
+    def _once(self, run: Run) -> Future[Execution]:
+        """A traced run, which all of a group's simulations are compared with."""
+        with self._lock:
+            if run not in self._recorded:
+                self._recorded[run] = self._pool.submit(run)
+                if len(self._recorded) > 2 * self._config.rl.prompts:  # those of a batch, and of one that is ahead
+                    self._recorded.pop(next(iter(self._recorded)))
+            return self._recorded[run]
 
-    def _without_answer(self, sample: Sample) -> Outcome | None:
+    def _first_wrong(self, turns: Sequence[Turn], pieces: Sequence[str], n_right: int) -> int:
+        """The token, of all turns', with which the first line begins that does not hold."""
+        before = 0
+        for turn, said in zip(turns, pieces, strict=True):
+            lines = said.split("\n")
+            if n_right < len(lines) or turn is turns[-1]:
+                break
+            n_right, before = n_right - len(lines), before + len(turn.sample.tokens)
+        at, decode, tokens = len("\n".join(lines[:n_right])), self._tokenizer.decode, turn.sample.tokens
+        return before + bisect.bisect_left(range(len(tokens)), True, key=lambda n: len(decode(tokens[: n + 1])) > at)
+
+    def _without_answer(self, task: str, sample: Sample) -> Outcome | None:
         knobs = self._config.rl
         if sample.finish_reason == "too_long":  # the prompt's fault
             return Outcome(None, "too_long")
-        if sample.finish_reason == "length":
-            return Outcome(None, "truncated") if knobs.overlong == "mask" else self._outcome("truncated")
+        if sample.finish_reason == "length" and knobs.overlong == "mask":
+            return Outcome(None, "truncated")
+        if sample.finish_reason == "length":  # what a simulation told before may count
+            return None if task == "predict" else self._outcome("truncated")
         if is_gibberish(sample, knobs.gibberish_repeats, knobs.gibberish_nats):
             return Outcome(None, "gibberish")
         return None
 
     def _outcome(
-        self, label: str, first_wrong: int = 0, remarks: tuple[str, ...] = (), held: float | None = None
+        self, label: str, first_wrong: int | None = None, remarks: tuple[str, ...] = (), held: float | None = None
     ) -> Outcome:
         """held: the share of the run that was told right, where that counts beside what came of it."""
         knobs, is_right = self._config.rl, label in _RIGHT
         if label in _UNKNOWN:
-            return Outcome(None, label, False, 0, remarks)
+            return Outcome(None, label, remarks=remarks)
         wrong = knobs.reward_unreadable if label in _UNREADABLE else knobs.reward_wrong
         reward = knobs.reward_right if is_right else wrong
         if held is not None:  # less than half, so that no wrong output earns as much as a right one
             told = knobs.reward_wrong + held * (knobs.reward_right - knobs.reward_wrong)
             reward = (1 - knobs.claims_share) * reward + knobs.claims_share * told
         return Outcome(reward, label, is_right, first_wrong, remarks)
-
-
-def _claims_held(turns: Sequence[Turn], execution: Execution, style: str) -> float:
-    """The share of a run that its simulation, in one piece or several, tells right; 0 where it was not recorded."""
-    if execution.trace is None:
-        return 0.0
-    return claims_held("\n".join(predict.narration_of(turn.sample.text) for turn in turns), execution.trace, style)
 
 
 def has_room(config, tokens: Sequence[int]) -> bool:

@@ -123,7 +123,7 @@ def _ending(name: str) -> str | None:
 
 def narration_of(answer: str) -> str:
     """What an answer says before its last line, which is what comes of it."""
-    return answer.rpartition("\n")[0]
+    return answer.rstrip().rpartition("\n")[0]
 
 
 def carried(answer: str) -> str:

@@ -38,13 +38,19 @@ class FirstError:
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """How claims compare with a run; `ok` only if every required step is claimed, right and in order."""
+    """How claims compare with a run; `ok` only if every required step is claimed, right and in order.
+
+    first_false: the first claim of something that did not happen; to leave steps out is none. n_held: claims before it
+    that are right.
+    """
 
     ok: bool
     n_claims: int
     n_right: int
     n_required: int
     first_error: FirstError | None
+    first_false: int | None
+    n_held: int
 
 
 def parse_claims(text: str, style: str | None = None) -> list[Step]:
@@ -68,25 +74,26 @@ def check_claims(claims: list[Step], trace: Trace, style: str = "full") -> Check
     claims = _reread(told, claims, required)
     wants = [_key(told, step) for step in required]
     has = [_key(told, claim) for claim in claims]
-    pairs, wrong_at = align(has, wants)
-    error = None
-    if wrong_at is not None:
-        i, j = wrong_at
+    pairs, breaks = align(has, wants)
+    errors = []
+    for i, j in breaks:
         line = required[j].line if j < len(required) else (required[-1].line if required else 0)
-        error = FirstError(i, line, _reason(claims, required, has, wants, i, j))
-    ok = error is None and len(claims) == len(required) and bool(required)
-    return Check(ok, len(claims), len(pairs), len(required), error)
+        errors.append(FirstError(i, line, _reason(claims, required, has, wants, i, j)))
+    false = next((error.step for error in errors if error.reason != "skipped"), None)
+    n_held = sum(false is None or i < false for i, _ in pairs)
+    ok = not errors and len(claims) == len(required) and bool(required)
+    return Check(ok, len(claims), len(pairs), len(required), errors[0] if errors else None, false, n_held)
 
 
 def claims_held(text: str, trace: Trace, style: str = "full") -> float:
-    """The share of a run's steps that a narration tells right, one after the other, before its first mistake.
+    """The share of a run's steps that a narration tells right before it says something that did not happen.
 
-    Neither saying more nor saying less makes it larger: what follows a mistake does not count, what is left out is
-    missing, and what is told beyond the run is shared by. 1.0 for a narration that is right from end to end alone.
+    Neither saying more nor saying less makes it larger: what follows such a mistake does not count, what is left out is
+    missing, and what is told beyond the run is shared by. But leaving out steps, as who never saw such a program told
+    does, ends nothing. 1.0 for a narration that is right from end to end alone.
     """
     check = check_claims(parse_claims(text, style), trace, style)
-    held = check.n_claims if check.first_error is None else check.first_error.step
-    return held / max(check.n_claims, check.n_required, 1)
+    return check.n_held / max(check.n_claims, check.n_required, 1)
 
 
 def right_lines(text: str, trace: Trace, style: str = "full") -> int:
@@ -94,8 +101,7 @@ def right_lines(text: str, trace: Trace, style: str = "full") -> int:
     lines = text.split("\n")
 
     def hold(n: int) -> bool:
-        check = check_claims(parse_claims("\n".join(lines[:n]), style), trace, style)
-        return check.first_error is None or check.first_error.step >= check.n_claims  # it only stops short
+        return check_claims(parse_claims("\n".join(lines[:n]), style), trace, style).first_false is None
 
     low, high = 0, len(lines)  # the first `low` lines hold
     while low < high:
@@ -144,21 +150,21 @@ def _key(told: Style, step: Step) -> tuple:
     return (step.line if told.lines else 0, told.key(step))
 
 
-def align(has: list, wants: list) -> tuple[list[tuple[int, int]], tuple[int, int] | None]:
-    """Which of what is claimed matches which of what is wanted, in order, and the first place where they do not."""
+def align(has: list, wants: list) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Which of what is claimed matches which of what is wanted, in order, and the places where they part."""
     i = j = 0
     pairs: list[tuple[int, int]] = []
-    first = None
+    breaks: list[tuple[int, int]] = []
     while i < len(has) and j < len(wants):
         if has[i] == wants[j]:
             pairs.append((i, j))
             i, j = i + 1, j + 1
             continue
-        first = first or (i, j)
+        breaks.append((i, j))
         i, j = _resume(has, wants, i, j)
-    if first is None and (i < len(has) or j < len(wants)):
-        first = (i, j)
-    return pairs, first
+    if i < len(has) or j < len(wants):
+        breaks.append((i, j))
+    return pairs, breaks
 
 
 def _resume(has: list, wants: list, i: int, j: int) -> tuple[int, int]:

@@ -34,14 +34,14 @@ class Outcome:
     """What a rollout earned.
 
     `reward` is None where nothing can be said (the infrastructure failed, the answer is masked): no reward and no
-    punishment. `first_wrong`: token of the last turn before which a wrong answer is not to blame. `remarks`: what
-    somebody who looks for reward hacking wants to know.
+    punishment. `first_wrong`: of the tokens of all turns that are learned from, the one with which what is told begins
+    to be wrong, where somebody looked. `remarks`: what somebody who looks for reward hacking wants to know.
     """
 
     reward: float | None
     label: str
     is_right: bool = False
-    first_wrong: int = 0
+    first_wrong: int | None = None
     remarks: tuple[str, ...] = ()
 
 

@@ -16,7 +16,7 @@ from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train import losses
 from selfexec_jax.train.data import pack_rows
 from selfexec_jax.train.gradients import Gradients, OnRows, jitted, make_gradients, on
-from selfexec_jax.train.rollouts import Group, Turn, has_advantage, is_reward
+from selfexec_jax.train.rollouts import Group, Outcome, Turn, has_advantage, is_reward
 from selfexec_jax.train.scores import scores
 from selfexec_jax.train.state import TrainState, adafactor, adamw
 
@@ -26,12 +26,13 @@ INTS, FLOATS = ("tokens", "positions", "segments", "is_answer"), ("advantage", "
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A turn to learn from, with its advantage and the scale of its tokens; before `first` the advantage is zero."""
+    """A turn to learn from, with the scale of its tokens, and its advantage, which counts from `first` to `last`."""
 
     turn: Turn
     advantage: float = 0.0
     scale: float = 0.0
     first: int = 0
+    last: int | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -71,13 +72,29 @@ def items_of(groups: list[Group], knobs) -> list[Item]:
             if is_left_out or not is_reward(rollout.outcome.reward):
                 continue
             learned = [turn for turn in rollout.turns if turn.is_learned and turn.sample.tokens]
-            first = rollout.outcome.first_wrong if advantage < 0 else 0
-            found += [Item(turn, float(advantage)) for turn in learned[:-1]]
-            found += [Item(turn, float(advantage), first=first) for turn in learned[-1:]]
+            lengths = [len(turn.sample.tokens) for turn in learned]
+            first, last = _credited(rollout.outcome, advantage, sum(lengths), knobs)
+            for turn, n in zip(learned, lengths, strict=True):
+                found.append(Item(turn, float(advantage), first=max(first, 0), last=max(last, 0)))
+                first, last = first - n, last - n
     lengths = np.array([len(item.turn.sample.tokens) for item in found], np.int64)
     n = knobs.prompts * knobs.group_size / knobs.updates
     scales = losses.NORMALISERS[knobs.normaliser](lengths, n, knobs.max_new_tokens)
     return [dataclasses.replace(item, scale=float(s)) for item, s in zip(found, scales, strict=True)]
+
+
+def _credited(outcome: Outcome, advantage: float, n: int, knobs) -> tuple[int, int]:
+    """From which to which of its n tokens a rollout's advantage counts: all, unless it is known where it goes wrong.
+
+    With `rl.credit=first_wrong` blame begins there. What a wrong answer is better in than others of its group, which
+    are wrong as well, it told before: what comes then is not to be learned.
+    """
+    at = outcome.first_wrong
+    if at is None:
+        return 0, n
+    if advantage < 0:
+        return (at if knobs.credit == "first_wrong" else 0), n
+    return 0, (n if outcome.is_right else at)
 
 
 def row_counts(knobs, mesh: Mesh) -> list[int]:
@@ -114,7 +131,7 @@ def _filled(items: list[Item], rows: list[list[int]], n_rows: int, row_tokens: i
             batch["positions"][r, here] = np.arange(n + m)
             batch["segments"][r, here] = segment
             batch["is_answer"][r, answer] = 1
-            batch["advantage"][r, at + n + item.first : at + n + m] = item.advantage
+            batch["advantage"][r, answer][item.first : item.last] = item.advantage
             batch["scale"][r, answer] = item.scale
             batch["sampler"][r, answer] = sample.logprobs
             if item.turn.old is not None:

@@ -3,6 +3,7 @@
 
 import dataclasses
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 
@@ -154,7 +155,7 @@ def test_blame_begins_with_the_first_line_that_does_not_hold(rewards, pool):
         wrong = "\n".join([*lines[:i], line[:-1] + ("1" if line[-1] != "1" else "2"), *lines[i + 1 :], "=>0"])
         found = blamed(wrong, credit="first_wrong")
         assert wrong[: found.first_wrong] == "\n".join(lines[:i]), (i, wrong)
-        assert blamed(wrong).first_wrong == 0
+        assert blamed(wrong).first_wrong is None
     # All was simulated right but the output: the last line is to blame.
     late = "\n".join([*lines, "=>19"])
     assert late[blamed(late, credit="first_wrong").first_wrong :] == "\n=>19"
@@ -177,8 +178,30 @@ def test_steps_earn_their_share_and_no_wrong_output_beats_a_right_one(rewards, p
     guessed = earned("=>18")  # nothing is told, and the output is right
     assert guessed == pytest.approx(0.2) and guessed > max(slips)
     assert earned(*lines, "=>19", share=0.0) == -1.0
-    unreadable = rewards(claims_share=0.4).react(prompt, [turn("\n".join(lines))]).result(timeout=60)
-    assert unreadable == Outcome(-1.0, "no_answer")
+    # What has no answer earns what it told as well: nobody gains by guessing one early.
+    told = "\n".join([*lines[:-1], lines[-1][:3]])
+    for finish, label in (("stop", "no_answer"), ("length", "truncated")):
+        unanswered = rewards(claims_share=0.4).react(prompt, [turn(told, finish)]).result(timeout=60)
+        assert unanswered.label == label and unanswered.reward == earned(*lines[:-1], "=>19")
+        assert rewards().react(prompt, [turn(told, finish)]).result(timeout=60) == Outcome(-1.0, label)
+
+
+def test_steps_that_are_left_out_are_missing_but_end_nothing(rewards, pool):
+    lines, prompt = simulated(pool)
+    some = [*lines[:3], *lines[4:]]  # all but that the loop ends
+    whole, short = (rewards(claims_share=0.4).react(prompt, [turn("\n".join([*told, "=>19"]))]).result(timeout=60)
+                    for told in (lines, some))  # fmt: skip
+    assert -0.3 < short.reward < whole.reward and short.first_wrong == len("\n".join(some))
+
+
+def test_a_run_is_recorded_once_for_all_that_simulate_it(rewards, pool):
+    lines, prompt = simulated(pool)
+    found, runs = rewards(claims_share=0.4), []
+    submit = found._pool.submit
+    found._pool = SimpleNamespace(submit=lambda run: runs.append(run) or submit(run))
+    for answer in ("=>18", "=>19", lines[0] + "\n=>18"):
+        assert found.react(prompt, [turn(answer)]).result(timeout=60).reward is not None
+    assert len(runs) == 1
 
 
 def test_a_simulation_in_pieces_goes_on_from_its_state_until_there_is_an_output(rewards, pool):
@@ -193,11 +216,17 @@ def test_a_simulation_in_pieces_goes_on_from_its_state_until_there_is_an_output(
     asks = given(chunk_chars=1).react(prompt, [turn(begins)])
     ((tokens,),) = [asks.prompts.result(timeout=60)]
     assert asks.is_learned and Characters().decode(tokens) == f"run\n{prompt.subject.source}@t=8;x in [5]"
+    for at, wrong in ((2, lines[2][:-1] + "7"), (4, lines[4][:-1] + "7")):  # in either piece
+        told = [*lines[:at], wrong, *lines[at + 1 :]]
+        pieces = [turn("\n".join([*told[:3], "@t=8;x in [5]"])), turn("\n".join([*told[3:], "=>18"]))]
+        first = given(chunk_chars=1).react(prompt, pieces).result(timeout=60).first_wrong
+        whole = "".join(p.sample.text for p in pieces)
+        assert whole[first:].lstrip("\n").startswith(wrong)
     done = given(chunk_chars=1).react(prompt, [turn(begins), turn(goes_on)])
-    assert done.result(timeout=60) == Outcome(pytest.approx(1.0), "ok", True)
+    assert done.result(timeout=60) == Outcome(pytest.approx(1.0), "ok", True, len(begins + goes_on) - len("\n=>18"))
     for told in ([turn(begins), turn(begins)], [turn(begins)]):  # the last that is allowed, or in pieces unasked
         whole = given(chunk_chars=len(told) - 1, max_chunks=2).react(prompt, told)
-        assert whole.result(timeout=60) == Outcome(-1.0, "no_answer")
+        assert (whole := whole.result(timeout=60)).label == "no_answer" and whole.reward < -0.5
 
 
 # ---- episodes -------------------------------------------------------------------------------------------
@@ -350,11 +379,10 @@ def test_a_field_that_cannot_be_is_named(field, value, says):
     rounded.rollout.int8_cache = True
     with pytest.raises(ValueError, match=r"set rl\.importance_cap"):
         check_rl(rounded)
-    for changes in ({"credit": "first_wrong"}, {"feedback_end": "simulated"}):
-        pieces = config_with(**changes)
-        pieces.tasks.chunk_chars = 80
-        with pytest.raises(ValueError, match=r"tasks\.chunk_chars: pieces go with"):
-            check_rl(pieces)
+    pieces = config_with(feedback_end="simulated")
+    pieces.tasks.chunk_chars = 80
+    with pytest.raises(ValueError, match=r"tasks\.chunk_chars: pieces go with"):
+        check_rl(pieces)
 
 
 # ---- the journal ----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The RL loop: what is packed, what the gradient is, how stale it may be, and that a choice worth taking is learned."""
 
 import contextlib
+import dataclasses
 import threading
 from concurrent.futures import Future
 
@@ -18,7 +19,7 @@ from selfexec_jax.train.scores import token_logprobs
 from selfexec_jax.train.state import abstract_state
 from selfexec_jax.train.stopping import Stopped
 from selfexec_jax.train.update import items_of, make_learner, make_optimizer, pack, row_counts
-from tests.train.knobs import group, knobs
+from tests.train.knobs import group, knobs, rollout
 from tests.train.toy import Toy, prompts, right, small_engine, small_model
 
 GROUPS = [
@@ -37,9 +38,9 @@ def mesh():
 
 
 def turns_of(groups):
-    """(turn, advantage, where the advantage begins) of all that is to be learned from."""
+    """(turn, advantage, where the advantage begins) of all that is to be learned from, by the first wrong line."""
     return [
-        (turn, a, r.outcome.first_wrong if a < 0 else 0)
+        (turn, a, (r.outcome.first_wrong or 0) if a < 0 else 0)
         for g in groups
         for r, a in zip(g.rollouts, g.advantages, strict=True)
         for turn in r.turns
@@ -70,7 +71,7 @@ def test_a_batch_baseline_is_that_of_the_task():
 @pytest.mark.parametrize("counts", [[2], [4, 2]])
 def test_packing_keeps_every_answer_once_and_drops_what_has_no_advantage(counts):
     groups = with_advantages(GROUPS, "mean", WEIGHT)
-    batches = pack(items_of(groups, knobs()), 24, counts)
+    batches = pack(items_of(groups, knobs(credit="first_wrong")), 24, counts)
     assert {b["tokens"].shape[0] for b in batches} <= set(counts)
     found = []
     for batch in batches:
@@ -97,6 +98,30 @@ def test_packing_keeps_every_answer_once_and_drops_what_has_no_advantage(counts)
         expected.append((sample.prompt_tokens, sample.tokens, tuple(np.float32(sample.logprobs)), tuple(advantage)))
     assert len(expected) == 4 + 2 * 3 + 4
     assert sorted(found) == sorted(expected)
+
+
+def test_an_advantage_counts_where_it_was_earned():
+    """Over two turns, of which the first is right to the end and the second from its third token on is not."""
+    right, better, worse = (rollout(np.random.default_rng(0), (2, 3), r, n_turns=2) for r in (1.0, -0.2, -0.6))
+    a, b = (len(turn.sample.tokens) for turn in better.turns)
+    at = a + min(2, b)
+    better, worse = (Rollout(r.turns, dataclasses.replace(r.outcome, first_wrong=at)) for r in (better, worse))
+
+    def learned(rollouts, advantages, **changes):
+        g = Group(Prompt("predict", "0", (2, 3)), rollouts, np.float32(advantages))
+        found = []
+        for batch in pack(items_of([g], knobs(**changes)), 24, [4]):
+            for i in range(4 * len(rollouts)):
+                tokens = batch["advantage"][(batch["item"] == i) & (batch["is_answer"] == 1)]
+                found += [tokens.tolist()] if tokens.size else []
+        return found
+
+    rest = [0.0] * (a + b - at)
+    assert sum(learned([better], [0.2]), []) == [np.float32(0.2)] * at + rest  # what came after did not earn it
+    assert sum(learned([worse], [-0.2]), []) == [np.float32(-0.2)] * (a + b)
+    blamed = sum(learned([worse], [-0.2], credit="first_wrong"), [])
+    assert blamed == [0.0] * at + [np.float32(-0.2)] * (a + b - at)
+    assert sum(learned([right], [0.8]), []) == [np.float32(0.8)] * (a + b)
 
 
 def test_without_the_filter_all_that_earned_a_reward_is_packed():
