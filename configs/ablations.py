@@ -93,7 +93,8 @@ ABLATIONS = {
     "roomy": Row(
         "What fuller feedback is compared with: rows and caches that are long enough for it.",
         {"sft.row_tokens": 512, "sft.batch_rows": lambda c: c.sft.batch_rows // 2, "rl.row_tokens": 640,
-         "rollout.cache_length": 768, "rollout.prompt_buckets": (64, 96, 128, 160, 192, 256, 384, 512)},
+         "rollout.cache_length": 768, "rollout.prompt_buckets": (64, 96, 128, 160, 192, 256, 384, 512),
+         "eval.episodes": 4},
     ),
     "departure_feedback": Row(
         "Saying where a run leaves what is wanted repairs more than its output.",

@@ -1,7 +1,8 @@
 """Tests that the model makes itself: it proposes inputs, and its candidates' simulated outputs vote on what is right.
 
 A candidate that agrees with most others on inputs which nobody gave an output for is likelier to be right, as wrong
-programs are wrong in different ways. Source: Chen et al. 2022, "CodeT", whose tests are executed.
+programs are wrong in different ways. Source: Shi et al. 2022, "Natural Language to Code Translation with Execution",
+whose candidates are executed on given inputs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
+from selfexec_jax.problems.endings import ending_name
 from selfexec_jax.problems.types import Problem
 from selfexec_jax.rollout import Request
 from selfexec_jax.self_execution.simulate import Asking, Prediction, request_seed, simulate
@@ -17,18 +19,14 @@ from selfexec_jax.self_execution.verify import Ranking
 from selfexec_jax.tasks import propose
 
 _DRAWS = 3  # answers asked for, for each input that is wanted: some are said twice or are public
-_LEAST = 1e-3  # less than one vote on one public test
 
 
 @dataclasses.dataclass(frozen=True)
 class OwnTests:
-    """The inputs proposed for a problem, each with the output that most candidates are simulated to give (None where
-    none gives any) and the share of them that do; and of each candidate with how many it agrees, a mean over inputs.
-    `n_tokens`, `n_prefilled`: of proposing and simulating."""
+    """The inputs proposed for a problem, and with which share of its contenders each candidate is simulated to agree on
+    them, a mean over inputs; 0 for who is none. `n_tokens`, `n_prefilled`: of proposing and simulating."""
 
     inputs: tuple[str, ...]
-    outputs: tuple[str | None, ...]
-    shares: tuple[float, ...]
     scores: tuple[float, ...]
     n_tokens: int
     n_prefilled: int
@@ -57,46 +55,50 @@ def propose_inputs(
 
 
 def own_tests(
-    engine, tokenizer, items: Sequence[tuple[Problem, Sequence[str | None]]], n: int, seed: int, asking: Asking,
-    simulating: Asking,
+    engine, tokenizer, items: Sequence[tuple[Problem, Sequence[str | None]]], rankings: Sequence[Ranking], n: int,
+    seed: int, asking: Asking, simulating: Asking,
 ) -> list[OwnTests]:  # fmt: skip
-    """Own tests of every problem's candidates, each program simulated once on each of up to n proposed inputs."""
-    proposed = propose_inputs(engine, tokenizer, [problem for problem, _ in items], n, seed, asking)
-    cases = [(source, given) for (_, sources), (inputs, _, _) in zip(items, proposed, strict=True)
-             for source in dict.fromkeys(sources) if source is not None for given in inputs]  # fmt: skip
-    said = dict(zip(cases, simulate(engine, tokenizer, cases, 1, seed, simulating) if cases else [], strict=True))
+    """Own tests of every problem's contenders, the candidates that its public tests rank first: each program is
+    simulated once on each of up to n proposed inputs. Where all contenders are one program nothing is asked."""
+    contenders = [_contenders(sources, ranking) for (_, sources), ranking in zip(items, rankings, strict=True)]
+    unsure = [i for i, programs in enumerate(contenders) if len(programs) > 1]
+    proposed = dict(zip(
+        unsure, propose_inputs(engine, tokenizer, [items[i][0] for i in unsure], n, seed, asking), strict=True
+    ))  # fmt: skip
+    cases = [(source, given) for i in unsure for source in contenders[i] for given in proposed[i][0]]
+    cells = simulate(engine, tokenizer, cases, 1, seed, simulating) if cases else []
+    said = {case: cell[0] for case, cell in zip(cases, cells, strict=True)}
     found = []
-    for (_, sources), (inputs, n_tokens, n_read) in zip(items, proposed, strict=True):
-        table = [[said[source, given][0] if source is not None else None for given in inputs] for source in sources]
-        columns = [_votes(column) for column in zip(*table, strict=True)]
-        most = [votes.most_common(1)[0] if votes else (None, 0) for votes in columns]
-        runs = {(source, given): said[source, given][0] for source in sources if source is not None for given in inputs}
+    for i, (_, sources) in enumerate(items):
+        inputs, n_tokens, n_read = proposed.get(i, ([], 0, 0))
+        table = [[said.get((source, given)) for given in inputs] for source in sources]
+        columns = [Counter(map(_vote, column)) for column in zip(*table, strict=True)]
+        n_contenders = sum(source in contenders[i] for source in sources)
+        runs = [said[source, given] for source in contenders[i] for given in inputs]
         found.append(
             OwnTests(
-                tuple(inputs), tuple(output for output, _ in most), tuple(count / len(sources) for _, count in most),
-                tuple(_agreement(row, columns, len(sources)) for row in table),
-                n_tokens + sum(p.n_tokens for p in runs.values()), n_read + sum(p.n_prompt for p in runs.values()),
+                tuple(inputs), tuple(_agreement(row, columns, n_contenders) for row in table),
+                n_tokens + sum(p.n_tokens for p in runs), n_read + sum(p.n_prompt for p in runs),
             )
         )  # fmt: skip
     return found
 
 
-def ranked_with(ranking: Ranking, own: OwnTests) -> tuple[float, ...]:
-    """Scores by the public tests first; among candidates that these do not tell apart, by agreement on own ones."""
-    return tuple(score + _LEAST * agreement for score, agreement in zip(ranking.scores, own.scores, strict=True))
+def _contenders(sources: Sequence[str | None], ranking: Ranking) -> list[str]:
+    """The different programs that public tests rank first."""
+    best = max(ranking.scores)
+    first = (source for source, score in zip(sources, ranking.scores, strict=True) if score == best)
+    return [source for source in dict.fromkeys(first) if source is not None]
 
 
-def _votes(column: Sequence[Prediction | None]) -> Counter:
-    return Counter(_key(said) for said in column if said is not None and said.output is not None)
-
-
-def _key(said: Prediction) -> str:
+def _vote(said: Prediction | None) -> str | None:
+    """The output that a simulation votes for; none for a run that ends without, which says nothing of what is right."""
+    if said is None or said.output is None or ending_name(said.output):
+        return None
     return " ".join(said.output.split())
 
 
 def _agreement(row: Sequence[Prediction | None], columns: Sequence[Counter], n: int) -> float:
-    agreeing = [
-        votes[_key(said)] / n if said is not None and said.output is not None else 0.0
-        for said, votes in zip(row, columns, strict=True)
-    ]
+    votes = [(_vote(said), counts) for said, counts in zip(row, columns, strict=True)]
+    agreeing = [0.0 if vote is None else counts[vote] / n for vote, counts in votes]
     return sum(agreeing) / len(agreeing) if agreeing else 0.0

@@ -9,6 +9,8 @@ from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.problems.types import Problem
 from selfexec_jax.self_execution.simulate import Asking, Prediction, simulate
 
+_LEAST = 1e-3  # less than one vote on one public test
+
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
@@ -52,6 +54,11 @@ def verify(
         generated = sum(p.n_tokens for cell in cells for p in cell)
         rankings.append(Ranking(scores, table, generated, sum(p.n_prompt for cell in cells for p in cell)))
     return rankings
+
+
+def tie_broken(ranking: Ranking, by: Sequence[float]) -> tuple[float, ...]:
+    """Scores by the public tests first; among candidates that these do not tell apart, by another one from 0 to 1."""
+    return tuple(score + _LEAST * other for score, other in zip(ranking.scores, by, strict=True))
 
 
 def _score(problem: Problem, row: Sequence[Sequence[Prediction]]) -> float:

@@ -94,7 +94,7 @@ def run(config, workdir: Workdir) -> dict:
         if not workdir.hosts.is_first:  # all is decided and known to all; one host judges and reports
             return {}
         verdicts = judge_all(problems, decided, pool)
-        truths = [future.result() for future in recorded(config, pool, map(_run, cases))]
+        truths = [future.result() for future in recorded(config, pool, [(case.problem, _run(case)) for case in cases])]
         wanted = [wanted_of(config, *pair) for pair in zip(cases, truths, strict=True)]
         chosen = choose_examples(cases, answers[policy], truths, wanted)
         both = TraceBudget(of="both")
@@ -164,7 +164,9 @@ def decide(config, engine, tokenizer, problems: list[Problem], asks: dict[str, A
     }
     own = []
     if config.eval.own_tests:
-        own = own_tests(engine, tokenizer, items, config.eval.own_tests, config.seed, ask, asks["simulate"])
+        own = own_tests(
+            engine, tokenizer, items, rankings, config.eval.own_tests, config.seed, ask, asks["simulate"]
+        )
     return Decided(samples, sources, rankings, episodes, own)
 
 

@@ -9,6 +9,7 @@ import random
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.problems.generator import input_size
+from selfexec_jax.problems.judge import limits_of
 from selfexec_jax.rollout import Request
 from selfexec_jax.sandbox import Run, SandboxPool
 from selfexec_jax.self_execution.simulate import request_seed
@@ -62,7 +63,8 @@ def run_programs(config, problems: list[Problem], sources: list[dict[str, int]],
         long = [t for t in problem.private_tests if input_size(t.input) >= config.rl.long_size][:2]
         for source, count in [*own.items(), *((s, 0) for s in problem.wrong_solutions[-1:] if s not in own)]:
             tests = [*problem.public_tests, *long]
-            jobs.append((problem, source, count, tests, [pool.submit(Run(source, t.input)) for t in tests]))
+            limits = limits_of(problem, tests)
+            jobs.append((problem, source, count, tests, [pool.submit(Run(source, t.input), limits) for t in tests]))
     rows, outcome = [], outcome_by(config)
     for problem, source, count, tests, futures in jobs:
         done = [f.result() for f in futures]

@@ -38,6 +38,9 @@ def run(config, workdir: Workdir) -> dict:
     with open_pool(config) as pool:
         check_references(splits["heldout"] + splits["unseen"], pool)
         narrations, statuses = narrate_training(config, splits["train"], pool)
+        if config.sft.mix.propose:
+            telling = telling_inputs(config, splits["train"], pool)
+            workdir.write_rows(workdir.data / "telling_inputs.jsonl.gz", telling)
         real = narrate_real(config, pool)
         tier = pool.capabilities()["tier"]
     for name in SPLITS:
@@ -83,7 +86,7 @@ def narrate_training(config, problems: list[Problem], pool: SandboxPool) -> tupl
         if trapped(problem):  # inputs that only the right program gets through
             jobs += [(problem, rng.choice(problem.solutions), test, True) for test in problem.public_tests]
         jobs += [(problem, problem.wrong_solutions[0], test, False) for test in problem.public_tests]
-    futures = recorded(config, pool, [Run(source, test.input) for _, source, test, _ in jobs])
+    futures = recorded(config, pool, [(problem, Run(source, test.input)) for problem, source, test, _ in jobs])
     rows, statuses, outcome_of = [], collections.Counter(), outcome_by(config)
     for (problem, source, test, is_right), future in zip(jobs, progress(futures, "narrating"), strict=True):
         execution = future.result()
@@ -105,6 +108,22 @@ def narrate_training(config, problems: list[Problem], pool: SandboxPool) -> tupl
             row["chunks"] = [dataclasses.astuple(piece) for piece in pieces]
         rows.append(row)
     return rows, dict(statuses)
+
+
+def telling_inputs(config, problems: list[Problem], pool: SandboxPool) -> list[dict]:
+    """Inputs that a near miss fails on, no longer than those that are narrated: what proposing is learned from."""
+    jobs = []
+    for problem in problems:
+        tests = [t for t in problem.private_tests if input_size(t.input) <= config.sft.narrated_size]
+        if tests:
+            jobs.append((problem, tests, [judge(wrong, problem, tests, pool) for wrong in problem.wrong_solutions]))
+    rows = []
+    for problem, tests, futures in progress(jobs, "telling near misses apart"):
+        verdicts = [future.result() for future in futures]
+        passed = [verdict.passed for verdict in verdicts if verdict.status in ("passed", "failed")]
+        rows += [{"problem": problem.id, "input": test.input}
+                 for i, test in enumerate(tests) if not all(each[i] for each in passed)]  # fmt: skip
+    return rows
 
 
 def narrate_real(config, pool: SandboxPool) -> dict:

@@ -82,10 +82,10 @@ def build_examples(config, workdir: Workdir, tokenizer: Tokenizer) -> dict[str, 
     ]
     runs = {(row["source"], row["stdin"]): row for row in narrations}
     fixes = [example(*pair) for problem in problems for pair in _fixes(problem, runs, template, words_of(config))]
+    of = {problem.id: problem for problem in problems}
     proposals = [
-        example(propose.render(problem, template), propose.target(test.input, template))
-        for problem in (problems if config.sft.mix.propose else ())
-        for test in problem.private_tests
+        example(propose.render(of[row["problem"]], template), propose.target(row["input"], template))
+        for row in (workdir.read_rows(workdir.data / "telling_inputs.jsonl.gz") if config.sft.mix.propose else ())
     ]
     removed = removed_rows(workdir)
     more = {

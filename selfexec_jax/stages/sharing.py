@@ -22,7 +22,7 @@ from selfexec_jax.stages.workdir import Workdir
 # What each stage reads of a config beside what the stages before it read.
 READS = {
     "problems": ("seed", "init_from", "problems", "sandbox", "tasks", "text", "sft.narrated_tests",
-                 "sft.narrated_size", "sft.left_to_rl", "sft.sources"),
+                 "sft.narrated_size", "sft.left_to_rl", "sft.mix.propose", "sft.sources"),
     "sft": ("model", "mesh", "sft"),
     "rl": ("rl", "rollout"),
     "eval": ("belief", "eval"),

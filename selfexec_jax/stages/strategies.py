@@ -13,8 +13,10 @@ from selfexec_jax.problems import Problem
 from selfexec_jax.problems.generator import trapped
 from selfexec_jax.rollout import Sample
 from selfexec_jax.self_execution import Episode, Ranking
-from selfexec_jax.self_execution.own_tests import OwnTests, ranked_with
+from selfexec_jax.self_execution.candidates import frequencies
+from selfexec_jax.self_execution.own_tests import OwnTests
 from selfexec_jax.self_execution.search import Picked
+from selfexec_jax.self_execution.verify import tie_broken
 from selfexec_jax.stages.workdir import Workdir
 
 
@@ -71,9 +73,12 @@ def strategies_of(decided: Decided, judged: dict[str, Judged], K: int) -> dict[s
         simulated, read = _simulating(decided, K, k).T
         found[f"best_at_{k}_simulated"] = Strategy(ranked(scores, correct, k), share * every + simulated, prompt + read)
         found[f"best_at_{k}_executed"] = Strategy(ranked(public, correct, k), share * every, prompt)
+    both = found[f"best_at_{K}_simulated"]
+    common = np.array([tie_broken(r, frequencies(sources[:K]))
+                       for r, sources in zip(decided.rankings, decided.sources, strict=True)])  # fmt: skip
+    found[f"best_at_{K}_frequent"] = dataclasses.replace(both, values=ranked(common, correct, K))
     if decided.own:
-        by_own = np.array([ranked_with(r, own) for r, own in zip(decided.rankings, decided.own, strict=True)])
-        both = found[f"best_at_{K}_simulated"]
+        by_own = np.array([tie_broken(r, own.scores) for r, own in zip(decided.rankings, decided.own, strict=True)])
         spent = np.array([(own.n_tokens, own.n_prefilled) for own in decided.own]).T
         costs = both.tokens + spent[0], both.prefilled + spent[1]
         found[f"best_at_{K}_own_tests"] = Strategy(ranked(by_own, correct, K), *costs)
@@ -110,7 +115,7 @@ def summarise(config, report: dict, strategies: dict[str, Strategy], problems: l
         best = f"best_at_{k}_simulated"
         pairs |= {f"{best}_over_{other}": (best, other) for other in ("pass_at_1", f"short1_at_{k}")}
         pairs[f"simulation_gap_at_{k}"] = (f"best_at_{k}_executed", best)
-    for name in (f"best_at_{K}_own_tests", f"best_at_{K}_believed", "search"):
+    for name in (f"best_at_{K}_frequent", f"best_at_{K}_own_tests", f"best_at_{K}_believed", "search"):
         if name in strategies:
             pairs[f"{name}_over_best_at_{K}_simulated"] = (name, f"best_at_{K}_simulated")
     for suffix, mask in groups_of(problems).items():

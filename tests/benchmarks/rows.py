@@ -23,7 +23,8 @@ from tests.benchmarks.ending import conclude, parser_of
 
 CONFIG = "configs/tiny.py"
 RESULTS = Path(__file__).with_name("rows")
-BEST, BY_OWN, FIXED, SINGLE = "best_at_8_simulated", "best_at_8_own_tests", "self_rlef", "single_turn"
+BEST, FREQUENT, BY_OWN = "best_at_8_simulated", "best_at_8_frequent", "best_at_8_own_tests"
+FIXED, SINGLE = "self_rlef", "single_turn"
 ALL, CASES = ("all held-out",), ("every kind", "longer inputs")
 
 
@@ -54,7 +55,10 @@ GROUPS = {
         comparison
         for row in ("departure_feedback", "narration_feedback")
         for comparison in (
-            over_base(row, "Self-RLEF", ALL, FIXED, True if row == "departure_feedback" else None),
+            (row, "what Self-RLEF gains over a single turn", ALL,
+             ((1, row, FIXED), (-1, row, SINGLE), (-1, BASE, FIXED), (1, BASE, SINGLE)),
+             True if row == "departure_feedback" else None),
+            over_base(row, "Self-RLEF", ALL, FIXED, None),
             over_base(row, "Self-RLEF with real feedback", ALL, "self_rlef_executed", None),
             over_base(row, "single turn", ALL, SINGLE, None),
         )
@@ -70,6 +74,8 @@ GROUPS = {
     "own_tests": Group("one_public_test", [
         ("own_tests", "best@8 with its own tests over the public one", ALL,
          ((1, "own_tests", BY_OWN), (-1, "own_tests", BEST)), True),
+        ("own_tests", "the same over the program that is written most often", ALL,
+         ((1, "own_tests", BY_OWN), (-1, "own_tests", FREQUENT)), True),
         ("own_tests", "best@8 with its own tests over best@8 of the base", ALL,
          ((1, "own_tests", BY_OWN), (-1, BASE, BEST)), True),
     ]),
@@ -129,8 +135,9 @@ def markdown(rows: list[dict]) -> str:
     lines = ["| row | claim | compared | on | from | to | by seed | tokens a problem, from, to | n |", "|" + "---|" * 9]
     for row in rows:
         each = list(row["seeds"].values())
-        first, second = (f"{100 * np.mean([r['levels'][i] for r in each]):.1f}" for i in (1, 0))
-        costs = [[r["tokens"][i] for r in each] for i in (1, 0)]
+        two = len(each[0]["levels"]) == 2  # one figure less another
+        first, second = (f"{100 * np.mean([r['levels'][i] for r in each]):.1f}" if two else "" for i in (1, 0))
+        costs = [[r["tokens"][i] for r in each] for i in (1, 0)] if two else [[None]]
         spent = "" if any(None in cost for cost in costs) else ", ".join(f"{np.mean(cost):,.0f}" for cost in costs)
         cells = [f"`{row['claim']}`", row_named(row["claim"], ROWS).claim, row["what"], row["split"], first, second,
                  "; ".join(map(interval, each)), spent, str(each[0]["n"])]  # fmt: skip

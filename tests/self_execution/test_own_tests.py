@@ -4,8 +4,9 @@ import pytest
 
 from selfexec_jax.problems import Problem, Test
 from selfexec_jax.self_execution import Asking
-from selfexec_jax.self_execution.own_tests import own_tests, propose_inputs, ranked_with
-from selfexec_jax.self_execution.verify import Ranking
+from selfexec_jax.self_execution.candidates import frequencies
+from selfexec_jax.self_execution.own_tests import own_tests, propose_inputs
+from selfexec_jax.self_execution.verify import Ranking, tie_broken
 from selfexec_jax.tasks import predict, propose
 from tests.self_execution.canned import CannedEngine, Characters
 
@@ -32,19 +33,36 @@ def test_inputs_are_new_ones_and_nothing_private_is_shown():
     assert of_call == ([], 0, 0) and "777" not in "".join(engine.asked)
 
 
-def test_candidates_that_agree_with_most_are_ranked_first_where_public_tests_say_nothing():
+def ranking(*scores):
+    return Ranking(scores, (), 0, 0)
+
+
+def test_contenders_that_agree_with_most_are_ranked_first_where_public_tests_say_nothing():
     outputs = {"a": {"3 4": "=>7", "6 6": "=>12"}, "b": {"3 4": "=>7 ", "6 6": "=>0"},
-               "c": {"3 4": "=>1", "6 6": "who"}}  # fmt: skip
+               "c": {"3 4": "=>1", "6 6": "who"}, "d": {"3 4": "!ValueError", "6 6": "!ValueError"}}  # fmt: skip
     engine = engine_of(outputs)
-    sources = ["a", "b", "c", None, "a"]
-    ((add), (call)) = own_tests(engine, Characters(), [(ADD, sources), (CALL, ["x"])], 2, 0, COMPACT, COMPACT)
-    assert add.inputs == ("3 4\n", "6 6\n") and add.outputs == ("7", "12") and add.shares == (0.6, 0.4)
-    assert add.scores == pytest.approx((0.5, 0.4, 0.1, 0.0, 0.5))
-    asked = [predict.render(s, g, "compact")[0]["content"] for s in "abc" for g in ("3 4", "6 6")]
+    sources = ["a", "b", "c", None, "a", "d", "d", "d", "wrong"]  # the last is known by its public test
+    items, rankings = [(ADD, sources), (CALL, ["x", "y"])], [ranking(1, 1, 1, 0, 1, 1, 1, 1, 0), ranking(1, 1)]
+    ((add), (call)) = own_tests(engine, Characters(), items, rankings, 2, 0, COMPACT, COMPACT)
+    assert add.inputs == ("3 4\n", "6 6\n")
+    # Of seven contenders; who crashes in the same way agrees on nothing.
+    assert add.scores == pytest.approx([n / 7 / 2 for n in (3 + 2, 3 + 1, 1, 0, 3 + 2, 0, 0, 0, 0)])
+    asked = [predict.render(s, g, "compact")[0]["content"] for s in "abcd" for g in ("3 4", "6 6")]
     assert engine.asked[1:] == asked  # each program once
     answers = sum(len(said) for row in outputs.values() for said in row.values())
     assert add.n_tokens == 17 + answers and add.n_prefilled == len(engine.asked[0]) + sum(map(len, asked))
-    assert (call.inputs, call.scores, call.n_tokens) == ((), (0.0,), 0)
-    alike, unlike = (Ranking(scores, (), 0, 0) for scores in ((1.0, 1.0, 1.0, 0.0, 1.0), (0.5, 0.6, 0.0, 0.0, 0.5)))
-    assert ranked_with(alike, add)[0] == max(ranked_with(alike, add)) > ranked_with(alike, add)[1]
-    assert max(range(5), key=ranked_with(unlike, add).__getitem__) == 1
+    assert (call.inputs, call.scores, call.n_tokens) == ((), (0.0, 0.0), 0)
+    scores = tie_broken(rankings[0], add.scores)
+    assert scores[0] == max(scores) > scores[1] > scores[8]
+
+
+def test_one_contender_needs_no_tests():
+    engine = engine_of({})
+    items = [(ADD, ["a", "a", None, "b"]), (ADD, [None, None])]
+    found = own_tests(engine, Characters(), items, [ranking(1, 1, 0, 0.5), ranking(0, 0)], 2, 0, COMPACT, COMPACT)
+    assert not engine.asked and [(own.inputs, own.n_tokens) for own in found] == [((), 0)] * 2
+
+
+def test_programs_are_counted_whatever_their_names():
+    sources = ["x = 1\nprint(x)\n", "y = 1\nprint(y)\n", "print((\n", None, "y = 2\nprint(y)\n"]
+    assert frequencies(sources) == pytest.approx([0.4, 0.4, 0.2, 0.0, 0.2])

@@ -5,6 +5,7 @@ import concurrent.futures
 import pytest
 
 from selfexec_jax.configs import tiny
+from selfexec_jax.problems import Problem, Test
 from selfexec_jax.problems.datasets import save_problems
 from selfexec_jax.problems.endings import ending
 from selfexec_jax.problems.generator import generate, trapped
@@ -20,6 +21,7 @@ from selfexec_jax.stages.sft import build_examples
 from selfexec_jax.stages.verdicts import Verdicts
 from selfexec_jax.stages.workdir import Workdir
 
+EASY = Problem("down", "Count down.", private_tests=(Test("3\n", "0\n"),), time_limit_s=0.3)
 SLOW = "n = int(input())\nwhile n > 0:\n    n -= 1\nprint(n)\n"
 
 
@@ -46,7 +48,7 @@ def rows(problems, pool):
 
 
 def test_a_run_that_takes_too_long_keeps_what_is_told_of_it(pool):
-    found = [[f.result(60) for f in recorded(config(row), pool, [Run(SLOW, n) for n in ("3", "9" * 12)])]
+    found = [[f.result(60) for f in recorded(config(row), pool, [(EASY, Run(SLOW, n)) for n in ("3", "9" * 12)])]
              for row in ("traps", "traps_foretold")]  # fmt: skip
     for short, long in found:
         assert (short.status, short.trace.stop, short.stdout) == ("ok", None, "0\n")
@@ -58,7 +60,8 @@ def test_a_run_that_only_its_recording_slows_down_is_no_timeout(pool):
     class Slowing:
         """A pool whose recorded runs are all said to take too long."""
 
-        def submit(self, run):
+        def submit(self, run, limits=None):
+            assert limits is None or limits.cpu_s == EASY.time_limit_s  # those that judge it
             done = concurrent.futures.Future()
             execution = pool.submit(run).result(60)
             if run.trace is not None:
@@ -67,7 +70,7 @@ def test_a_run_that_only_its_recording_slows_down_is_no_timeout(pool):
                 done.set_result(execution)
             return done
 
-    (execution,) = (f.result(60) for f in recorded(config(), Slowing(), [Run(SLOW, "3")]))
+    (execution,) = (f.result(60) for f in recorded(config(), Slowing(), [(EASY, Run(SLOW, "3"))]))
     assert (execution.status, execution.stdout, execution.trace) == ("ok", "0\n", None)
 
 
@@ -106,7 +109,7 @@ def test_traps_are_learned_and_endings_are_taught(problems, rows, tmp_path):
 
 def test_what_comes_of_a_run_is_asked_for_and_graded(problems, pool):
     cases = [c for c in cases_of(config(), problems, [[None]] * len(problems)) if c.source in trapped(c.problem)]
-    truths = [f.result(60) for f in recorded(config(), pool, [Run(c.source, c.input) for c in cases])]
+    truths = [f.result(60) for f in recorded(config(), pool, [(c.problem, Run(c.source, c.input)) for c in cases])]
     wanted, without = ([wanted_of(config(row), *pair) for pair in zip(cases, truths, strict=True)]
                        for row in ("traps_foretold", "traps"))  # fmt: skip
     assert None not in wanted and [w for w in wanted if not w.startswith("\0")] == [w for w in without if w is not None]
