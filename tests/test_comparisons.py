@@ -29,7 +29,7 @@ def made(folder, name):
     work = Workdir(folder / name)
     work.data.mkdir(parents=True)
     problems = [Problem(i, "Do.", public_tests=TEST, private_tests=TEST, solutions=("pass\n",), source="generator/x",
-                        wrong_solutions=("pass\n",), tags=("x", "open") if n < 10 else ("x", "trap"))
+                        wrong_solutions=("pass\n",), tags=(("edges", "limits")[n % 2], "open" if n < 10 else "trap"))
                 for n, i in enumerate(IDS)]  # fmt: skip
     save_problems(work.data / "heldout.jsonl", problems)
     lift = {"self_rlef": 0.2, "self_rlef_executed": 0.3, "self_rlef_random": -0.1, "fixed": -level + 0.2,

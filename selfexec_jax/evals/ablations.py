@@ -30,16 +30,23 @@ class Difference:
         return f"{points} ({seeds})" if len(self.by_seed) > 1 else points
 
 
+def problem_of(figure: str, name: str) -> str:
+    """The problem of a name under a figure: the problem's own, or that of a case, which is problem/kind/number."""
+    return name.rsplit("/", 2)[0] if figure.startswith("output_prediction") else name
+
+
 def difference(ours: list[Values], bases: list[Values], figure: str) -> Difference:
     """The paired difference of one figure; a Values a seed. Raises ValueError where no pair has both."""
-    seeds = []
-    for mine, base in zip(ours, bases, strict=True):
+    seeds, units = [], []
+    for seed, (mine, base) in enumerate(zip(ours, bases, strict=True)):
         a, b = mine[figure], base[figure]
-        seeds.append(np.array([a[name] - b[name] for name in sorted(a.keys() & b.keys())]))
+        names = sorted(a.keys() & b.keys())
+        seeds.append(np.array([a[name] - b[name] for name in names]))
+        units += [f"{seed}/{problem_of(figure, name)}" for name in names]
     if not all(len(s) for s in seeds):
         raise ValueError(f"{figure}: no problem stands in both runs")
     pairs = np.concatenate(seeds)
-    value, low, high = bootstrap_ci(pairs, 0)
+    value, low, high = bootstrap_ci(pairs, 0, units=units)
     return Difference(value, low, high, len(pairs), tuple(float(s.mean()) for s in seeds))
 
 

@@ -140,13 +140,14 @@ def paired_permutation(a, b, seed, resamples=RESAMPLES):
     return (hits + 1) / (resamples + 1)
 
 
-def bootstrap_ci(values, seed, resamples=RESAMPLES, confidence=CONFIDENCE):
+def bootstrap_ci(values, seed, resamples=RESAMPLES, confidence=CONFIDENCE, units=None):
     """The mean over problems with its percentile bootstrap interval, as (mean, low, high).
 
-    `values` holds one number a problem (average a problem's repeated samples first: the problem is the unit
-    that is resampled). The same values and seed give the same interval. When all values are equal the
-    interval has no width, which says that the sample cannot show its own error, not that there is none.
-    ValueError for anything but a non-empty vector of finite numbers. Source: Efron 1979, percentile method.
+    `values` holds one number a problem (average a problem's repeated samples first: the problem is the unit that is
+    resampled), or several, and `units` then says whose each is, so that they are drawn together. The same values and
+    seed give the same interval. When all values are equal the interval has no width, which says that the sample cannot
+    show its own error, not that there is none. ValueError for anything but a non-empty vector of finite numbers.
+    Source: Efron 1979, percentile method.
     """
     values = _vector("values", values)
     resamples = _count("resamples", resamples)
@@ -154,31 +155,35 @@ def bootstrap_ci(values, seed, resamples=RESAMPLES, confidence=CONFIDENCE):
         raise ValueError(
             f"bootstrap_ci: needs resamples >= 1 and 0 < confidence < 1, got {resamples}, {confidence}"
         )
-    rng, n = np.random.default_rng(seed), len(values)
+    sums, counts = values, None
+    if units is not None:
+        _, unit = np.unique(units, return_inverse=True)
+        sums, counts = np.bincount(unit, values), np.bincount(unit)
+    rng, n = np.random.default_rng(seed), len(sums)
     rows = max(1, _CHUNK // n)
-    means = np.concatenate(
-        [
-            values[rng.integers(0, n, size=(min(rows, resamples - start), n))].mean(axis=1)
-            for start in range(0, resamples, rows)
-        ]
-    )
+    means = []
+    for start in range(0, resamples, rows):
+        drawn = rng.integers(0, n, size=(min(rows, resamples - start), n))
+        size = n if counts is None else counts[drawn].sum(axis=1)
+        means.append(sums[drawn].sum(axis=1) / size)
+    means = np.concatenate(means)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(values.mean()), float(low), float(high)
 
 
-def paired_bootstrap(a, b, seed, resamples=RESAMPLES, confidence=CONFIDENCE):
+def paired_bootstrap(a, b, seed, resamples=RESAMPLES, confidence=CONFIDENCE, units=None):
     """The mean of `a - b` over problems with its percentile bootstrap interval, as (difference, low, high).
 
     Entry i of both belongs to the same problem, so that what makes a problem hard cancels out; positive means
-    that `a` is better. Errors as in `bootstrap_ci`, and ValueError for unequal lengths.
+    that `a` is better. `units` and errors as in `bootstrap_ci`, and ValueError for unequal lengths.
     """
     a, b = _vector("a", a), _vector("b", b)
     if len(a) != len(b):
         raise ValueError(
             f"paired_bootstrap: a has {len(a)} problems but b has {len(b)}; pair them by problem first"
         )
-    return bootstrap_ci(a - b, seed, resamples, confidence)
+    return bootstrap_ci(a - b, seed, resamples, confidence, units)
 
 
 def _vector(name, values, finite=True):

@@ -20,32 +20,35 @@ _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _NUMBER = re.compile(r"(?<![\w.])\d+")  # of a float its whole part
 
 
-def accuracy_by(values: np.ndarray, truths: Sequence[Execution], seed: int, resamples: int) -> dict[str, list[dict]]:
+def accuracy_by(
+    values: np.ndarray, truths: Sequence[Execution], problems: np.ndarray, seed: int, resamples: int
+) -> dict[str, list[dict]]:
     """Tables of the accuracy in equally filled bins of the length of a run's trace in events, of the rounds of its
-    loops, and of the largest number in it. values: each case's share of right answers."""
+    loops, and of the largest number in it. values, problems: each case's share of right answers, and whose it is."""
     tables = {}
     for name, measured in _MEASURES.items():
         sizes = np.array([measured(truth) for truth in truths])
-        tables[f"accuracy_by_{name}"] = _binned(values, sizes, seed, resamples)
+        tables[f"accuracy_by_{name}"] = _binned(values, sizes, problems, seed, resamples)
     return tables
 
 
 def outcomes(
-    wanted: Sequence[str | None], answers: Sequence[Sequence], seed: int, resamples: int
+    wanted: Sequence[str | None], answers: Sequence[Sequence], problems: Sequence[str], seed: int, resamples: int
 ) -> list[dict]:
     """Precision and recall of the first answers, by what comes of a run: an output, an exception or a timeout.
 
-    wanted: of each case, None where it is not known. `n`: cases that end so, `foretold`: answers that say so; a figure
-    without any case is left out.
+    wanted: of each case, None where it is not known; problems: whose it is. `n`: cases that end so, `foretold`: answers
+    that say so; a figure without any case is left out.
     """
     known = [(_kind(want), _kind(row[0].output)) for want, row in zip(wanted, answers, strict=True) if want is not None]
+    whose = np.array([problem for want, problem in zip(wanted, problems, strict=True) if want is not None])
     rows = []
     for name in sorted({kind for pair in known for kind in pair if kind}):
         is_so, is_said = (np.array([pair[i] == name for pair in known], float) for i in (0, 1))
         row = {"outcome": name, "n": int(is_so.sum()), "foretold": int(is_said.sum())}
-        for figure, values in (("recall", is_said[is_so > 0]), ("precision", is_so[is_said > 0])):
-            if len(values):
-                value, low, high = bootstrap_ci(values, seed, resamples)
+        for figure, values, of in (("recall", is_said, is_so), ("precision", is_so, is_said)):
+            if of.any():
+                value, low, high = bootstrap_ci(values[of > 0], seed, resamples, units=whose[of > 0])
                 row |= {figure: round(value, 4), f"{figure} interval": f"{low:.3f} to {high:.3f}"}
         rows.append(row)
     return rows
@@ -77,7 +80,7 @@ def _first_error(text: str, truth: Execution, style: str) -> str:
     return error.reason if error else "told right, answered wrong"
 
 
-def _binned(values: np.ndarray, sizes: np.ndarray, seed: int, resamples: int) -> list[dict]:
+def _binned(values: np.ndarray, sizes: np.ndarray, problems: np.ndarray, seed: int, resamples: int) -> list[dict]:
     distinct = np.unique(sizes)
     if len(distinct) <= N_BINS:
         bins = [(size, size) for size in distinct]
@@ -88,7 +91,7 @@ def _binned(values: np.ndarray, sizes: np.ndarray, seed: int, resamples: int) ->
     for low, high in bins:
         mask = (sizes >= low) & (sizes <= high)
         if mask.any():
-            value, ci_low, ci_high = bootstrap_ci(values[mask], seed, resamples)
+            value, ci_low, ci_high = bootstrap_ci(values[mask], seed, resamples, units=problems[mask])
             rows.append({"low": int(low), "high": int(high), "n": int(mask.sum()), "value": value,
                          "ci_low": ci_low, "ci_high": ci_high})  # fmt: skip
     return rows

@@ -64,7 +64,7 @@ def labels_of(case: Case, row: list, wanted: str | None) -> list[str]:
 def summarise_predictions(config, report, workdir, cases, graded: Values, answers, truths, wanted, policy: str) -> None:
     """Output prediction before and after RL, by kind of case, beside the family's most frequent output."""
     seed, resamples = config.seed, config.eval.bootstrap
-    kinds = np.array([c.kind for c in cases])
+    kinds, problems = (np.array([of(c) for c in cases]) for of in (lambda c: c.kind, lambda c: c.problem.id))
     ended = ~np.isnan(graded[policy])
     is_unseen = np.array([c.problem.id.startswith("unseen") for c in cases])
     is_shifted = ~np.isin(kinds, LIKE_TRAINING)
@@ -82,7 +82,7 @@ def summarise_predictions(config, report, workdir, cases, graded: Values, answer
         if not config.eval.benchmark:
             named["usual_output"] = (_usual_guess(workdir, cases, wanted), None)
         for name, (values, found) in named.items():
-            value, low, high = bootstrap_ci(values[mask], seed, resamples)
+            value, low, high = bootstrap_ci(values[mask], seed, resamples, units=problems[mask])
             cost = sum(a.n_tokens for i in np.flatnonzero(mask) for a in found[i]) if found else 0
             report["results"][name + suffix] = {
                 "value": value, "low": low, "high": high, "n": int(mask.sum()), "tokens": int(cost)
@@ -96,19 +96,20 @@ def summarise_predictions(config, report, workdir, cases, graded: Values, answer
             mask = mask & ended
             if not mask.any():
                 continue
-            value, low, high = paired_bootstrap(graded["rl"][mask], graded["sft"][mask], seed, resamples)
+            pair = graded["rl"][mask], graded["sft"][mask]
+            value, low, high = paired_bootstrap(*pair, seed, resamples, units=problems[mask])
             report["comparisons"][f"output_prediction_rl_over_sft{suffix}"] = {
                 "value": value, "low": low, "high": high, "n": int(mask.sum())
             }  # fmt: skip
     ended_truths = [truths[i] for i in np.flatnonzero(ended)]
-    report["tables"] |= breakdown.accuracy_by(graded[policy][ended], ended_truths, seed, resamples)
+    report["tables"] |= breakdown.accuracy_by(graded[policy][ended], ended_truths, problems[ended], seed, resamples)
     report["tables"]["first_errors"] = breakdown.first_errors(
         [[(answer, truth) for answer, label in zip(row, labels_of(case, row, want), strict=False) if label == "wrong"]
          for case, row, truth, want in zip(cases, answers[policy], truths, wanted, strict=True)],
         config.tasks.style, seed, resamples,
     )  # fmt: skip
     if config.tasks.outcomes:
-        report["tables"]["outcomes"] = breakdown.outcomes(wanted, answers[policy], seed, resamples)
+        report["tables"]["outcomes"] = breakdown.outcomes(wanted, answers[policy], problems, seed, resamples)
     labels = collections.Counter(
         label for each in zip(cases, answers[policy], wanted, strict=True) for label in labels_of(*each)
     )

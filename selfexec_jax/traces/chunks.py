@@ -10,12 +10,19 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from selfexec_jax.sandbox.types import Trace
 from selfexec_jax.traces import scan
 from selfexec_jax.traces.narrate import style_named
 from selfexec_jax.traces.steps import Bind, Call, Frame, LoopEnd, Print, Read, Return, Step, steps
+
+_PLAIN = re.compile(r"[-\d'\"]|b['\"]|True$|False$|None$")  # the beginning of a value that nothing can change
+_CHANGING = frozenset(
+    "add append appendleft clear difference_update discard extend extendleft insert intersection_update pop popitem"
+    " popleft remove reverse rotate setdefault sort symmetric_difference_update update".split()
+)  # methods
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +38,13 @@ class Chunk:
 @dataclasses.dataclass(frozen=True)
 class _Loop:
     """A loop of the top level, from its first line to its last; `live`: the names that are read before they are given a
-    value, in a further round or after the loop."""
+    value, in a further round or after the loop. `untold`, `shared`: see `_hidden`."""
 
     end: int
     is_for: bool
     live: frozenset[str]
+    untold: frozenset[str]
+    shared: frozenset[str]
 
 
 def chunks(trace: Trace, source: str, style: str, least: int) -> list[Chunk]:
@@ -97,8 +106,9 @@ def _begins_round(step: Step, loop: _Loop, before: int) -> bool:
 def _state(ahead: Sequence[Step], loop: _Loop, values: dict[str, str | None], printed: str) -> str | None:
     """What the rest of the run needs, None where that is not known."""
     known = {name: value for name, value in values.items() if name in loop.live}
-    if None in known.values():
-        return None
+    for name, value in known.items():
+        if value is None or name in loop.untold or (name in loop.shared and not _PLAIN.match(value)):
+            return None
     items = [f"{name}={value}" for name, value in sorted(known.items())]
     if loop.is_for:
         left = _left(ahead)
@@ -131,16 +141,67 @@ def _left(ahead: Sequence[Step]) -> str | None:
 
 def _loops(source: str) -> dict[int, _Loop]:
     """The loops of a program's top level by their first line."""
-    body = ast.parse(source).body
+    tree = ast.parse(source)
+    body, (untold, shared) = tree.body, _hidden(tree)
     functions = [node for node in body if isinstance(node, ast.FunctionDef)]
-    in_functions = {n.id for f in functions for n in ast.walk(f) if isinstance(n, ast.Name)}
+    in_functions = {name for f in functions for name in _loaded(f) - _own(f)}
     found = {}
     for i, node in enumerate(body):
         if isinstance(node, (ast.For, ast.While)):
             is_for = isinstance(node, ast.For)
             round_of = (node.body, _names([node.target])) if is_for else ([node.test, *node.body], ())
             live = _read_first(*round_of) | _read_first([*node.orelse, *body[i + 1 :]], ()) | in_functions
-            found[node.lineno] = _Loop(node.end_lineno or node.lineno, is_for, frozenset(live))
+            found[node.lineno] = _Loop(node.end_lineno or node.lineno, is_for, frozenset(live), untold, shared)
+    return found
+
+
+def _hidden(tree: ast.Module) -> tuple[frozenset[str], frozenset[str]]:
+    """Names that may change without being told to: those that functions give a value to, and those whose lists and the
+    like are reached otherwise, by another name or from within a function that changes something."""
+    functions = {f.name: f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef)}
+    changing = {name for name, f in functions.items() if _changed(f)}
+    untold = {n for d in ast.walk(tree) if isinstance(d, (ast.Global, ast.Nonlocal)) for n in d.names}
+    shared = {name for f in functions.values() for name in _changed(f)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            is_own = isinstance(node.func, ast.Name) and node.func.id in changing
+            if is_own or isinstance(node.func, ast.Attribute):  # a method may keep what it is given
+                shared |= _bare(node.args)
+        elif isinstance(node, ast.Assign):
+            shared |= (names := _bare([node.value])) and names | _names(node.targets)
+        elif isinstance(node, ast.For) and _names([node.target]) & _changed(node):
+            shared |= _loaded(node.iter)
+    return frozenset(untold), frozenset(shared)
+
+
+def _changed(within: ast.AST) -> set[str]:
+    """Names of which something is changed, not what they name."""
+    found = set()
+    for node in ast.walk(within):
+        if isinstance(node, (ast.Subscript, ast.Attribute)) and not isinstance(node.ctx, ast.Load):
+            found |= _loaded(node.value)
+        elif isinstance(node, ast.AugAssign):
+            found |= _names([node.target])
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in _CHANGING:
+            found |= _loaded(node.func)
+    return found
+
+
+def _own(function: ast.FunctionDef) -> set[str]:
+    """A function's arguments and other names of its own."""
+    args = {n.arg for n in ast.walk(function) if isinstance(n, ast.arg)}
+    shared = {n for d in ast.walk(function) if isinstance(d, (ast.Global, ast.Nonlocal)) for n in d.names}
+    return args | (_names([function]) - shared)
+
+
+def _bare(values: Iterable[ast.AST]) -> set[str]:
+    """Names that stand for themselves, alone or in a display."""
+    found = set()
+    for value in values:
+        if isinstance(value, ast.Name):
+            found.add(value.id)
+        elif isinstance(value, (ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Starred)):
+            found |= _bare(ast.iter_child_nodes(value))
     return found
 
 

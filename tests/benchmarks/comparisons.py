@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from selfexec_jax.evals import bootstrap_ci
+from selfexec_jax.evals.ablations import problem_of
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.problems.generator import trapped
@@ -25,6 +26,8 @@ PROBLEMS: dict[str, Callable[[Problem], bool]] = {
     "fully specified": lambda problem: "open" not in problem.tags,
     "all held-out": lambda problem: True,
     "with a trap": lambda problem: bool(trapped(problem)),
+    "a slow program is a trap": lambda problem: bool(trapped(problem)) and problem.tags[0] == "limits",
+    "a crash is a trap": lambda problem: bool(trapped(problem)) and problem.tags[0] == "edges",
 }
 KINDS = {
     "every kind": ("narrated_like", "near_miss", "new_form"),
@@ -48,7 +51,8 @@ def compared(runs: dict[str, Run], comparisons: Iterable[Comparison]) -> list[di
                 chosen = [i for i in common if i.split("/")[-2] in KINDS[split]]
             each = np.array([[part[i] for i in chosen] for part in parts])
             signs = np.array([[sign] for sign, *_ in terms])
-            row = row_of(claim, what, split, (signs * each).sum(0), claimed)
+            problems = [problem_of(terms[0][2], i) for i in chosen]
+            row = row_of(claim, what, split, (signs * each).sum(0), claimed, problems)
             tokens = [np.mean([costs[name][figure][i] for i in chosen]) if figure in costs[name] else None
                       for _, name, figure in terms]  # fmt: skip
             rows.append(row | {"levels": each.mean(1).tolist(), "tokens": tokens})
@@ -65,8 +69,12 @@ def heldout_of(run: Run) -> dict[str, Problem]:
     return {p.id: p for p in load_problems(Workdir(run.folder).data / "heldout.jsonl")}
 
 
-def row_of(claim: str, what: str, split: str, differences: np.ndarray, claimed: bool | None) -> dict:
-    value, low, high = bootstrap_ci(differences, 0)
+def row_of(
+    claim: str, what: str, split: str, differences: np.ndarray, claimed: bool | None,
+    problems: list[str] | None = None,
+) -> dict:  # fmt: skip
+    """problems: whose each difference is, where a problem has several."""
+    value, low, high = bootstrap_ci(differences, 0, units=problems)
     return {"claim": claim, "what": what, "split": split, "value": value, "low": low, "high": high,
             "n": len(differences), "claimed": claimed}  # fmt: skip
 

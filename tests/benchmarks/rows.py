@@ -26,6 +26,7 @@ RESULTS = Path(__file__).with_name("rows")
 BEST, FREQUENT, BY_OWN = "best_at_8_simulated", "best_at_8_frequent", "best_at_8_own_tests"
 FIXED, SINGLE = "self_rlef", "single_turn"
 ALL, CASES = ("all held-out",), ("every kind", "longer inputs")
+TRAPS = ("a slow program is a trap", "a crash is a trap")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +68,10 @@ GROUPS = {
         over_base(row, "output prediction", CASES, OUTPUTS) for row in ("step_rewards", "first_wrong_credit")
     ]),
     "endings": Group("traps", [
-        over_base("traps_foretold", "best@8", ("all held-out", "with a trap"), BEST),
-        over_base("traps_foretold", "best@8 executed", ("with a trap",), "best_at_8_executed", None),
-        over_base("traps_foretold", "Self-RLEF", ("all held-out", "with a trap"), FIXED),
-    ], kept=("outcomes",)),
+        over_base("traps_foretold", "best@8", ("all held-out", *TRAPS), BEST),
+        over_base("traps_foretold", "best@8 executed", TRAPS, "best_at_8_executed", None),
+        over_base("traps_foretold", "Self-RLEF", ("all held-out", *TRAPS), FIXED),
+    ], kept=("outcomes", "verifier")),
     "own_tests": Group("one_public_test", [
         ("own_tests", "best@8 with its own tests over the public one", ALL,
          ((1, "own_tests", BY_OWN), (-1, "own_tests", BEST)), True),

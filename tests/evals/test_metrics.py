@@ -82,6 +82,21 @@ def test_bootstrap_is_reproducible_and_ordered():
     assert all(type(x) is float for x in first)
 
 
+def test_what_belongs_together_is_drawn_together():
+    rng = np.random.default_rng(0)
+    of_problem = rng.normal(size=50)
+    units = np.repeat([f"p{i:02}" for i in range(50)], 4)
+    values = np.repeat(of_problem, 4)
+    assert bootstrap_ci(values, 0, units=units) == pytest.approx(bootstrap_ci(of_problem, 0))
+    _, low, high = bootstrap_ci(values, 0)
+    _, low_all, high_all = bootstrap_ci(values, 0, units=units)
+    assert 1.8 < (high_all - low_all) / (high - low) < 2.2
+    # Of unequal numbers the mean is over values, and a problem alone has no width.
+    assert bootstrap_ci([1, 1, 0], 0, units=["a", "a", "a"]) == pytest.approx((2 / 3,) * 3)
+    assert bootstrap_ci([1, 1, 0], 0, units=["a", "a", "b"])[0] == pytest.approx(2 / 3)
+    assert paired_bootstrap([1, 1, 0], [0, 0, 0], 0, units=["a", "a", "a"])[1] == pytest.approx(2 / 3)
+
+
 def test_bootstrap_agrees_with_the_normal_approximation_across_chunks():
     values = np.random.default_rng(2).random(5_000)  # 10,000 resamples of 5,000 values take several chunks
     mean, low, high = bootstrap_ci(values, seed=0)

@@ -27,7 +27,7 @@ def said(text, output):
 def test_runs_are_measured_by_length_rounds_and_largest_number(truths):
     assert [breakdown._rounds(truth) for truth in truths] == [0, 4, 2]
     assert [breakdown._largest(truth) for truth in truths] == [3, 300, 5]  # not what is in strings, nor decimals
-    tables = breakdown.accuracy_by(np.array([1.0, 0.5, 0.0]), truths, 0, 100)
+    tables = breakdown.accuracy_by(np.array([1.0, 0.5, 0.0]), truths, np.arange(3), 0, 100)
     assert set(tables) == {"accuracy_by_trace_length", "accuracy_by_loop_rounds", "accuracy_by_largest_value"}
     rows = tables["accuracy_by_loop_rounds"]  # few sizes, so each is a bin of its own
     assert [(row["low"], row["high"], row["n"], row["value"]) for row in rows] == [(0, 0, 1, 1.0), (2, 2, 1, 0.0),
@@ -36,12 +36,12 @@ def test_runs_are_measured_by_length_rounds_and_largest_number(truths):
 
 def test_many_sizes_fall_into_bins_that_meet_and_leave_nothing_out():
     sizes, values = np.arange(100), np.arange(100) / 100
-    rows = breakdown._binned(values, sizes, 0, 100)
+    rows = breakdown._binned(values, sizes, np.arange(len(values)), 0, 100)
     assert len(rows) == breakdown.N_BINS and sum(row["n"] for row in rows) == 100
     assert (rows[0]["low"], rows[-1]["high"]) == (0, 99)
     assert all(b["low"] == a["high"] + 1 for a, b in zip(rows, rows[1:], strict=False))
     assert rows[0]["value"] == pytest.approx(values[: rows[0]["n"]].mean())
-    assert breakdown._binned(np.zeros(0), np.zeros(0, int), 0, 100) == []
+    assert breakdown._binned(np.zeros(0), np.zeros(0, int), np.zeros(0), 0, 100) == []
 
 
 def test_first_errors_are_shares_of_cases(truths):

@@ -123,7 +123,7 @@ def test_outcomes_are_counted():
     wanted = ["3\n", "3\n", ending("timeout"), ending("timeout"), ending("ValueError"), None]
     said = ("4\n", ending("timeout"), ending("timeout"), None, "3\n", ending("KeyError"))
     answers = list(map(say, said))
-    found = {row["outcome"]: row for row in breakdown.outcomes(wanted, answers, 0, 100)}
+    found = {row["outcome"]: row for row in breakdown.outcomes(wanted, answers, "aabbcc", 0, 100)}
     counts = {name: (r["n"], r["foretold"], r.get("recall"), r.get("precision")) for name, r in found.items()}
     assert counts == {"output": (2, 2, 0.5, 0.5), "timeout": (2, 2, 0.5, 0.5), "ValueError": (1, 0, 0.0, None)}
 

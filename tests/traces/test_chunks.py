@@ -117,3 +117,28 @@ def test_the_state_is_enough_to_go_on_from_and_the_pieces_are_the_run(pool):
     assert len(rests) > 150 and n_pieces > len(cases)
     for (source, output, state), done in zip(rests, pool.map([Run(s) for s, _, _ in rests]), strict=True):
         assert (done.status, done.stdout) == ("ok", output), (source, state)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def f(x):\n    ys.append(x * 2)\nys = []\nfor x in a:\n    f(x)\nprint(ys)\n",
+        "def f(x):\n    global ys\n    ys += x\nys = 0\nfor x in a:\n    f(x)\nprint(ys)\n",
+        "def f(x, to):\n    to.append(x)\nys = []\nfor x in a:\n    f(x, ys)\nprint(ys)\n",
+        "ys = []\nzs = ys\nfor x in a:\n    zs.append(x)\nprint(ys)\n",
+        "ys = [[0]]\nfor row in ys:\n    for x in a:\n        row.append(x)\nfor x in a:\n    x += 1\nprint(ys)\n",
+        "row = [0]\nys = []\nys.append(row)\nfor x in a:\n    row[0] += x\nprint(ys)\n",
+    ],
+)
+def test_what_may_change_untold_is_not_carried(pool, body):
+    source = "a = list(map(int, input().split()))\n" + body
+    assert not [c for c in chunks(traced(pool, source, "3 1 4 1 5\n"), source, "compact", 1) if "ys=" in c.carried]
+
+
+def test_functions_that_change_nothing_hide_nothing(pool):
+    source = (
+        "def f(of, x):\n    t = of[0] + x\n    return t\na = list(map(int, input().split()))\nys = [7]\nz = 0\n"
+        "for x in a:\n    z = f(ys, x)\nprint(z, sum(ys))\n"
+    )
+    carried = [c.carried for c in chunks(traced(pool, source, "3 1\n"), source, "compact", 1)]
+    assert "ys=[7];z=0;x in [3,1]" in carried and "ys=[7];z=10;x in [1]" in carried
