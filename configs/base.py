@@ -165,7 +165,7 @@ def get_config() -> ConfigDict:
     c.rl.feedback = "real"  # of the episodes: real (paper) | simulated | random, a control
     c.rl.feedback_end = "real"  # the kind at the end; its share of the episodes grows from none to all
     c.rl.credit = "answer"  # blame for a wrong simulation: answer (all of it) | first_wrong (from the first wrong line)
-    c.rl.claims_share = 0.0  # of a simulation's reward: for what it tells right before its first mistake
+    c.rl.claims_share = 0.0  # of a simulation's reward: for what it tells right before it says something wrong
     c.rl.wrong_programs = True  # predict outputs of wrong programs too (paper: right ones only)
     c.rl.recycled = 0.0  # share of the outputs to predict that are those of programs that just failed
     c.rl.recycled_kept = 1000  # such programs, the newest

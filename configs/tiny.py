@@ -29,7 +29,11 @@ ROWS = {
     ),
     "long_runs_in_pieces": ablations.Row(
         "A run in pieces, the state carried on, is simulated however long it is.",
-        {"tasks.chunk_chars": 80}, "long_runs",
+        {"tasks.chunk_chars": 160}, "long_runs",
+    ),
+    "long_runs_in_long_rows": ablations.Row(
+        "Rows in which the longest of these runs are whole are the plain way to reach as far, at as many tokens.",
+        {"sft.row_tokens": 1024, "sft.batch_rows": 4}, "long_runs",
     ),
     "long_runs_changes": ablations.Row(
         "Telling a loop's body once, and then what changes, lets a simulation reach further.",
