@@ -130,11 +130,13 @@ class Hooks:
 
     def _spell(self, k, src, sequence, places):
         """Records the items of a sequence, once for each name that it is looked into by."""
-        seen = (id(sequence), len(sequence))
-        if self._spelled.get(src) != seen:
+        # The sequence itself is kept: another one could get the place in memory of one that is gone.
+        last, length = self._spelled.get(src, (None, 0))
+        is_text = type(sequence) is str is type(last)
+        if length != len(sequence) or (last != sequence if is_text else last is not sequence):
             items = self._say.spelled(sequence, *places)
             if items is not None:
-                self._spelled[src] = seen
+                self._spelled[src] = sequence, len(sequence)
                 self._add(("spell", k, src, items))
 
     def cmp(self, k, left, right):

@@ -167,8 +167,8 @@ def _hidden(tree: ast.Module) -> tuple[frozenset[str], frozenset[str]]:
             is_own = isinstance(node.func, ast.Name) and node.func.id in changing
             if is_own or isinstance(node.func, ast.Attribute):  # a method may keep what it is given
                 shared |= _bare(node.args)
-        elif isinstance(node, ast.Assign):
-            shared |= (names := _bare([node.value])) and names | _names(node.targets)
+        elif isinstance(node, ast.Assign) and (names := _bare([node.value])):
+            shared |= names | _names(node.targets)
         elif isinstance(node, ast.For) and _names([node.target]) & _changed(node):
             shared |= _loaded(node.iter)
     return frozenset(untold), frozenset(shared)

@@ -154,3 +154,12 @@ def test_a_long_sequence_is_spelled_where_a_position_in_it_matters(traced):
         for told in (text, other):
             mistaken = told.replace(right, wrong, 1)
             assert mistaken != told and not check_claims(parse_claims(mistaken, "full"), trace).ok
+
+
+def test_a_text_is_not_taken_for_one_that_had_its_place_in_memory(traced):
+    source = (
+        "for i in range(6):\n    c = ('abcdefghijkl' + str(i))[-7:]\n"
+        "for i in range(4):\n    d = ('abcdefghijkl' + str(5))[-7:]\n"
+    )
+    text = narrate(traced(source).trace, "full").text
+    assert text.count(" by position: ") == 6 + 1  # six texts by one name, and by another the same one every time
