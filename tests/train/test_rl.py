@@ -180,7 +180,7 @@ def gradients(model, params, mesh, options, batches):
 def test_on_policy_the_gradient_is_that_of_reinforce(tiny, forward, mesh, objective):
     model, params = tiny
     options = knobs(row_tokens=24, micro_tokens=48, prompts=5, group_size=4, max_new_tokens=9, temperature=0.8,
-                    objective=objective)  # fmt: skip
+                    objective=objective, credit="first_wrong")  # fmt: skip
     groups = with_advantages(GROUPS, "mean", WEIGHT)
     batches = pack(items_of(groups, options), 24, row_counts(options, mesh))
     assert len(batches) > 1
