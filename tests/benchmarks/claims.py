@@ -23,8 +23,12 @@ CONFIG = "configs/claims.py"
 RESULTS = Path(__file__).with_name("claims")
 ROWS = ("direct_answers", "output_prediction_only", "single_turn", "no_rl", "untrained_scaffold", "solving_only",
         "simulated_feedback", "random_feedback")  # fmt: skip
-# Where nothing is said of best@k there are fewer candidates; the first ones are the same.
-FEW = ("eval.candidates=4", "eval.more_candidates=0")
+# Where nothing is said of best@k there are fewer candidates; the first ones are the same. Nor are episodes made for
+# nothing.
+FEW, ALONE = ("eval.candidates=4", "eval.more_candidates=0"), ("eval.max_fixes=0", "eval.episodes=1")
+EVALUATED = {BASE: (), "solving_only": ALONE} | {
+    name: (*FEW, *ALONE) for name in ("direct_answers", "output_prediction_only", "single_turn")
+}
 KS = (2, 4, 8, 16)
 SPLITS = ("fully specified", "all held-out")
 CASES = ("every kind", "not narrated")
@@ -93,8 +97,10 @@ def main(argv=None) -> int:
     folder = Path(args.results)
     if args.workdir:
         for seed in map(int, args.seeds.split(",")):
-            few = {name: [] if name in (BASE, "solving_only") else FEW for name in (BASE, *ROWS)}
-            runs = {n: run(CONFIG, n, seed, Path(args.workdir), [*args.set, *few[n]]) for n in few}
+            runs = {
+                name: run(CONFIG, name, seed, Path(args.workdir), [*args.set, *EVALUATED.get(name, FEW)])
+                for name in (BASE, *ROWS)
+            }
             folder.mkdir(exist_ok=True)
             found = compared(runs, COMPARISONS) + at_equal_tokens(runs)
             (folder / f"seed-{seed}.json").write_text(json.dumps(found, indent=1) + "\n")
