@@ -54,7 +54,8 @@ ROWS = {
     # What speeds learning up is seen where there is much to learn: after a third of SFT, on outputs alone.
     "early": ablations.Row(
         "What rewards for simulations are compared with: RL on output prediction, of a model that SFT left early.",
-        {"sft.steps": 350, "rl.share": {"predict": 1.0, "solve": 0.0, "rlef": 0.0}, "rl.steps": 60},
+        {"sft.steps": 350, "rl.share": {"predict": 1.0, "solve": 0.0, "rlef": 0.0}, "rl.steps": 60,
+         "rl.validate_every": 6, "rl.validation_prompts": 128, "rl.validation_samples": 2},
     ),
 } | {
     name: dataclasses.replace(ablations.ABLATIONS[name], base=base)

@@ -53,6 +53,8 @@ def made(folder, name):
     candidates = {"ids": IDS, "lengths": lengths, "prompts": [10] * 30, "correct": correct.tolist()}
     work.write_rows(work.data / "candidates.jsonl.gz", [candidates])
     (work.data / "eval.json").write_text(json.dumps({"tables": {"outcomes": [{"outcome": "timeout", "recall": 0.5}]}}))
+    lines = [{"stage": "rl", "step": n, "validation/predict": level + n / 100} for n in (0, 6)] + [{"stage": "sft", "step": 1}]
+    (work.root / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     work.mark_done("eval", {"policy": "sft" if name == "no_rl" else "rl", "K": 16})
     return Run(name, 0, work.root)
 
@@ -115,6 +117,9 @@ def test_rows_are_compared_with_the_base_that_they_start_from(tmp_path, monkeypa
     assert text.count("\n") == len(rows) + 1 and f"{100 * two:.1f} | {100 * one:.1f}" in text
     solved = [r for r in found["comparisons"] if "output prediction" not in r["what"]]
     assert all(set(r["tokens"]) == {80.0} for r in solved)
+    assert found["curves"][BASE] == [[0, 0.4], [6, 0.46]]
+    beyond.draw({3: found["curves"], 4: found["curves"]}, "early", tmp_path / "learning.png")
+    assert (tmp_path / "learning.png").read_bytes().startswith(b"\x89PNG")
     if group.kept:
         assert found["outcomes"][group.rows[0]][0]["recall"] == 0.5
 

@@ -36,7 +36,7 @@ def main() -> int:
     parser = parser_of("lengths", __doc__)
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run directories with trained models")
     parser.add_argument("--sizes", default="3,6,9,12,16,20,24,32", help="numbers in an input")
-    parser.add_argument("--longest", type=int, default=640, help="tokens of an answer at most")
+    parser.add_argument("--longest", type=int, default=900, help="tokens of an answer at most")
     parser.add_argument("--programs", type=int, default=150, help="of held-out problems, on one input of each size")
     parser.add_argument("--results", default=str(RESULTS), type=Path, help="where a file a row and seed lies")
     args = parser.parse_args()

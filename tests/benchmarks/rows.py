@@ -2,7 +2,8 @@
 `python -m tests.benchmarks.rows --workdir runs/rows --groups feedback,endings --seeds 0,1,2`.
 
 Runs the rows of configs/tiny.py that a group needs (stages are shared; the same command resumes, and several may run
-beside each other) and writes tests/benchmarks/rows/GROUP-seed-N.json; prints the table of all that lie there.
+beside each other) and writes tests/benchmarks/rows/GROUP-seed-N.json; prints the table of all that lie there, and draws
+curves of learning where there are any.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ import json
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from selfexec_jax.configs.ablations import row_named
 from selfexec_jax.configs.tiny import ROWS
+from selfexec_jax.evals.looks import COLOURS, STYLE, axis_of
+from selfexec_jax.stages.metrics import read_metrics
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, OUTPUTS, Run, run
 from tests.benchmarks.comparisons import Comparison, compared, interval, missed, table
@@ -25,6 +30,7 @@ CONFIG = "configs/tiny.py"
 RESULTS = Path(__file__).with_name("rows")
 BEST, FREQUENT, BY_OWN = "best_at_8_simulated", "best_at_8_frequent", "best_at_8_own_tests"
 FIXED, SINGLE = "self_rlef", "single_turn"
+VALIDATED = "validation/predict"
 ALL, CASES = ("all held-out",), ("every kind", "longer inputs")
 TRAPS = ("a slow program is a trap", "a crash is a trap")
 
@@ -115,20 +121,42 @@ def main(argv=None) -> int:
         out[name] = table({seed: found["comparisons"] for seed, found in seeds.items()})
         print(f"\n{name}, over `{GROUPS[name].base}`; seeds {', '.join(map(str, seeds))}\n")
         print(markdown(out[name]))
+        if curves := {seed: found["curves"] for seed, found in seeds.items() if found["curves"]}:
+            draw(curves, GROUPS[name].base, args.results / f"{name}.png")
     return conclude(args, out, [line for rows in out.values() for line in missed(rows)])
 
 
 def measured(group: Group, seed: int, root: Path, changes: list[str]) -> dict:
     runs = {BASE: run(CONFIG, group.base, seed, root, changes)}
     runs |= {name: run(CONFIG, name, seed, root, changes) for name in group.rows}
-    return {"comparisons": compared(runs, group.comparisons)} | {
-        kept: {name: report_of(r)["tables"][kept] for name, r in runs.items() if kept in report_of(r)["tables"]}
-        for kept in group.kept
+    tables = {name: report_of(r)["tables"] for name, r in runs.items()}
+    curves = {name: [(line["step"], line[VALIDATED]) for line in read_metrics(Workdir(r.folder)) if VALIDATED in line]
+              for name, r in runs.items()}  # fmt: skip
+    return {
+        "comparisons": compared(runs, group.comparisons),
+        **{kept: {name: each[kept] for name, each in tables.items() if kept in each} for kept in group.kept},
+        "curves": {name: curve for name, curve in curves.items() if curve},
     }
 
 
 def report_of(r: Run) -> dict:
     return json.loads((Workdir(r.folder).data / "eval.json").read_text())
+
+
+def draw(curves: dict[int, dict[str, list]], base: str, path: Path) -> None:
+    """Outputs that are predicted right over the steps of RL: a line a run, the mean over seeds, and each seed's."""
+    with matplotlib.rc_context(STYLE):
+        canvas = Figure(figsize=(5.2, 3.4), layout="constrained")
+        axes = canvas.subplots()
+        for name, colour in zip(next(iter(curves.values())), COLOURS, strict=False):
+            seeds = [np.array(of[name], float).T for of in curves.values()]
+            for steps, values in seeds:
+                axes.plot(steps, 100 * values, color=colour, linewidth=0.8, alpha=0.35)
+            axes.plot(seeds[0][0], 100 * np.mean([values for _, values in seeds], 0), color=colour, marker="o",
+                      markersize=4, label=base if name == BASE else name)  # fmt: skip
+        axis_of(axes, "Outputs predicted right, validation", "step of RL", "%")
+        axes.legend(fontsize=9)
+        canvas.savefig(path, dpi=140, facecolor="white", metadata={"Software": None})
 
 
 def markdown(rows: list[dict]) -> str:
