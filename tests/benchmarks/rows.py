@@ -30,6 +30,7 @@ CONFIG = "configs/tiny.py"
 RESULTS = Path(__file__).with_name("rows")
 BEST, FREQUENT, BY_OWN = "best_at_8_simulated", "best_at_8_frequent", "best_at_8_own_tests"
 FIXED, SINGLE = "self_rlef", "single_turn"
+ALONE = ("eval.max_fixes=0", "eval.episodes=1")
 VALIDATED = "validation/predict"
 ALL, CASES = ("all held-out",), ("every kind", "longer inputs")
 TRAPS = ("a slow program is a trap", "a crash is a trap")
@@ -42,6 +43,7 @@ class Group:
     base: str
     comparisons: list[Comparison]
     kept: tuple[str, ...] = ()  # tables of the rows' reports that are kept beside
+    evaluated: tuple[str, ...] = ()  # FIELD=VALUE: no candidates and episodes where nothing is said of them
 
     @property
     def rows(self) -> list[str]:
@@ -72,12 +74,11 @@ GROUPS = {
     ]),
     "steps": Group("early", [
         over_base(row, "output prediction", CASES, OUTPUTS) for row in ("step_rewards", "first_wrong_credit")
-    ]),
+    ], evaluated=("eval.candidates=1", *ALONE)),
     "endings": Group("traps", [
         over_base("traps_foretold", "best@8", ("all held-out", *TRAPS), BEST),
         over_base("traps_foretold", "best@8 executed", TRAPS, "best_at_8_executed", None),
-        over_base("traps_foretold", "Self-RLEF", ("all held-out", *TRAPS), FIXED),
-    ], kept=("outcomes", "verifier")),
+    ], kept=("outcomes", "verifier"), evaluated=ALONE),
     "own_tests": Group("one_public_test", [
         ("own_tests", "best@8 with its own tests over the public one", ALL,
          ((1, "own_tests", BY_OWN), (-1, "own_tests", BEST)), True),
@@ -85,7 +86,7 @@ GROUPS = {
          ((1, "own_tests", BY_OWN), (-1, "own_tests", FREQUENT)), True),
         ("own_tests", "best@8 with its own tests over best@8 of the base", ALL,
          ((1, "own_tests", BY_OWN), (-1, BASE, BEST)), True),
-    ]),
+    ], evaluated=ALONE),
     "styles": Group("styles", [
         comparison
         for row in ("full_narration", "brief_narration", "cwm_frames")
@@ -93,7 +94,7 @@ GROUPS = {
             under_base(row, "output prediction of compact over it", CASES, OUTPUTS),
             under_base(row, "best@8 of compact over it", ALL, BEST),
         )
-    ]),
+    ], evaluated=ALONE),
 }  # fmt: skip
 
 
@@ -127,6 +128,7 @@ def main(argv=None) -> int:
 
 
 def measured(group: Group, seed: int, root: Path, changes: list[str]) -> dict:
+    changes = [*changes, *group.evaluated]
     runs = {BASE: run(CONFIG, group.base, seed, root, changes)}
     runs |= {name: run(CONFIG, name, seed, root, changes) for name in group.rows}
     tables = {name: report_of(r)["tables"] for name, r in runs.items()}
