@@ -53,7 +53,8 @@ def made(folder, name):
     candidates = {"ids": IDS, "lengths": lengths, "prompts": [10] * 30, "correct": correct.tolist()}
     work.write_rows(work.data / "candidates.jsonl.gz", [candidates])
     (work.data / "eval.json").write_text(json.dumps({"tables": {"outcomes": [{"outcome": "timeout", "recall": 0.5}]}}))
-    lines = [{"stage": "rl", "step": n, "validation/predict": level + n / 100} for n in (0, 6)] + [{"stage": "sft", "step": 1}]
+    lines = [{"stage": "rl", "step": n, "validation/predict": level + n / 100} for n in (0, 6)]
+    lines.append({"stage": "sft", "step": 1})
     (work.root / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     work.mark_done("eval", {"policy": "sft" if name == "no_rl" else "rl", "K": 16})
     return Run(name, 0, work.root)
