@@ -24,8 +24,9 @@ RESULTS = Path(__file__).with_name("claims")
 ROWS = ("direct_answers", "output_prediction_only", "single_turn", "no_rl", "untrained_scaffold", "solving_only",
         "simulated_feedback", "random_feedback")  # fmt: skip
 # Where nothing is said of best@k there are fewer candidates; the first ones are the same. Nor are episodes made for
-# nothing.
+# nothing, and half as many where they are only compared with the base's (seed 0 has as many).
 FEW, ALONE = ("eval.candidates=4", "eval.more_candidates=0"), ("eval.max_fixes=0", "eval.episodes=1")
+REPAIRING = (*FEW, "eval.episodes=2")
 EVALUATED = {BASE: (), "solving_only": ALONE} | {
     name: (*FEW, *ALONE) for name in ("direct_answers", "output_prediction_only", "single_turn")
 }
@@ -98,7 +99,7 @@ def main(argv=None) -> int:
     if args.workdir:
         for seed in map(int, args.seeds.split(",")):
             runs = {
-                name: run(CONFIG, name, seed, Path(args.workdir), [*args.set, *EVALUATED.get(name, FEW)])
+                name: run(CONFIG, name, seed, Path(args.workdir), [*args.set, *EVALUATED.get(name, REPAIRING)])
                 for name in (BASE, *ROWS)
             }
             folder.mkdir(exist_ok=True)
