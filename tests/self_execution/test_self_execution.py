@@ -270,12 +270,12 @@ def test_what_claims_to_work_without_executing_cannot_even_import_the_sandbox():
 def test_simulated_feedback_tells_how_the_commonest_wrong_output_came_about():
     said = ["t=3\n=>3", "t=4\n=>4", "t=9\n=>4"]
     engine = CannedEngine(lambda prompt, j: said[j])
-    words = lambda text, wanted: f"{text} not {wanted.strip()}"  # noqa: E731
+    words = lambda text, wanted, source: f"{text} of {source} not {wanted.strip()}"  # noqa: E731
     (told,) = simulated_feedback(engine, Characters(), 0, COMPACT, 3, words)([(ADD, "p")])
     first, second = told.feedback
-    assert (first.output, first.words) == ("4", "t=4 not 3") and second.words == "t=4 not 9"
-    assert "got 4\nt=4 not 3" in fix_task.render(ADD, "p", told.feedback, "compact")[0]["content"]
-    assert "How it came about:\nt=4 not 3" in fix_task.render(ADD, "p", told.feedback, "paper")[0]["content"]
+    assert (first.output, first.words) == ("4", "t=4 of p not 3") and second.words == "t=4 of p not 9"
+    assert "got 4\nt=4 of p not 3" in fix_task.render(ADD, "p", told.feedback, "compact")[0]["content"]
+    assert "How it came about:\nt=4 of p not 3" in fix_task.render(ADD, "p", told.feedback, "paper")[0]["content"]
     right = CannedEngine(lambda prompt, j: "=>3")
     (told,) = simulated_feedback(right, Characters(), 0, COMPACT, 1, words)([(ADD, "p")])
     assert told.feedback[0].words == ""  # it agrees
