@@ -34,8 +34,8 @@ MICRO = {
     "rollout.prompt_buckets": (128, 320), "eval.max_new_tokens": 16, "eval.bootstrap": 50,
 }  # fmt: skip
 # Fields that a row may change and that are made small here too: its own value counts, if it is no larger.
-AT_MOST = {"rl.steps": 2, "rl.prompts": 4, "rl.group_size": 4, "sft.batch_rows": 4, "eval.max_fixes": 1,
-           "eval.candidates": 2, "eval.votes": 2}  # fmt: skip
+AT_MOST = {"rl.steps": 2, "rl.prompts": 4, "rl.group_size": 4, "rl.validate_every": 0, "sft.batch_rows": 4,
+           "eval.max_fixes": 1, "eval.candidates": 2, "eval.votes": 2}  # fmt: skip
 
 
 def flat(config):
