@@ -3,9 +3,11 @@
 import contextlib
 import functools
 import json
+import queue
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from selfexec_jax.stages import model as models
 from selfexec_jax.stages import problems as first
 from selfexec_jax.stages import rl, sft
 from selfexec_jax.stages.questions import problems_and_cases
-from selfexec_jax.stages.sharing import READS, folder_of, is_done, prepare
+from selfexec_jax.stages.sharing import READS, alone, folder_of, is_done, prepare
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import config_and_flags
 
@@ -155,6 +157,23 @@ def test_stages_are_shared_as_far_as_configs_agree(tmp_path):
     seeded = tiny.get_config()
     seeded.seed = 1
     assert folder_of(tmp_path, base, "problems") != folder_of(tmp_path, seeded, "problems")
+
+
+def test_a_stage_that_one_makes_another_waits_for(tmp_path):
+    base, same, other = tiny.get_config(), tiny.get_config("rloo"), tiny.get_config("direct_answers")
+    entered = queue.Queue()
+
+    def enter(name, config):
+        with alone(tmp_path, config, "sft"):
+            entered.put(name)
+
+    with alone(tmp_path, base, "sft"):
+        waits = threading.Thread(target=enter, args=("same", same))
+        waits.start()
+        enter("other", other)  # another stage is free
+        assert entered.get(timeout=30) == "other" and waits.is_alive() and entered.empty()
+    assert entered.get(timeout=30) == "same"
+    waits.join()
 
 
 class Watched:

@@ -65,9 +65,9 @@ def prepare(root: Path, config: ConfigDict, stage: str) -> Path:
 @contextlib.contextmanager
 def alone(root: Path, config: ConfigDict, stage: str) -> Iterator[None]:
     """Hold a stage while it is made: another process that wants the same one waits, and finds it done."""
-    folder = folder_of(root, config, stage)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+    path = root / "locks" / folder_of(root, config, stage).name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
