@@ -16,7 +16,17 @@ import numpy as np
 from selfexec_jax.stages.strategies import unsimulated
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, Run, run
-from tests.benchmarks.comparisons import PROBLEMS, compared, full_table, heldout_of, missed, row_of, table
+from tests.benchmarks.comparisons import (
+    ALONE,
+    PROBLEMS,
+    compared,
+    full_table,
+    heldout_of,
+    measured_in,
+    missed,
+    row_of,
+    table,
+)
 from tests.benchmarks.ending import conclude, parser_of
 
 CONFIG = "configs/claims.py"
@@ -25,7 +35,7 @@ ROWS = ("direct_answers", "output_prediction_only", "single_turn", "no_rl", "unt
         "simulated_feedback", "random_feedback")  # fmt: skip
 # Where nothing is said of best@k there are fewer candidates; the first ones are the same. Nor are episodes made for
 # nothing, and half as many where they are only compared with the base's (seed 0 has as many).
-FEW, ALONE = ("eval.candidates=4", "eval.more_candidates=0"), ("eval.max_fixes=0", "eval.episodes=1")
+FEW = ("eval.candidates=4", "eval.more_candidates=0")
 REPAIRING = (*FEW, "eval.episodes=2")
 EVALUATED = {BASE: (), "solving_only": ALONE} | {
     name: (*FEW, *ALONE) for name in ("direct_answers", "output_prediction_only", "single_turn")
@@ -105,7 +115,7 @@ def main(argv=None) -> int:
             folder.mkdir(exist_ok=True)
             found = compared(runs, COMPARISONS) + at_equal_tokens(runs)
             (folder / f"seed-{seed}.json").write_text(json.dumps(found, indent=1) + "\n")
-    seeds = {int(p.stem[5:]): json.loads(p.read_text()) for p in sorted(folder.glob("seed-*.json"))}
+    seeds = measured_in(folder)
     if not seeds:
         print(f"{folder}: no results yet; give --workdir", file=sys.stderr)
         return 2

@@ -7,7 +7,9 @@ holds in each seed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -22,10 +24,10 @@ from selfexec_jax.tools.ablate import BASE, Run, values_of
 Term = tuple[int, str, str]  # sign, run, figure
 Comparison = tuple[str, str, Iterable[str], tuple[Term, ...], bool | None]
 
+ALONE = ("eval.max_fixes=0", "eval.episodes=1")  # an evaluation that repairs nothing
 PROBLEMS: dict[str, Callable[[Problem], bool]] = {
     "fully specified": lambda problem: "open" not in problem.tags,
     "all held-out": lambda problem: True,
-    "with a trap": lambda problem: bool(trapped(problem)),
     "a slow program is a trap": lambda problem: bool(trapped(problem)) and problem.tags[0] == "limits",
     "a crash is a trap": lambda problem: bool(trapped(problem)) and problem.tags[0] == "edges",
 }
@@ -77,6 +79,13 @@ def row_of(
     value, low, high = bootstrap_ci(differences, 0, units=problems)
     return {"claim": claim, "what": what, "split": split, "value": value, "low": low, "high": high,
             "n": len(differences), "claimed": claimed}  # fmt: skip
+
+
+def measured_in(folder: Path, name: str = "") -> dict:
+    """What lies in a folder as NAME`seed-N.json`, by seed."""
+    return {
+        int(p.stem.rpartition("-")[2]): json.loads(p.read_text()) for p in sorted(folder.glob(f"{name}seed-*.json"))
+    }
 
 
 def table(seeds: dict[int, list[dict]]) -> list[dict]:

@@ -23,14 +23,13 @@ from selfexec_jax.evals.looks import COLOURS, STYLE, axis_of
 from selfexec_jax.stages.metrics import read_metrics
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, OUTPUTS, Run, run
-from tests.benchmarks.comparisons import Comparison, compared, interval, missed, table
+from tests.benchmarks.comparisons import ALONE, Comparison, compared, interval, measured_in, missed, table
 from tests.benchmarks.ending import conclude, parser_of
 
 CONFIG = "configs/tiny.py"
 RESULTS = Path(__file__).with_name("rows")
 BEST, FREQUENT, BY_OWN = "best_at_8_simulated", "best_at_8_frequent", "best_at_8_own_tests"
 FIXED, SINGLE = "self_rlef", "single_turn"
-ALONE = ("eval.max_fixes=0", "eval.episodes=1")
 VALIDATED = "validation/predict"
 ALL, CASES = ("all held-out",), ("every kind", "longer inputs")
 TRAPS = ("a slow program is a trap", "a crash is a trap")
@@ -115,8 +114,7 @@ def main(argv=None) -> int:
                 (args.results / f"{name}-seed-{seed}.json").write_text(json.dumps(found, indent=1) + "\n")
     out = {}
     for name in names:
-        seeds = {int(p.stem.rpartition("-")[2]): json.loads(p.read_text())
-                 for p in sorted(args.results.glob(f"{name}-seed-*.json"))}  # fmt: skip
+        seeds = measured_in(args.results, f"{name}-")
         if not seeds:
             continue
         out[name] = table({seed: found["comparisons"] for seed, found in seeds.items()})
