@@ -4,19 +4,23 @@ import contextlib
 import functools
 import json
 import queue
+import re
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from absl.flags import FlagValues
 from ml_collections import ConfigDict, config_flags
 
 from selfexec_jax.configs import ablations, claims, qwen2p5_3b, qwen2p5_7b, tiny
 from selfexec_jax.evals.ablations import difference, markdown, plot
+from selfexec_jax.hosts import EXIT_CODE
 from selfexec_jax.stages import eval as evaluation
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages import problems as first
@@ -222,13 +226,15 @@ def test_differences_are_paired_and_pooled_over_seeds():
     assert plot(["f"], [row])[:4] == b"\x89PNG"
 
 
-def ablate(workdir, *flags, check=True):
+def ablate_command(workdir, *flags, **fields):
     command = [sys.executable, "-m", "selfexec_jax.tools.ablate", "--config=configs/tiny.py", f"--workdir={workdir}"]
-    changes = MICRO | {k: v for k, v in AT_MOST.items() if k != "rl.steps"} | {"rl.steps": 1}
-    done = subprocess.run(
-        [*command, *flags, *(f"--set={k}={v}" for k, v in changes.items())], cwd=ROOT, capture_output=True, text=True,
-        timeout=600,
-    )  # fmt: skip
+    changes = MICRO | {k: v for k, v in AT_MOST.items() if k != "rl.steps"} | {"rl.steps": 1} | fields
+    return [*command, *flags, *(f"--set={k}={v}" for k, v in changes.items())]
+
+
+def ablate(workdir, *flags, check=True):
+    command = ablate_command(workdir, *flags)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0 or not check, done.stderr[-3000:]
     return done
 
@@ -250,6 +256,21 @@ def test_ablations_are_run_shared_resumed_and_written(tmp_path):
     ran = [line for line in again.stderr.splitlines() if " in " in line]
     assert len(ran) == 1 and ": eval in" in ran[0]
     assert [r["differences"] for r in json.loads(again.stdout)] == [r["differences"] for r in rows]
+
+
+@pytest.mark.timeout(600)
+def test_who_asks_ablations_to_end_asks_the_run_that_goes_on(tmp_path):
+    command = ablate_command(tmp_path, "--names=rloo", "--seeds=1", **{"sft.steps": 100_000})
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        log = next(Path(line.split()[-1]) for line in process.stderr if ": sft in " in line)
+        deadline = time.monotonic() + 300
+        while "sft 3/" not in log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        (run,) = psutil.Process(process.pid).children()
+        process.terminate()
+        assert process.wait(100) == EXIT_CODE and not run.is_running()
+        assert process.stderr.read() == "asked to end; the same command goes on from here\n"
+    assert re.search(r"sft: saved after step \d+ of 100000; the same command goes on from here", log.read_text())
 
 
 @pytest.mark.parametrize(

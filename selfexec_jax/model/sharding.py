@@ -107,6 +107,11 @@ def mesh_of(rows: int, mesh: Mesh) -> Mesh:
     return Mesh(mesh.devices.reshape(data, -1, n, tensor), mesh.axis_names, axis_types=mesh.axis_types)
 
 
+def is_data_parallel(mesh: Mesh | None) -> bool:
+    """Whether every device has all parameters and whole rows."""
+    return mesh is None or mesh.shape["data"] == mesh.size
+
+
 def batch_rows(mesh: Mesh) -> int:
     """What the rows of a batch must be a multiple of."""
     return math.prod(mesh.shape[axis] for axis in BATCH_ROWS)

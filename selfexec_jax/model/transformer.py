@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from selfexec_jax.model import cache
 from selfexec_jax.model.attention import capped, context_of, self_attention, zigzag
 from selfexec_jax.model.config import ModelConfig, Rope
+from selfexec_jax.model.sharding import is_data_parallel
 
 _ACTIVATIONS = {"silu": jax.nn.silu, "gelu": functools.partial(jax.nn.gelu, approximate=True)}
 
@@ -46,17 +47,17 @@ def rotary_frequencies(rope: Rope, head_dim: int) -> jax.Array:
 
 
 def rotary_angles(positions_BxL: jax.Array, head_dim: int, rope: Rope) -> tuple[jax.Array, jax.Array]:
-    """Sines and cosines, each Bx1xLx(H/2), computed once for all layers."""
-    angle = positions_BxL[:, None, :, None].astype(jnp.float32) * rotary_frequencies(rope, head_dim)
+    """Sines and cosines, each BxLx1x(H/2), computed once for all layers."""
+    angle = positions_BxL[..., None, None].astype(jnp.float32) * rotary_frequencies(rope, head_dim)
     return jnp.sin(angle), jnp.cos(angle)
 
 
-def rotate(x_BxNxLxH: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
+def rotate(x_BxLxNxH: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Rotary position embedding, halves convention (GPT-NeoX, Llama)."""
     sin, cos = angles
-    first, second = jnp.split(x_BxNxLxH.astype(jnp.float32), 2, axis=-1)
+    first, second = jnp.split(x_BxLxNxH.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return rotated.astype(x_BxNxLxH.dtype)
+    return rotated.astype(x_BxLxNxH.dtype)
 
 
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")  # of a layer, what adapters adapt
@@ -167,31 +168,30 @@ class Transformer(nn.Module):
         return (self.cfg.query_scale or self.cfg.head_dim) ** -0.5
 
     def _qkv(self, layer: dict, x_BxLxD: jax.Array, angles: tuple, window: int) -> tuple:
+        """Queries BxNxLxH, keys and values BxKxLxH."""
         c = self.cfg
         h_BxLxD = self._norm(x_BxLxD, layer["attn_norm"])
-        q, k, v = (self._heads(h_BxLxD, layer[name]) for name in "qkv")
+        of_heads = (*x_BxLxD.shape[:2], -1, c.head_dim)
+        q, k, v = (self._project(h_BxLxD, layer[name]).reshape(of_heads) for name in "qkv")
         if c.qkv_bias:
-            q, k, v = (a + layer[f"{name}_bias"][:, None] for name, a in (("q", q), ("k", k), ("v", v)))
+            q, k, v = (a + layer[f"{name}_bias"] for name, a in (("q", q), ("k", k), ("v", v)))
         if c.qk_norm:
             q, k = self._norm(q, layer["q_norm"]), self._norm(k, layer["k_norm"])
         own = angles[1 if window else 0]
-        return rotate(q, own), rotate(k, own), v
+        return tuple(a.swapaxes(1, 2) for a in (rotate(q, own), rotate(k, own), v))
 
     def _project(self, x_BxLxI: jax.Array, weight: jax.Array, dtype=None) -> jax.Array:
         """A product of matrices, BxLxO. dtype: of the result, if not that of x."""
         B, L, I = x_BxLxI.shape  # noqa: E741
         if not self.cfg.for_decoding:
-            return jnp.matmul(x_BxLxI, weight.reshape(I, -1), preferred_element_type=dtype)
+            # As one row, the weights' gradients contract one axis, without copies; divided ones would take more memory.
+            x = x_BxLxI.reshape(B * L, I) if is_data_parallel(self.mesh) else x_BxLxI
+            return jnp.matmul(x, weight.reshape(I, -1), preferred_element_type=dtype).reshape(B, L, -1)
         # For a few rows a CPU is twice as fast with the weights on the left; the barrier keeps XLA from swapping them.
         out_OxBL = jax.lax.dot_general(
             weight, x_BxLxI.reshape(-1, I), (((1,), (1,)), ((), ())), preferred_element_type=dtype
         )
         return jax.lax.optimization_barrier(out_OxBL).T.reshape(B, L, -1)
-
-    def _heads(self, x_BxLxD: jax.Array, weight: jax.Array) -> jax.Array:
-        """A projection to heads, BxNxLxH."""
-        out_BxLxNH = self._project(x_BxLxD, weight)
-        return out_BxLxNH.reshape(*x_BxLxD.shape[:2], -1, self.cfg.head_dim).swapaxes(1, 2)
 
     def _layer(self, layers: dict, i: int) -> dict:
         """One layer's parameters, adapters added to what they adapt."""

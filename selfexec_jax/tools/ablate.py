@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +20,15 @@ from ml_collections import ConfigDict
 from selfexec_jax.configs import ablations as table
 from selfexec_jax.evals import ablations as compared
 from selfexec_jax.evals.looks import short_number
+from selfexec_jax.hosts import EXIT_CODE
+from selfexec_jax.hosts.supervising import handing_on
 from selfexec_jax.stages.metrics import read_metrics
 from selfexec_jax.stages.report import STAGES as TIMED
 from selfexec_jax.stages.sharing import READS, alone, is_done, prepare
 from selfexec_jax.stages.workdir import Workdir, write_whole
 from selfexec_jax.tools.configs import changed, config_file
 from selfexec_jax.tools.given import complain
+from selfexec_jax.train.stopping import Stopped
 
 STAGES = tuple(READS)
 WITH = {"eval": "belief,eval"}  # stages that are one with another
@@ -41,7 +45,10 @@ class Run:
 
 
 def main(argv=None) -> int:
-    """Run, compare, print the table; exit code 2 for bad input, 1 when a run failed, 130 when interrupted."""
+    """Run, compare, print the table.
+
+    Exit code 2 for bad input, 1 when a run failed, 130 when interrupted, 75 when asked to end (SIGTERM).
+    """
     parser = argparse.ArgumentParser(prog="python -m selfexec_jax.tools.ablate", description=__doc__)
     parser.add_argument("--config", required=True, help="a config file")
     parser.add_argument("--names", required=True, help="rows, with commas between them")
@@ -64,6 +71,9 @@ def main(argv=None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+    except Stopped as error:
+        print(f"{error}; the same command goes on from here", file=sys.stderr)
+        return EXIT_CODE
     except subprocess.CalledProcessError as error:
         print(f"a run failed; its last lines (all of them: {error.output}):\n{error.stderr}", file=sys.stderr)
         return 1
@@ -105,10 +115,17 @@ def _run_stage(flags: list[str], root: Path, log: Path):
     compiled = str(root.resolve() / "compiled")  # by the runs before
     environment = {"JAX_COMPILATION_CACHE_DIR": compiled, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} | os.environ
     with open(log, "wb") as out:
-        done = subprocess.run(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    if done.returncode:
+        child = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            with handing_on(child):
+                code = child.wait()
+        finally:
+            child.kill()  # interrupted
+    if code in (EXIT_CODE, -signal.SIGTERM):
+        raise Stopped("asked to end")
+    if code:
         last = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
-        raise subprocess.CalledProcessError(done.returncode, command, str(log), last)
+        raise subprocess.CalledProcessError(code, command, str(log), last)
 
 
 def config_and_flags(path: str, name: str, seed: int, changes: list[str]) -> tuple[ConfigDict, list[str]]:

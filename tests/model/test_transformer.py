@@ -53,11 +53,11 @@ def test_rms_norm_against_numpy():
 
 
 def test_rotation_against_complex_numbers():
-    x = np.random.default_rng(0).normal(size=(2, 3, 5, 8))
+    x = np.random.default_rng(0).normal(size=(2, 5, 3, 8))
     positions = np.array([[0, 1, 2, 3, 4], [7, 0, 100, 5, 511]])
     z = x[..., :4] + 1j * x[..., 4:]
     frequency = 10_000.0 ** (-np.arange(4) / 4)
-    turned = z * np.exp(1j * positions[:, None, :, None] * frequency)
+    turned = z * np.exp(1j * positions[..., None, None] * frequency)
     expected = np.concatenate([turned.real, turned.imag], -1)
     angles = rotary_angles(jnp.asarray(positions), 8, Rope(10_000.0))
     np.testing.assert_allclose(rotate(jnp.float32(x), angles), expected, atol=1e-4)
