@@ -258,18 +258,26 @@ def test_ablations_are_run_shared_resumed_and_written(tmp_path):
     assert [r["differences"] for r in json.loads(again.stdout)] == [r["differences"] for r in rows]
 
 
+def until(holds, seconds=300):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 @pytest.mark.timeout(600)
 def test_who_asks_ablations_to_end_asks_the_run_that_goes_on(tmp_path):
     command = ablate_command(tmp_path, "--names=rloo", "--seeds=1", **{"sft.steps": 100_000})
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
         log = next(Path(line.split()[-1]) for line in process.stderr if ": sft in " in line)
-        deadline = time.monotonic() + 300
-        while "sft 3/" not in log.read_text() and time.monotonic() < deadline:
-            time.sleep(0.2)
+        until(lambda: log.exists() and "sft 3/" in log.read_text())
         (run,) = psutil.Process(process.pid).children()
+    finally:
         process.terminate()
-        assert process.wait(100) == EXIT_CODE and not run.is_running()
-        assert process.stderr.read() == "asked to end; the same command goes on from here\n"
+        said = process.communicate(timeout=100)[1]
+    assert process.returncode == EXIT_CODE and not run.is_running()
+    assert said == "asked to end; the same command goes on from here\n"
     assert re.search(r"sft: saved after step \d+ of 100000; the same command goes on from here", log.read_text())
 
 
