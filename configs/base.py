@@ -213,6 +213,7 @@ def get_config() -> ConfigDict:
     c.eval.candidates = 8  # programs a problem (K)
     c.eval.more_candidates = 0  # programs a problem beyond them: what shortest-first makes of tokens, unsimulated
     c.eval.votes = 1  # simulations a test (paper: 5)
+    c.eval.chunk_votes = 1  # answers a piece of a simulation (tasks.chunk_chars), to go on with what most say
     c.eval.temperature = 1.0  # of candidates, simulations and fixes (paper)
     c.eval.top_p = 0.95  # (paper)
     c.eval.simulate_temperature = 1.0  # of simulations that verify

@@ -31,6 +31,10 @@ ROWS = {
         "A run in pieces, the state carried on, is simulated however long it is.",
         {"tasks.chunk_chars": 160}, "long_runs",
     ),
+    "long_runs_in_voted_pieces": ablations.Row(
+        "Going on from the state that most of five answers to a piece end with keeps slips from adding up.",
+        {"eval.chunk_votes": 5}, "long_runs_in_pieces",
+    ),
     "long_runs_in_long_rows": ablations.Row(
         "Rows in which the longest of these runs are whole are the plain way to reach as far, at as many tokens.",
         {"sft.row_tokens": 1024, "sft.batch_rows": 4}, "long_runs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 from collections.abc import Sequence
@@ -18,12 +19,14 @@ class Asking:
     temperature: float = 1.0
     top_p: float = 0.95
     max_new_tokens: int = 256
-    max_chunks: int = 1  # answers that one simulation may take, where it is told in pieces
+    max_chunks: int = 1  # pieces that one simulation may have
+    chunk_votes: int = 1  # answers a piece, of which the simulation goes on with what most say
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """One simulated run: the predicted output (None when the answer claims none), the whole answer, and its tokens.
+    """One simulated run: the predicted output (None when the answer claims none), the whole answer, and the tokens of
+    all answers that were drawn for it.
 
     `n_prompt`: tokens that were read for it; several votes on one case read their prompt once, which counts for the
     first. `logprob`, `least`: log-probability of the answer, in nats, and of its least likely token.
@@ -55,9 +58,11 @@ def simulate(
 ) -> list[list[Prediction]]:
     """`votes` simulated runs of each case (source, stdin or call), in order; equal cases are simulated once.
 
-    A run that is told in pieces goes on from the state that an answer ends with. An answer that was cut off predicts
-    nothing, nor does one to a program too long for the engine ("too_long").
+    A run that is told in pieces goes on from the state that an answer ends with; of several answers to a piece, from
+    the state, or with the output, that most of them end with. An answer that was cut off predicts nothing, nor does one
+    to a program too long for the engine ("too_long").
     """
+    drawn = asking.chunk_votes
 
     def request(case: tuple[str, str], names: Sequence[str], n: int, state: str = "") -> Request:
         prompt = predict.render(*case, asking.template, kind, state)
@@ -67,28 +72,45 @@ def simulate(
         )  # fmt: skip
 
     distinct = list(dict.fromkeys(cases))
-    answers = engine.generate([request(case, (), votes) for case in distinct])
-    runs = {(case, vote): [s] for case, row in zip(distinct, answers, strict=True) for vote, s in enumerate(row)}
+    answers = engine.generate([request(case, (), votes * drawn) for case in distinct])
+    runs = {(case, vote): [_Piece.of(row[vote * drawn : (vote + 1) * drawn], kind)]
+            for case, row in zip(distinct, answers, strict=True) for vote in range(votes)}  # fmt: skip
     for n in range(1, asking.max_chunks):
-        states = {key: predict.carried(run[-1].text) for key, run in runs.items()
-                  if len(run) == n and run[-1].finish_reason == "stop"}  # fmt: skip
-        going = {key: state for key, state in states.items() if state}
+        going = {key: run[-1].state for key, run in runs.items() if len(run) == n and run[-1].state}
         if not going:
             break
-        requests = [request(case, (f"{vote}", f"{n}"), 1, state) for (case, vote), state in going.items()]
-        for key, (sample,) in zip(going, engine.generate(requests), strict=True):
-            runs[key].append(sample)
+        requests = [request(case, (f"{vote}", f"{n}"), drawn, state) for (case, vote), state in going.items()]
+        for key, row in zip(going, engine.generate(requests), strict=True):
+            runs[key].append(_Piece.of(row, kind))
     found = {case: [_predicted(runs[case, vote], vote, kind) for vote in range(votes)] for case in distinct}
     return [found[case] for case in cases]
 
 
-def _predicted(run: Sequence[Sample], vote: int, kind: str) -> Prediction:
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """Answers to one piece of a run, and the one that is taken, with the state or the output that it ends with."""
+
+    drawn: Sequence[Sample]
+    taken: Sample
+    state: str
+    output: str | None
+
+    @classmethod
+    def of(cls, drawn: Sequence[Sample], kind: str) -> _Piece:
+        ends = [(predict.carried(s.text), predict.extract(s.text, kind)) if s.finish_reason == "stop" else ("", None)
+                for s in drawn]  # fmt: skip
+        said = [end for end in ends if end != ("", None)] or ends
+        end = collections.Counter(said).most_common(1)[0][0]
+        return cls(drawn, drawn[ends.index(end)], *end)
+
+
+def _predicted(run: Sequence[_Piece], vote: int, kind: str) -> Prediction:
     """What the answers of one simulation say together; the lines that carry the state between them are left out."""
-    last = run[-1]
-    text = "\n".join([*(predict.narration_of(s.text.rstrip()) for s in run[:-1]), last.text])
-    read = sum(len(s.prompt_tokens) for s in run[bool(vote) :])
-    logprobs = [p for s in run for p in s.logprobs]
+    taken, last = [piece.taken for piece in run], run[-1].taken
+    text = "\n".join([*(predict.narration_of(s.text.rstrip()) for s in taken[:-1]), last.text])
+    read = sum(len(s.prompt_tokens) for s in taken[bool(vote) :])
+    logprobs = [p for s in taken for p in s.logprobs]
+    spent = sum(len(s.tokens) for piece in run for s in piece.drawn)
     return Prediction(
-        predict.extract(last.text, kind) if last.finish_reason == "stop" else None, text, last.finish_reason,
-        sum(len(s.tokens) for s in run), read, sum(logprobs), min(logprobs, default=0.0),
+        run[-1].output, text, last.finish_reason, spent, read, sum(logprobs), min(logprobs, default=0.0)
     )  # fmt: skip

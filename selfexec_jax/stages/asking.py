@@ -35,5 +35,5 @@ def asks_of(config) -> dict[str, Asking]:
     pieces = t.max_chunks if t.chunk_chars else 1
     return {
         "solve": Asking(t.template, e.temperature, e.top_p, e.max_new_tokens),
-        "simulate": Asking(t.template, e.simulate_temperature, e.top_p, e.max_new_tokens, pieces),
+        "simulate": Asking(t.template, e.simulate_temperature, e.top_p, e.max_new_tokens, pieces, e.chunk_votes),
     }

@@ -4,7 +4,9 @@ Programs of held-out problems on inputs of more and more numbers, told as each r
 tests/benchmarks/lengths/ROW-seed-N.json, and of all that lie there prints the accuracy by the size of the input with
 its interval over programs, seeds of a row together, the tokens that were generated, the size at which accuracy falls to
 half of what it is on the shortest, and how often the numbers of the input were read right, which everything after that
-needs. The runs are those of the rows `long_runs*` of configs/tiny.py, with `--config.stages=problems,sft`.
+needs. With `--chunk_votes 1,5` each run is measured with one answer and with what most of five say to every piece of a
+simulation, which is the whole where it is not told in pieces. The runs are those of the rows `long_runs*` of
+configs/tiny.py, with `--config.stages=problems,sft`.
 """
 
 from __future__ import annotations
@@ -38,14 +40,16 @@ def main() -> int:
     parser.add_argument("--sizes", default="3,6,9,12,16,20,24,32", help="numbers in an input")
     parser.add_argument("--longest", type=int, default=900, help="tokens of an answer at most")
     parser.add_argument("--programs", type=int, default=150, help="of held-out problems, on one input of each size")
+    parser.add_argument("--chunk_votes", default="1", help="answers a piece, with commas between them (default 1)")
     parser.add_argument("--results", default=str(RESULTS), type=Path, help="where a file a row and seed lies")
     args = parser.parse_args()
     args.results.mkdir(exist_ok=True)
     sizes = [int(n) for n in args.sizes.split(",")]
-    for run in args.runs:
+    for run, votes in itertools.product(args.runs, map(int, args.chunk_votes.split(","))):
         config = config_of(run)
-        measured = answered(run, sizes, args.programs, args.longest)
-        path = args.results / f"{config.ablation or config.name}-seed-{config.seed}.json"
+        measured = answered(run, sizes, args.programs, args.longest, votes)
+        voted = f"-{votes}-votes" if votes > 1 else ""
+        path = args.results / f"{config.ablation or config.name}{voted}-seed-{config.seed}.json"
         path.write_text(json.dumps({"sizes": sizes} | measured.as_text()) + "\n")
     rows: dict[str, list[Answered]] = {}
     for path in sorted(args.results.glob("*-seed-*.json")):
@@ -90,7 +94,7 @@ class Answered:
         return cls(*(np.array([list(row) for row in column], float).T for column in columns))
 
 
-def answered(folder: str, sizes: list[int], n: int, longest: int) -> Answered:
+def answered(folder: str, sizes: list[int], n: int, longest: int, votes: int) -> Answered:
     loaded = models.trained(folder)
     config = loaded.config
     engine = loaded.engine().load(loaded.params(loaded.last()), 0)
@@ -104,7 +108,7 @@ def answered(folder: str, sizes: list[int], n: int, longest: int) -> Answered:
             inputs = [" ".join(str(rng.randint(-largest // 3, largest)) for _ in range(size)) + "\n" for _ in programs]
             cases = list(zip(programs, inputs, strict=True))
             truths = pool.map([Run(*case) for case in cases])
-            asking = dataclasses.replace(asks_of(config)["simulate"], max_new_tokens=longest)
+            asking = dataclasses.replace(asks_of(config)["simulate"], max_new_tokens=longest, chunk_votes=votes)
             answers = [cell[0] for cell in simulate(engine, loaded.tokenizer, cases, 1, config.seed, asking)]
             right.append([a.output is not None and outputs_match(t.stdout, a.output)
                           for a, t in zip(answers, truths, strict=True)])  # fmt: skip

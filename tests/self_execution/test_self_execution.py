@@ -91,6 +91,25 @@ def test_a_simulation_in_pieces_goes_on_from_what_it_carries():
     assert single[0].output is None  # not asked in pieces
 
 
+def test_of_several_answers_to_a_piece_the_most_frequent_end_is_gone_on_with():
+    said = {"<5": ["a\n@t=9", "b\n@t=1", ("@t=9", "length"), "c\n@t=1"], "@t=1": ["=>4", "d\n=>3", "e", "=>3"],
+            "<6": ["=>", "f\n=>", "g\n@t=2", "=>6"], "<7": ["who", "knows", "=>7\n", ("=>8", "length")],
+            "<8": [("=>8", "length"), "h", "i", "j"]}  # fmt: skip
+    engine = CannedEngine(lambda prompt, j: said[prompt.splitlines()[-1]][j % 4])
+    asking = dataclasses.replace(COMPACT, max_chunks=3, chunk_votes=4)
+    cases = [("p", given) for given in "5678"]
+    goes_on, empty, rare, nothing = simulate(engine, Characters(), cases, 2, 0, asking)
+    assert [p.output for p in goes_on + empty + rare + nothing] == ["3", "3", "", "", "7", "7", None, None]
+    assert goes_on[0].text == "b\nd\n=>3" and nothing[0].finish_reason == "length"
+    assert [[r.n for r in batch] for batch in engine.batches] == [[8] * 4, [4] * 2]
+    # All that was drawn is paid for; a prompt is read once for all answers to it.
+    drawn = sum(len(text if isinstance(text, str) else text[0]) for key in ("<5", "@t=1") for text in said[key])
+    assert [p.n_tokens for p in goes_on] == [drawn, drawn]
+    first, second = (len(predict.render("p", *given)[0]["content"]) for given in
+                     (("5", "compact"), ("", "compact", "stdio", "t=1")))  # fmt: skip
+    assert [p.n_prompt for p in goes_on] == [first + second, second]
+
+
 def test_how_sure_a_simulation_was_is_told():
     class Sure(CannedEngine):
         def _sample(self, request, j):
