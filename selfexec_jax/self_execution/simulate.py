@@ -62,7 +62,7 @@ def simulate(
     the state, or with the output, that most of them end with. An answer that was cut off predicts nothing, nor does one
     to a program too long for the engine ("too_long").
     """
-    drawn = asking.chunk_votes
+    each = asking.chunk_votes  # answers to a piece, of one vote
 
     def request(case: tuple[str, str], names: Sequence[str], n: int, state: str = "") -> Request:
         prompt = predict.render(*case, asking.template, kind, state)
@@ -72,14 +72,14 @@ def simulate(
         )  # fmt: skip
 
     distinct = list(dict.fromkeys(cases))
-    answers = engine.generate([request(case, (), votes * drawn) for case in distinct])
-    runs = {(case, vote): [_Piece.of(row[vote * drawn : (vote + 1) * drawn], kind)]
+    answers = engine.generate([request(case, (), votes * each) for case in distinct])
+    runs = {(case, vote): [_Piece.of(row[vote * each : (vote + 1) * each], kind)]
             for case, row in zip(distinct, answers, strict=True) for vote in range(votes)}  # fmt: skip
     for n in range(1, asking.max_chunks):
         going = {key: run[-1].state for key, run in runs.items() if len(run) == n and run[-1].state}
         if not going:
             break
-        requests = [request(case, (f"{vote}", f"{n}"), drawn, state) for (case, vote), state in going.items()]
+        requests = [request(case, (f"{vote}", f"{n}"), each, state) for (case, vote), state in going.items()]
         for key, row in zip(going, engine.generate(requests), strict=True):
             runs[key].append(_Piece.of(row, kind))
     found = {case: [_predicted(runs[case, vote], vote, kind) for vote in range(votes)] for case in distinct}

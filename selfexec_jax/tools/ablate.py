@@ -114,13 +114,15 @@ def _run_stage(flags: list[str], root: Path, log: Path):
     command = [sys.executable, "-m", "selfexec_jax.main", *flags]
     compiled = str(root.resolve() / "compiled")  # by the runs before
     environment = {"JAX_COMPILATION_CACHE_DIR": compiled, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} | os.environ
-    with open(log, "wb") as out:
-        child = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    with (
+        open(log, "wb") as out,
+        subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT) as child,
+    ):
         try:
             with handing_on(child):
                 code = child.wait()
         finally:
-            child.kill()  # interrupted
+            child.kill()  # interrupted: nothing writes there when the next command does
     if code in (EXIT_CODE, -signal.SIGTERM):
         raise Stopped("asked to end")
     if code:
