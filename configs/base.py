@@ -99,7 +99,7 @@ def get_config() -> ConfigDict:
     c.plan = ConfigDict()  # what tools.plan cannot know beforehand
     c.plan.shape = ""  # of configs/shapes.py, where no init_from says it
     c.plan.example_tokens = 2048  # of a packed example in SFT, mean: attention within it counts as work
-    c.plan.long_share = 0.1  # of SFT's tokens that are in examples longer than sft.short_row_tokens
+    c.plan.long_share = 0.1  # of the tokens learned from, in SFT and RL, that are too many for their short rows
     c.plan.prompt_tokens = 1024  # of a prompt in RL and evaluation, mean
     c.plan.answer_tokens = 2048  # of an answer there, mean
     c.plan.headroom = 0.1  # share of a chip's memory that is to stay free
@@ -176,6 +176,7 @@ def get_config() -> ConfigDict:
     c.rl.long_inputs = 2  # longer inputs that RL predicts programs of narrated forms on
     c.rl.long_size = 5  # least numbers in an input that RL predicts on (SFT narrated up to narrated_size)
     c.rl.row_tokens = 448  # tokens a packed row of the update; at least the longest prompt and answer
+    c.rl.short_row_tokens = 0  # of the rows of what fits into them (0: all are alike): attention costs less
     c.rl.micro_tokens = 7168  # tokens of a micro-batch, in packed rows
     c.rl.checkpoint_every = 10  # batches
     c.rl.checkpoints_kept = 2  # the newest, beside the best

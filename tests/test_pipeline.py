@@ -315,6 +315,8 @@ def test_every_command_of_the_readme_runs(whole, tmp_path):
             small += " " + " ".join(map(shlex.quote, [*fields, "--set=rl.steps=0"]))
         elif "launch/test.sh" in command:  # this suite is it: only its way to pytest is tried here
             small += " --version"
+        elif "tests.benchmarks.rl" in command:
+            small = small.replace("--run RUN", f"--run {whole} --parts loop --steps 1")
         elif "tests.benchmarks" in command:
             small += " --rounds 1 --busy 0"
         elif "selfexec_jax.main" in command:

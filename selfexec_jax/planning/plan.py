@@ -9,7 +9,7 @@ from selfexec_jax.model.hf import target_of
 from selfexec_jax.planning import arithmetic, programs
 from selfexec_jax.planning.chips import Slice
 from selfexec_jax.planning.programs import Compiled, Setting
-from selfexec_jax.train.update import row_counts
+from selfexec_jax.train.update import row_shapes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,14 +72,18 @@ def plan_of(s: Setting, tell: Callable[[str], None] = lambda text: None) -> Plan
     """Compiles everything. `tell` hears what is being compiled."""
     config, cfg, chips = s.config, s.cfg, s.where.n_chips
     rl, plan, phases = config.rl, config.plan, []
+
+    def shares(knobs) -> list[float]:
+        """Of long rows among the tokens, and of short ones, where a stage has such."""
+        return [plan.long_share, 1 - plan.long_share] if knobs.short_row_tokens else [1.0]
+
     if config.sft.steps:
         tell("SFT")
         knobs = config.sft
         (*parts, apply), kept = programs.sft_programs(s)
         tokens = knobs.batch_rows * knobs.row_tokens
         work = tokens * arithmetic.training(cfg, min(plan.example_tokens, knobs.row_tokens))
-        shares = [plan.long_share, 1 - plan.long_share] if knobs.short_row_tokens else [1.0]
-        updates = [(part, share * knobs.micro_batches) for part, share in zip(parts, shares, strict=True)]
+        updates = [(part, share * knobs.micro_batches) for part, share in zip(parts, shares(knobs), strict=True)]
         phases.append(Phase("SFT", kept, [*updates, (apply, 1)], knobs.steps, tokens, work))
     tell("rollouts")
     (prefill, decoding), sampler = programs.rollout_programs(s)
@@ -99,11 +103,12 @@ def plan_of(s: Setting, tell: Callable[[str], None] = lambda text: None) -> Plan
 
     if rl.steps:
         tell("RL")
-        (micro, apply), kept = programs.rl_programs(s)
+        (*parts, apply), kept = programs.rl_programs(s)
         learned = answers * length
         work = learned * arithmetic.training(cfg, length)
-        updates = [(micro, learned / (row_counts(rl, s.mesh)[0] * rl.row_tokens)), (apply, rl.updates)]
-        phases.append(Phase("RL update", kept | sampler, updates, rl.steps, learned, work))
+        sizes = [counts[0] * row for row, counts in row_shapes(rl, s.mesh).items()]
+        updates = [(part, share * learned / size) for part, share, size in zip(parts, shares(rl), sizes, strict=True)]
+        phases.append(Phase("RL update", kept | sampler, [*updates, (apply, rl.updates)], rl.steps, learned, work))
         work = answers * plan.answer_tokens * arithmetic.forward(cfg, length)
         tokens = answers * plan.answer_tokens
         drawn = [*((part, 1) for part in programs.reshard(s)), *sampling(answers)]

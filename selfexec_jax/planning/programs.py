@@ -159,12 +159,13 @@ def sft_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
 
 
 def rl_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
-    """A micro-batch of an update of RL and the optimizer's step, and the bytes of what they keep on a chip."""
+    """A micro-batch of an update of RL of each length of rows, the longest first, and the optimizer's step; and the bytes
+    of what they keep on a chip."""
     knobs = s.config.rl
     tx = update.make_optimizer(knobs)
     _, _, target = abstract_state(s.model, tx, 0, s.mesh)
     gradients = update.make_learner(s.model, tx, knobs, target, s.mesh).gradients
-    shapes = [(update.row_counts(knobs, s.mesh)[0], knobs.row_tokens)]
+    shapes = [(counts[0], row) for row, counts in update.row_shapes(knobs, s.mesh).items()]
     return _update_programs(s, "RL", gradients, target, shapes, update.FLOATS)
 
 

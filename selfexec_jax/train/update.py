@@ -97,25 +97,46 @@ def _credited(outcome: Outcome, advantage: float, n: int, knobs) -> tuple[int, i
     return 0, (n if outcome.is_right else at)
 
 
-def row_counts(knobs, mesh: Mesh) -> list[int]:
-    """Rows of a micro-batch by its token budget, and of a small one for what is left over: the only two shapes."""
-    of_mesh = batch_rows(mesh)
-    rows = max(knobs.micro_tokens // knobs.row_tokens // of_mesh, 1) * of_mesh
-    return sorted({rows, max(rows // 4 // of_mesh, 1) * of_mesh}, reverse=True)
+def row_shapes(knobs, mesh: Mesh) -> dict[int, list[int]]:
+    """The only shapes of micro-batches: for each length of rows, the longest first, how many rows make up the token
+    budget, and a small number for what is left over."""
+    if knobs.short_row_tokens >= knobs.row_tokens:
+        raise ValueError(f"rl.short_row_tokens={knobs.short_row_tokens} is not below rl.row_tokens={knobs.row_tokens}")
+    of_mesh, found = batch_rows(mesh), {}
+    for row_tokens in filter(None, (knobs.row_tokens, knobs.short_row_tokens)):
+        rows = max(knobs.micro_tokens // row_tokens // of_mesh, 1) * of_mesh
+        found[row_tokens] = sorted({rows, max(rows // 4 // of_mesh, 1) * of_mesh}, reverse=True)
+    return found
 
 
-def pack(items: list[Item], row_tokens: int, counts: list[int]) -> list[dict[str, np.ndarray]]:
-    """Micro-batches of packed rows; each array rows x row_tokens, `item` the number of the item of each token."""
-    order = sorted(range(len(items)), key=lambda i: -items[i].n_tokens)
-    rows = [[order[i] for i in row] for row in pack_rows([items[i].n_tokens for i in order], row_tokens)]
+def pack(items: list[Item], shapes: dict[int, list[int]]) -> list[dict[str, np.ndarray]]:
+    """Micro-batches of packed rows in these shapes; each array rows x row_tokens, `item` the number of the item of each
+    token. What fits into rows of several lengths goes into short ones, and into what room long ones have left."""
+    left = sorted(range(len(items)), key=lambda i: -items[i].n_tokens)
     batches = []
-    while rows:
-        n = next((n for n in counts if n <= len(rows)), counts[-1])
-        if len(rows) > counts[-1] and n == counts[-1] and counts[0] - len(rows) < n:
-            n = counts[0]  # one large batch that is nearly full beats several small ones
-        batches.append(_filled(items, rows[:n], n, row_tokens))
-        rows = rows[n:]
+    for row_tokens, shorter in zip(shapes, [*list(shapes)[1:], 0], strict=True):
+        lengths = [items[i].n_tokens for i in left]
+        due = pack_rows([n for n in lengths if n > shorter], row_tokens)
+        sizes = _sizes(len(due), shapes[row_tokens])
+        rows = [[left[i] for i in row] for row in pack_rows(lengths, row_tokens, sum(sizes))]
+        packed = set().union(*rows)
+        left = [i for i in left if i not in packed]
+        for n in sizes:
+            batches.append(_filled(items, rows[:n], n, row_tokens))
+            rows = rows[n:]
     return batches
+
+
+def _sizes(n_rows: int, counts: list[int]) -> list[int]:
+    """How many rows the micro-batches have that n_rows go into."""
+    sizes = []
+    while n_rows > 0:
+        n = next((n for n in counts if n <= n_rows), counts[-1])
+        if n_rows > counts[-1] and n == counts[-1] and counts[0] - n_rows < n:
+            n = counts[0]  # one large batch that is nearly full beats several small ones
+        sizes.append(n)
+        n_rows -= n
+    return sizes
 
 
 def _filled(items: list[Item], rows: list[list[int]], n_rows: int, row_tokens: int) -> dict[str, np.ndarray]:
@@ -179,7 +200,7 @@ class Learner:
     def score(self, params: dict, turns: list[Turn]) -> list[np.ndarray]:
         """Log-probabilities of every token of the turns' answers, as the trainer sees them."""
         found: list[np.ndarray | None] = [None] * len(turns)
-        for batch in pack([Item(turn) for turn in turns], self.knobs.row_tokens, row_counts(self.knobs, self.mesh)):
+        for batch in pack([Item(turn) for turn in turns], row_shapes(self.knobs, self.mesh)):
             logprobs = fetched(self.logprobs(params, self.place(batch)))
             is_answer = batch["is_answer"] > 0
             for i in np.unique(batch["item"][is_answer]):
@@ -198,7 +219,7 @@ class Learner:
         gradients are not finite.
         """
         grads, metrics = self.gradients.zeros(state.params), []
-        for batch in pack(items, self.knobs.row_tokens, row_counts(self.knobs, self.mesh)):
+        for batch in pack(items, row_shapes(self.knobs, self.mesh)):
             placed = self.place(batch)
             if reference is not None:
                 placed["reference"] = self.logprobs(reference, placed)
@@ -214,8 +235,9 @@ class Learner:
     def warm_up(self, params: dict) -> None:
         """Compiles every shape of micro-batch, on batches that hold nothing."""
         grads = self.gradients.zeros(params)
-        for n in row_counts(self.knobs, self.mesh):
-            placed = self.place(_filled([], [], n, self.knobs.row_tokens))
+        shapes = row_shapes(self.knobs, self.mesh)
+        for n, row_tokens in ((n, row_tokens) for row_tokens, counts in shapes.items() for n in counts):
+            placed = self.place(_filled([], [], n, row_tokens))
             if needs_old_logprobs(self.knobs) or self.knobs.kl:
                 found = self.logprobs(params, placed)
                 placed |= {"reference": found} if self.knobs.kl else {}

@@ -19,7 +19,7 @@ def get_config(arg=None):
     c.text.vocab_size = 32_000
     c.mesh.update({"cpu_devices": 0, "fsdp": 4, "tensor": 2})
     c.sft.update({"row_tokens": 2048, "batch_rows": 8, "steps": 100})
-    c.rl.update({"row_tokens": 2048, "micro_tokens": 8192, "steps": 10})
+    c.rl.update({"row_tokens": 2048, "short_row_tokens": 512, "micro_tokens": 16_384, "steps": 10})
     c.rollout.update({"tensor": 2, "cache_length": 2048, "prompt_buckets": (512, 1024), "slots": 512})
     return c
 """
@@ -55,6 +55,10 @@ def test_a_plan_adds_up(tmp_path):
     assert 0.95 < step["flops"] * 8 / (8 * N * tokens) < 1.1  # a layer's last product is not needed again
     assert 0.05 < phases["SFT"]["mfu"] < 0.75
     assert step["seconds"] >= max(step["busy_s"], step["network_s"]) + step["kernels_s"]
+    # Of the tokens of an update 0.1 are in long rows.
+    long, short = (programs[f"RL micro-batch, rows of {n}"]["runs"] for n in (2048, 512))
+    learned = 32 * 8 * (1024 + 2048)
+    assert (long, short) == pytest.approx((0.1 * learned / 16_384, 0.9 * learned / 16_384))
     # A step of decoding reads weights and cache once.
     reads = sampler["weights of the sampler"] + sampler["cache"]
     assert 0.8 < programs["decoding, a token a slot"]["memory_bytes"] / reads < 1.3

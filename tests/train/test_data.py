@@ -124,3 +124,5 @@ def test_first_fit():
     assert pack_rows([], 8) == []
     with pytest.raises(ValueError, match="9 tokens.*row of 8"):
         pack_rows([3, 9], 8)
+    assert pack_rows([5, 4, 9, 3, 1, 2, 8], 8, 2) == [[0, 3], [1, 4, 5]]  # of two rows, what fits
+    assert pack_rows([5], 8, 2) == [[0], []] and pack_rows([5], 8, 0) == []

@@ -150,7 +150,7 @@ def test_gradients_equal_central_differences(tiny, name):
         [group("solve", [1, -1, -1, 1], 1, n_turns=2), group("predict", [1, -1, 1, 1], 2, first_wrong=1)],
         options.advantage, {"solve": 1.0, "predict": 0.8},
     )  # fmt: skip
-    (batch,) = pack(items_of(groups, options), 32, [8])
+    (batch,) = pack(items_of(groups, options), {32: [8]})
     batch = {k: jnp.asarray(v) for k, v in batch.items()}
     # Fixed and off policy, but off the corners of the clip, where there is no derivative.
     rng = np.random.default_rng(0)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from selfexec_jax.model.sharding import make_mesh
+from selfexec_jax.rollout import Sample
 from selfexec_jax.train import rl
 from selfexec_jax.train.checkpoint import Checkpoints
 from selfexec_jax.train.health import Unhealthy
@@ -18,7 +19,7 @@ from selfexec_jax.train.rollouts import Ask, Drawn, End, Group, Outcome, Prompt,
 from selfexec_jax.train.scores import token_logprobs
 from selfexec_jax.train.state import abstract_state
 from selfexec_jax.train.stopping import Stopped
-from selfexec_jax.train.update import items_of, make_learner, make_optimizer, pack, row_counts
+from selfexec_jax.train.update import Item, items_of, make_learner, make_optimizer, pack, row_shapes
 from tests.train.knobs import group, knobs, rollout
 from tests.train.toy import Toy, prompts, right, small_engine, small_model
 
@@ -68,11 +69,11 @@ def test_a_batch_baseline_is_that_of_the_task():
     assert not found[1].advantages.any()
 
 
-@pytest.mark.parametrize("counts", [[2], [4, 2]])
-def test_packing_keeps_every_answer_once_and_drops_what_has_no_advantage(counts):
+@pytest.mark.parametrize("shapes", [{24: [2]}, {24: [4, 2]}, {24: [2, 1], 8: [4, 2]}])
+def test_packing_keeps_every_answer_once_and_drops_what_has_no_advantage(shapes):
     groups = with_advantages(GROUPS, "mean", WEIGHT)
-    batches = pack(items_of(groups, knobs(credit="first_wrong")), 24, counts)
-    assert {b["tokens"].shape[0] for b in batches} <= set(counts)
+    batches = pack(items_of(groups, knobs(credit="first_wrong")), shapes)
+    assert all(b["tokens"].shape[0] in shapes[b["tokens"].shape[1]] for b in batches)
     found = []
     for batch in batches:
         assert len({v.shape for v in batch.values()}) == 1
@@ -110,7 +111,7 @@ def test_an_advantage_counts_where_it_was_earned():
     def learned(rollouts, advantages, **changes):
         g = Group(Prompt("predict", "0", (2, 3)), rollouts, np.float32(advantages))
         found = []
-        for batch in pack(items_of([g], knobs(**changes)), 24, [4]):
+        for batch in pack(items_of([g], knobs(**changes)), {24: [4]}):
             for i in range(4 * len(rollouts)):
                 tokens = batch["advantage"][(batch["item"] == i) & (batch["is_answer"] == 1)]
                 found += [tokens.tolist()] if tokens.size else []
@@ -143,22 +144,38 @@ def test_what_is_not_learned_from_is_not_packed():
 
 def test_a_sample_longer_than_a_row_is_an_error():
     with pytest.raises(ValueError, match=r"rl\.row_tokens"):
-        pack(items_of(with_advantages(GROUPS, "mean", WEIGHT), knobs()), 6, [3])
+        pack(items_of(with_advantages(GROUPS, "mean", WEIGHT), knobs()), {6: [3]})
 
 
 def test_micro_batches_have_two_shapes_within_the_token_budget(mesh):
-    assert row_counts(knobs(row_tokens=448, micro_tokens=7168), mesh) == [16, 4]
-    assert row_counts(knobs(row_tokens=448, micro_tokens=500), mesh) == [1]
+    assert row_shapes(knobs(row_tokens=448, micro_tokens=7168), mesh) == {448: [16, 4]}
+    assert row_shapes(knobs(row_tokens=448, micro_tokens=500), mesh) == {448: [1]}
     lengths = []
     for n in range(1, 60):
         items = items_of([with_advantages([group("solve", [1.0, -1.0], i)], "mean", WEIGHT)[0] for i in range(n)],
                          knobs())  # fmt: skip
-        batches = pack(items, 10, [16, 4])
+        batches = pack(items, {10: [16, 4]})
         lengths += [len(b["tokens"]) for b in batches]
         rows = sum(len(b["tokens"]) for b in batches)
         used = sum(int((b["segments"].max(1) > 0).sum()) for b in batches)
         assert rows - used <= 3
     assert set(lengths) == {16, 4}
+
+
+def test_short_rows_take_what_fits_and_long_ones_are_filled_up(mesh):
+    options = knobs(row_tokens=352, short_row_tokens=128, micro_tokens=1408)
+    assert row_shapes(options, mesh) == {352: [4, 1], 128: [11, 2]}
+    with pytest.raises(ValueError, match=r"rl\.short_row_tokens=352 is not below rl\.row_tokens=352"):
+        row_shapes(knobs(row_tokens=352, short_row_tokens=352), mesh)
+    lengths = [300, 200, 129] + [128, 50, 40, 30] * 8
+    items = [Item(Turn(Sample((3,), (4,) * (n - 1), (-1.0,) * (n - 1), "", "stop", 0))) for n in lengths]
+    batches = pack(items, row_shapes(options, mesh))
+    assert [b["tokens"].shape for b in batches] == [(1, 352), (1, 352), (11, 128), *[(2, 128)] * 3]
+    held = [{lengths[i] for i in np.unique(b["item"][b["segments"] > 0])} for b in batches]
+    assert held[0] == {300, 50} and held[1] == {200, 129} and max(max(h) for h in held[2:]) == 128
+    found = [i for b in batches for i in np.unique(b["item"][b["segments"] > 0])]
+    assert sorted(found) == list(range(len(items)))
+    assert [b["tokens"].shape for b in pack(items[3:5], row_shapes(options, mesh))] == [(2, 128)]
 
 
 def learner_of(model, options, mesh):
@@ -179,11 +196,11 @@ def gradients(model, params, mesh, options, batches):
 @pytest.mark.parametrize("objective", ["clipped", "sequence_clipped", "policy_gradient"])
 def test_on_policy_the_gradient_is_that_of_reinforce(tiny, forward, mesh, objective):
     model, params = tiny
-    options = knobs(row_tokens=24, micro_tokens=48, prompts=5, group_size=4, max_new_tokens=9, temperature=0.8,
-                    objective=objective, credit="first_wrong")  # fmt: skip
+    options = knobs(row_tokens=24, short_row_tokens=8, micro_tokens=48, prompts=5, group_size=4, max_new_tokens=9,
+                    temperature=0.8, objective=objective, credit="first_wrong")  # fmt: skip
     groups = with_advantages(GROUPS, "mean", WEIGHT)
-    batches = pack(items_of(groups, options), 24, row_counts(options, mesh))
-    assert len(batches) > 1
+    batches = pack(items_of(groups, options), row_shapes(options, mesh))
+    assert {b["tokens"].shape[1] for b in batches} == {24, 8}
     got, metrics = gradients(model, params, mesh, options, batches)
 
     # Each answer on its own, unpacked, padded to one length: sum of A log p over a fixed number.
@@ -230,7 +247,7 @@ def test_off_policy_the_ratio_is_taken_to_the_policy_that_sampled(tiny, forward,
             logits = forward(params, tokens, jnp.arange(12)[None], ones)
             alone = token_logprobs(logits, tokens)[0, len(s.prompt_tokens) : len(whole)]
             np.testing.assert_allclose(turn.old, alone, atol=1e-5)
-    batches = pack(items_of(scored, options), 24, [8])
+    batches = pack(items_of(scored, options), {24: [8]})
     same, metrics = gradients(model, params, mesh, options, batches)
     assert sum(int(m["sum"]["clipped"]) for m in metrics) == 0
     on_policy, _ = gradients(model, params, mesh, knobs(**dict(options) | {"staleness": 0}), batches)
