@@ -159,8 +159,8 @@ def sft_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
 
 
 def rl_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
-    """A micro-batch of an update of RL of each length of rows, the longest first, and the optimizer's step; and the bytes
-    of what they keep on a chip."""
+    """A micro-batch of an update of RL of long rows, one of short rows if there are such, and the optimizer's step; and
+    the bytes of what they keep on a chip."""
     knobs = s.config.rl
     tx = update.make_optimizer(knobs)
     _, _, target = abstract_state(s.model, tx, 0, s.mesh)
