@@ -9,7 +9,7 @@ from selfexec_jax.model.hf import target_of
 from selfexec_jax.planning import arithmetic, programs
 from selfexec_jax.planning.chips import Slice
 from selfexec_jax.planning.programs import Compiled, Setting
-from selfexec_jax.train.update import row_shapes
+from selfexec_jax.train.packing import row_shapes
 
 
 @dataclasses.dataclass(frozen=True)

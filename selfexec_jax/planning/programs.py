@@ -30,7 +30,7 @@ from selfexec_jax.planning.chips import Slice
 from selfexec_jax.planning.costs import Costs, costs_of, summed
 from selfexec_jax.planning.hlo import parse
 from selfexec_jax.rollout import decode
-from selfexec_jax.train import sft, update
+from selfexec_jax.train import packing, sft, update
 from selfexec_jax.train.gradients import Gradients
 from selfexec_jax.train.state import (
     TrainState,
@@ -165,8 +165,8 @@ def rl_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
     tx = update.make_optimizer(knobs)
     _, _, target = abstract_state(s.model, tx, 0, s.mesh)
     gradients = update.make_learner(s.model, tx, knobs, target, s.mesh).gradients
-    shapes = [(counts[0], row) for row, counts in update.row_shapes(knobs, s.mesh).items()]
-    return _update_programs(s, "RL", gradients, target, shapes, update.FLOATS)
+    shapes = [(counts[0], row) for row, counts in packing.row_shapes(knobs, s.mesh).items()]
+    return _update_programs(s, "RL", gradients, target, shapes, packing.FLOATS)
 
 
 def _update_programs(
@@ -175,7 +175,7 @@ def _update_programs(
 ) -> tuple[list[Compiled], dict[str, int]]:  # fmt: skip
     grads, programs = trainable(target.params), []
     for rows, tokens in shapes:
-        batch = _batch(s, rows, tokens, update.INTS) | _batch(s, rows, tokens, floats, jnp.float32)
+        batch = _batch(s, rows, tokens, packing.INTS) | _batch(s, rows, tokens, floats, jnp.float32)
         lower = functools.partial(gradients.add.of(rows).lower, target.params, grads, batch)
         kernels = _kernels(s, rows * tokens, tokens, True)
         programs.append(s.compiled(f"{name} micro-batch, rows of {tokens}", lower, s.mesh, kernels))

@@ -131,26 +131,3 @@ def _stream(
 
 def fits(examples: list[Example], row_tokens: int) -> list[Example]:
     return [e for e in examples if e.n_tokens <= row_tokens]
-
-
-def pack_rows(lengths: list[int], row_tokens: int, n_rows: int | None = None) -> list[list[int]]:
-    """First-fit packing: which items go into which row.
-
-    With n_rows there are that many, some of them empty, and what fits into none is left out; otherwise an item longer
-    than a row raises ValueError.
-    """
-    rows: list[list[int]] = [[] for _ in range(n_rows or 0)]
-    room = [row_tokens] * len(rows)
-    for i, n in enumerate(lengths):
-        row = next((r for r, free in enumerate(room) if free >= n), None)
-        if row is None and n_rows is not None:
-            continue
-        if n > row_tokens:
-            raise ValueError(f"a sample of {n} tokens does not fit a row of {row_tokens}; raise rl.row_tokens")
-        if row is None:
-            rows.append([])
-            room.append(row_tokens)
-            row = len(rows) - 1
-        rows[row].append(i)
-        room[row] -= n
-    return rows

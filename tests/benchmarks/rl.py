@@ -33,12 +33,13 @@ from selfexec_jax.stages import problems as first  # noqa: E402
 from selfexec_jax.stages import rl as stage  # noqa: E402
 from selfexec_jax.stages import sft as imitation  # noqa: E402
 from selfexec_jax.stages.metrics import read_metrics  # noqa: E402
-from selfexec_jax.stages.workdir import Workdir  # noqa: E402
+from selfexec_jax.stages.workdir import Workdir, config_of  # noqa: E402
 from selfexec_jax.train import sft  # noqa: E402
 from selfexec_jax.train.data import Example, PackedUpdates  # noqa: E402
+from selfexec_jax.train.packing import Item  # noqa: E402
 from selfexec_jax.train.rollouts import Turn  # noqa: E402
 from selfexec_jax.train.state import abstract_state  # noqa: E402
-from selfexec_jax.train.update import Item, make_learner, make_optimizer  # noqa: E402
+from selfexec_jax.train.update import make_learner, make_optimizer  # noqa: E402
 from tests.benchmarks.ending import conclude, parser_of  # noqa: E402
 
 SIZES = {
@@ -92,6 +93,7 @@ def loop(run: str, steps: int, missed: list[str]) -> dict:
     """Seconds of a step by phase, after the first two; CPU of the sandbox beside that of the whole."""
     config = tiny.get_config()
     config.rl.steps, config.init_from = steps + 2, run
+    config.model.update(config_of(run).model)
     seen = []
 
     def cpu() -> tuple[float, float]:

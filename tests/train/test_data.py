@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from selfexec_jax.train.data import Example, PackedUpdates, fits, pack_rows
+from selfexec_jax.train.data import Example, PackedUpdates, fits
 
 
 def examples(start, n, seed=0):
@@ -117,12 +117,3 @@ def test_a_share_without_examples_names_the_field():
 def test_examples_longer_than_a_row_are_left_out():
     short, exact, long = Example([1], [2]), Example([1] * 3, [2]), Example([1] * 3, [2, 2])
     assert fits([short, exact, long], 4) == [short, exact]
-
-
-def test_first_fit():
-    assert pack_rows([5, 4, 3, 1, 2], 8) == [[0, 2], [1, 3, 4]]
-    assert pack_rows([], 8) == []
-    with pytest.raises(ValueError, match="9 tokens.*row of 8"):
-        pack_rows([3, 9], 8)
-    assert pack_rows([5, 4, 9, 3, 1, 2, 8], 8, 2) == [[0, 3], [1, 4, 5]]  # of two rows, what fits
-    assert pack_rows([5], 8, 2) == [[0], []] and pack_rows([5], 8, 0) == []

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from selfexec_jax.train.losses import ADVANTAGES, NORMALISERS, OBJECTIVES, importance_weight, kl_to_reference, sft_loss
+from selfexec_jax.train.packing import pack
 from selfexec_jax.train.rollouts import with_advantages
 from selfexec_jax.train.scores import scores
-from selfexec_jax.train.update import items_of, make_loss, pack
+from selfexec_jax.train.update import items_of, make_loss
 from tests.train.knobs import group, knobs
 
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from selfexec_jax.model.sharding import make_mesh
-from selfexec_jax.rollout import Sample
 from selfexec_jax.train import rl
 from selfexec_jax.train.checkpoint import Checkpoints
 from selfexec_jax.train.health import Unhealthy
+from selfexec_jax.train.packing import pack, row_shapes
 from selfexec_jax.train.rollouts import Ask, Drawn, End, Group, Outcome, Prompt, Rollout, Turn, with_advantages
 from selfexec_jax.train.scores import token_logprobs
 from selfexec_jax.train.state import abstract_state
 from selfexec_jax.train.stopping import Stopped
-from selfexec_jax.train.update import Item, items_of, make_learner, make_optimizer, pack, row_shapes
+from selfexec_jax.train.update import items_of, make_learner, make_optimizer
 from tests.train.knobs import group, knobs, rollout
 from tests.train.toy import Toy, prompts, right, small_engine, small_model
 
@@ -140,42 +140,6 @@ def test_what_is_not_learned_from_is_not_packed():
                  for r in g.rollouts]  # fmt: skip
     found = items_of([Group(g.prompt, simulated, g.advantages)], knobs())
     assert [item.turn for item in found] == [r.turns[i] for r in g.rollouts for i in (0, 2)]
-
-
-def test_a_sample_longer_than_a_row_is_an_error():
-    with pytest.raises(ValueError, match=r"rl\.row_tokens"):
-        pack(items_of(with_advantages(GROUPS, "mean", WEIGHT), knobs()), {6: [3]})
-
-
-def test_micro_batches_have_two_shapes_within_the_token_budget(mesh):
-    assert row_shapes(knobs(row_tokens=448, micro_tokens=7168), mesh) == {448: [16, 4]}
-    assert row_shapes(knobs(row_tokens=448, micro_tokens=500), mesh) == {448: [1]}
-    lengths = []
-    for n in range(1, 60):
-        items = items_of([with_advantages([group("solve", [1.0, -1.0], i)], "mean", WEIGHT)[0] for i in range(n)],
-                         knobs())  # fmt: skip
-        batches = pack(items, {10: [16, 4]})
-        lengths += [len(b["tokens"]) for b in batches]
-        rows = sum(len(b["tokens"]) for b in batches)
-        used = sum(int((b["segments"].max(1) > 0).sum()) for b in batches)
-        assert rows - used <= 3
-    assert set(lengths) == {16, 4}
-
-
-def test_short_rows_take_what_fits_and_long_ones_are_filled_up(mesh):
-    options = knobs(row_tokens=352, short_row_tokens=128, micro_tokens=1408)
-    assert row_shapes(options, mesh) == {352: [4, 1], 128: [11, 2]}
-    with pytest.raises(ValueError, match=r"rl\.short_row_tokens=352 is not below rl\.row_tokens=352"):
-        row_shapes(knobs(row_tokens=352, short_row_tokens=352), mesh)
-    lengths = [300, 200, 129] + [128, 50, 40, 30] * 8
-    items = [Item(Turn(Sample((3,), (4,) * (n - 1), (-1.0,) * (n - 1), "", "stop", 0))) for n in lengths]
-    batches = pack(items, row_shapes(options, mesh))
-    assert [b["tokens"].shape for b in batches] == [(1, 352), (1, 352), (11, 128), *[(2, 128)] * 3]
-    held = [{lengths[i] for i in np.unique(b["item"][b["segments"] > 0])} for b in batches]
-    assert held[0] == {300, 50} and held[1] == {200, 129} and max(max(h) for h in held[2:]) == 128
-    found = [i for b in batches for i in np.unique(b["item"][b["segments"] > 0])]
-    assert sorted(found) == list(range(len(items)))
-    assert [b["tokens"].shape for b in pack(items[3:5], row_shapes(options, mesh))] == [(2, 128)]
 
 
 def learner_of(model, options, mesh):
