@@ -128,12 +128,16 @@ def full_table(rows: list[dict], seeds: list[int]) -> str:
             r = row["seeds"].get(seed)
             more = f" k'={r['k']}" if r and "k" in r else ""
             cells.append(f"{interval(r)}{more}" if r else "")
-        n = ", ".join(sorted({str(r["n"]) for r in row["seeds"].values()}))
         low, high = row["range"]
         word = {True: "yes", False: "**no**", None: ""}[holds(row)]
         lines.append(f"| {row['claim']} | {row['what']} | {row['split']} | " + " | ".join(cells)
-                     + f" | {100 * low:+.1f} to {100 * high:+.1f} | {n} | {word} |")  # fmt: skip
+                     + f" | {100 * low:+.1f} to {100 * high:+.1f} | {sizes(row)} | {word} |")  # fmt: skip
     return "\n".join(lines)
+
+
+def sizes(row: dict) -> str:
+    """How many problems or cases were compared, each number once where seeds have several."""
+    return ", ".join(map(str, sorted({r["n"] for r in row["seeds"].values()})))
 
 
 def interval(row: dict) -> str:

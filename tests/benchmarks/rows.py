@@ -23,7 +23,7 @@ from selfexec_jax.evals.looks import COLOURS, STYLE, axis_of
 from selfexec_jax.stages.metrics import read_metrics
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, OUTPUTS, Run, run
-from tests.benchmarks.comparisons import ALONE, Comparison, compared, interval, measured_in, missed, table
+from tests.benchmarks.comparisons import ALONE, Comparison, compared, interval, measured_in, missed, sizes, table
 from tests.benchmarks.ending import conclude, parser_of
 
 CONFIG = "configs/tiny.py"
@@ -169,7 +169,7 @@ def markdown(rows: list[dict]) -> str:
         costs = [[r["tokens"][i] for r in each] for i in (1, 0)] if two else [[None]]
         spent = "" if any(None in cost for cost in costs) else ", ".join(f"{np.mean(cost):,.0f}" for cost in costs)
         cells = [f"`{row['claim']}`", row_named(row["claim"], ROWS).claim, row["what"], row["split"], first, second,
-                 "; ".join(map(interval, each)), spent, str(each[0]["n"])]  # fmt: skip
+                 "; ".join(map(interval, each)), spent, sizes(row)]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
