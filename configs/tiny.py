@@ -33,7 +33,7 @@ ROWS = {
     ),
     "long_runs_in_voted_pieces": ablations.Row(
         "Going on from the state that most of five answers to a piece end with keeps slips from adding up.",
-        {"eval.chunk_votes": 5}, "long_runs_in_pieces",
+        {"eval.chunk_votes": 5, "eval.simulate_temperature": 1.0}, "long_runs_in_pieces",
     ),
     "long_runs_in_long_rows": ablations.Row(
         "Rows in which the longest of these runs are whole are the plain way to reach as far, at as many tokens.",

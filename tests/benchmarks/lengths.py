@@ -41,13 +41,14 @@ def main() -> int:
     parser.add_argument("--longest", type=int, default=900, help="tokens of an answer at most")
     parser.add_argument("--programs", type=int, default=150, help="of held-out problems, on one input of each size")
     parser.add_argument("--chunk_votes", default="1", help="answers a piece, with commas between them (default 1)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of several answers a piece (default 1)")
     parser.add_argument("--results", default=str(RESULTS), type=Path, help="where a file a row and seed lies")
     args = parser.parse_args()
     args.results.mkdir(exist_ok=True)
     sizes = [int(n) for n in args.sizes.split(",")]
     for run, votes in itertools.product(args.runs, map(int, args.chunk_votes.split(","))):
         config = config_of(run)
-        measured = answered(run, sizes, args.programs, args.longest, votes)
+        measured = answered(run, sizes, args.programs, args.longest, votes, args.temperature)
         voted = f"-{votes}-votes" if votes > 1 else ""
         path = args.results / f"{config.ablation or config.name}{voted}-seed-{config.seed}.json"
         path.write_text(json.dumps({"sizes": sizes} | measured.as_text()) + "\n")
@@ -94,7 +95,7 @@ class Answered:
         return cls(*(np.array([list(row) for row in column], float).T for column in columns))
 
 
-def answered(folder: str, sizes: list[int], n: int, longest: int, votes: int) -> Answered:
+def answered(folder: str, sizes: list[int], n: int, longest: int, votes: int, temperature: float) -> Answered:
     loaded = models.trained(folder)
     config = loaded.config
     engine = loaded.engine().load(loaded.params(loaded.last()), 0)
@@ -109,6 +110,8 @@ def answered(folder: str, sizes: list[int], n: int, longest: int, votes: int) ->
             cases = list(zip(programs, inputs, strict=True))
             truths = pool.map([Run(*case) for case in cases])
             asking = dataclasses.replace(asks_of(config)["simulate"], max_new_tokens=longest, chunk_votes=votes)
+            if votes > 1:  # greedy ones are all alike
+                asking = dataclasses.replace(asking, temperature=temperature)
             answers = [cell[0] for cell in simulate(engine, loaded.tokenizer, cases, 1, config.seed, asking)]
             right.append([a.output is not None and outputs_match(t.stdout, a.output)
                           for a, t in zip(answers, truths, strict=True)])  # fmt: skip
