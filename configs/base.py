@@ -51,8 +51,8 @@ def get_config() -> ConfigDict:
     c.sandbox.stdout_bytes = 65536  # bytes a run may write
 
     c.tasks = ConfigDict()
-    c.tasks.template = "paper"  # paper | compact
-    c.tasks.style = "full"  # narration: full | brief | compact | changes | cwm (frames) | direct (none)
+    c.tasks.template = "paper"  # paper | compact | numbered (compact, and the words of an input with their places)
+    c.tasks.style = "full"  # narration: full | brief | compact | changes | numbered | cwm (frames) | direct (none)
     c.tasks.feedback = "output"  # what a fix turn is told of a failing test besides: output | departure | narration
     c.tasks.chunk_chars = 0  # characters after which a narration goes on in another piece, from its state (0: none)
     c.tasks.max_chunks = 32  # pieces that one simulation may have then

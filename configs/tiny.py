@@ -39,6 +39,19 @@ ROWS = {
         "Rows in which the longest of these runs are whole are the plain way to reach as far, at as many tokens.",
         {"sft.row_tokens": 1024, "sft.batch_rows": 4}, "long_runs",
     ),
+    "long_runs_full": ablations.Row(
+        "How far the paper's sentences reach, in long rows as well.",
+        {"tasks.style": "full"}, "long_runs_in_long_rows",
+    ),
+    "long_runs_numbered": ablations.Row(
+        "With the places of words, items and rounds, a simulation does not lose count.",
+        {"tasks.style": "numbered", "tasks.template": "numbered"}, "long_runs_in_long_rows",
+    ),
+    "long_runs_in_numbered_pieces": ablations.Row(
+        "So that a state is carried on right however long it is.",
+        {"tasks.style": "numbered", "tasks.template": "numbered", "sft.row_tokens": 512, "sft.batch_rows": 8},
+        "long_runs_in_pieces",
+    ),
     "long_runs_changes": ablations.Row(
         "Telling a loop's body once, and then what changes, lets a simulation reach further.",
         {"tasks.style": "changes"}, "long_runs",

@@ -14,7 +14,7 @@ def who_answers(config, workdir: Workdir) -> tuple:
     """The engine, its tokenizer, the name of its parameters, and the run's own model where that is asked."""
     e = config.eval
     if e.endpoint:
-        if config.tasks.template == "compact":
+        if config.tasks.template != "paper":
             raise ValueError("eval.endpoint: a served model needs questions in words; set tasks.template=paper")
         if workdir.hosts.count > 1:
             raise ValueError("eval.endpoint: a served model is asked by one host; leave --hosts out")

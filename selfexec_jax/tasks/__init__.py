@@ -1,11 +1,11 @@
 """The questions we ask a model: predict an output, solve a problem, fix or submit a program.
 
-Messages are lists of {"role", "content"}. Two template sets: `paper`, the paper's formats, and
-`compact`, few tokens for small models.
+Messages are lists of {"role", "content"}. Three template sets: `paper`, the paper's formats, `compact`, few tokens for
+small models, and `numbered`, the same with the places of the words of an input that a run is asked about.
 """
 
 Messages = list[dict[str, str]]
-TEMPLATES = ("paper", "compact")
+TEMPLATES = ("paper", "compact", "numbered")
 
 
 def user(content: str) -> Messages:

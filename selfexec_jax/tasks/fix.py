@@ -51,7 +51,7 @@ class Submit:
 def _show(feedback: Feedback, template: str) -> str:
     got = "no output" if feedback.output is None else endings.shown(feedback.output).strip()
     shown = solve.show_test(feedback.test, template)
-    if template == "compact":
+    if template != "paper":
         words = f"\n{feedback.words}" if feedback.words else ""
         return f"{shown} {'ok' if feedback.agrees else 'got ' + got.replace(chr(10), ' ')}{words}"
     words = f"\nHow it came about:\n{feedback.words}" if feedback.words else ""
@@ -61,7 +61,7 @@ def _show(feedback: Feedback, template: str) -> str:
 def render(problem: Problem, source: str, feedback: list[Feedback], template: str) -> Messages:
     check_template(template)
     shown = [_show(f, template) for f in feedback]
-    if template == "compact":
+    if template != "paper":
         return user("\n".join(["fix", problem.statement, source.rstrip("\n"), *shown]))
     return user(
         _PAPER.format(question=problem.statement, source=source.rstrip(), feedback="\n\n".join(shown))
@@ -71,7 +71,7 @@ def render(problem: Problem, source: str, feedback: list[Feedback], template: st
 def target(answer: str | Submit, template: str) -> str:
     """The answer to learn: Submit() or a program."""
     if isinstance(answer, Submit):
-        return _SUBMIT if template == "compact" else f"```\n{_SUBMIT}\n```"
+        return _SUBMIT if template != "paper" else f"```\n{_SUBMIT}\n```"
     return solve.target(answer, template)
 
 

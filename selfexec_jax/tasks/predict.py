@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 
 from selfexec_jax.problems.answers import asserted, label_output
@@ -64,12 +65,20 @@ def render(source: str, stdin_or_call: str, template: str, kind: str = "stdio", 
     check_template(template)
     source, given = source.rstrip("\n"), stdin_or_call.rstrip("\n")
     if state:
-        form = f"run\n{source}\n@{state}" if template == "compact" else _PAPER_STATE.format(source=source, state=state)
+        form = f"run\n{source}\n@{state}" if template != "paper" else _PAPER_STATE.format(source=source, state=state)
         return user(form)
-    if template == "compact":
+    if template == "numbered" and kind == "stdio":
+        given = "\n".join(map(_places, given.split("\n")))
+    if template != "paper":
         return user(f"run\n{source}\n{'<' if kind == 'stdio' else '?'}{given}")
     form = _PAPER_STDIO if kind == "stdio" else _PAPER_CALL
     return user(form.format(source=source, given=given))
+
+
+def _places(line: str) -> str:
+    """A line of an input whose words have their places before them."""
+    count = itertools.count()
+    return re.sub(r"\S+", lambda word: f"{next(count)}:{word[0]}", line)
 
 
 def target(narration, template: str, kind: str = "stdio", call: str | None = None, carried: str = "") -> str:
@@ -78,10 +87,10 @@ def target(narration, template: str, kind: str = "stdio", call: str | None = Non
     check_template(template)
     name = ending_name(narration.output)
     if carried:
-        return _join(narration.text, f"@{carried}" if template == "compact" else f"<state>{carried}</state>")
+        return _join(narration.text, f"@{carried}" if template != "paper" else f"<state>{carried}</state>")
     if name:
-        return _join(narration.text, f"!{name}" if template == "compact" else f"<outcome>{name}</outcome>")
-    if template == "compact":
+        return _join(narration.text, f"!{name}" if template != "paper" else f"<outcome>{name}</outcome>")
+    if template != "paper":
         return _join(narration.text, f"=>{escape(narration.output)}")
     if kind == "stdio":
         return _join(narration.text, f"<output>{escape(narration.output)}</output>")

@@ -15,18 +15,18 @@ from wrong ones. Answer with the input alone inside an <input> element.
 def render(problem: Problem, template: str) -> Messages:
     check_template(template)
     shown = statement_with_tests(problem, template)
-    return user(f"input\n{shown}" if template == "compact" else _PAPER.format(statement=shown))
+    return user(f"input\n{shown}" if template != "paper" else _PAPER.format(statement=shown))
 
 
 def target(given: str, template: str) -> str:
     """The answer to learn for an input."""
     check_template(template)
-    return given.rstrip("\n") if template == "compact" else f"<input>\n{given.rstrip()}\n</input>"
+    return given.rstrip("\n") if template != "paper" else f"<input>\n{given.rstrip()}\n</input>"
 
 
 def extract(answer: str, template: str = "paper") -> str | None:
     """The input that an answer proposes, or None."""
-    if template == "compact":
+    if template != "paper":
         return answer.rstrip() + "\n" if answer.strip() else None
     _, opens, rest = answer.partition("<input>")
     given, closes, _ = rest.partition("</input>")

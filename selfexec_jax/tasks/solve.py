@@ -16,20 +16,20 @@ _FENCE = re.compile(r"```(?:python|py)?\n(.*?)```", re.DOTALL)
 
 
 def show_test(test: Test, template: str) -> str:
-    if template == "compact":
+    if template != "paper":
         return f"{test.input.strip()}>{test.output.strip()}"
     return f"Input:\n{test.input.rstrip()}\nOutput:\n{test.output.rstrip()}"
 
 
 def statement_with_tests(problem: Problem, template: str) -> str:
     """The statement and the public tests; private ones are never shown."""
-    joiner = "\n" if template == "compact" else "\n\n"
+    joiner = "\n" if template != "paper" else "\n\n"
     return joiner.join([problem.statement, *(show_test(t, template) for t in problem.public_tests)])
 
 
 def render(problem: Problem, template: str) -> Messages:
     check_template(template)
-    if template == "compact":
+    if template != "paper":
         return user(f"solve\n{statement_with_tests(problem, template)}")
     stdio = problem.kind == "stdio"
     how = " that reads standard input and writes standard output" if stdio else f": {problem.entry_point}"
@@ -40,12 +40,12 @@ def render(problem: Problem, template: str) -> Messages:
 def target(source: str, template: str) -> str:
     """The answer to learn for a program."""
     check_template(template)
-    return source.rstrip("\n") if template == "compact" else f"```python\n{source.rstrip()}\n```"
+    return source.rstrip("\n") if template != "paper" else f"```python\n{source.rstrip()}\n```"
 
 
 def extract(answer: str, template: str = "paper") -> str | None:
     """The program of an answer: its only fenced block (paper), or the whole answer (compact)."""
-    if template == "compact":
+    if template != "paper":
         return answer.rstrip() + "\n" if answer.strip() else None
     found = _FENCE.findall(answer)
     return found[0] if len(found) == 1 and answer.count("```") == 2 else None

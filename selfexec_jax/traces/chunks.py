@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from selfexec_jax.sandbox.types import Trace
-from selfexec_jax.traces import scan
+from selfexec_jax.traces import numbered, scan
 from selfexec_jax.traces.narrate import style_named
 from selfexec_jax.traces.steps import Bind, Call, Frame, LoopEnd, Print, Read, Return, Step, steps
 
@@ -61,7 +61,7 @@ def chunks(trace: Trace, source: str, style: str, least: int) -> list[Chunk]:
     def tell(some: Sequence[Step]) -> str:
         return told.render(told.said(some))
 
-    cuts = list(_cuts(happened, _loops(source), lambda some: len(tell(some)) >= least))
+    cuts = list(_cuts(happened, _loops(source), lambda some: len(tell(some)) >= least, told.numbered))
     places, states = [0, *(at for at, _ in cuts), len(happened)], ["", *(state for _, state in cuts), ""]
     return [
         Chunk(states[i], tell(happened[places[i] : places[i + 1]]), states[i + 1]) for i in range(len(states) - 1)
@@ -69,7 +69,7 @@ def chunks(trace: Trace, source: str, style: str, least: int) -> list[Chunk]:
 
 
 def _cuts(
-    happened: Sequence[Step], loops: dict[int, _Loop], is_long: Callable[[Sequence[Step]], bool]
+    happened: Sequence[Step], loops: dict[int, _Loop], is_long: Callable[[Sequence[Step]], bool], is_numbered: bool
 ) -> Iterator[tuple[int, str]]:
     """Where pieces begin, and with which state. is_long: whether steps are enough for a piece; more of them are too."""
     last_read = max((i for i, step in enumerate(happened) if isinstance(step, Read)), default=-1)
@@ -80,7 +80,7 @@ def _cuts(
         loop = loops.get(step.line) if depth == 0 else None
         if loop is not None and at > last_read and _begins_round(step, loop, line):
             is_enough = is_enough or is_long(happened[begin:at])
-            state = _state(happened[at:], loop, values, printed) if is_enough else None
+            state = _state(happened[at:], loop, values, printed, is_numbered) if is_enough else None
             if state is not None:
                 begin, is_enough = at, False
                 yield at, state
@@ -103,15 +103,18 @@ def _begins_round(step: Step, loop: _Loop, before: int) -> bool:
     return step.line < before <= loop.end
 
 
-def _state(ahead: Sequence[Step], loop: _Loop, values: dict[str, str | None], printed: str) -> str | None:
+def _state(
+    ahead: Sequence[Step], loop: _Loop, values: dict[str, str | None], printed: str, is_numbered: bool
+) -> str | None:
     """What the rest of the run needs, None where that is not known."""
     known = {name: value for name, value in values.items() if name in loop.live}
     for name, value in known.items():
         if value is None or name in loop.untold or (name in loop.shared and not _PLAIN.match(value)):
             return None
-    items = [f"{name}={value}" for name, value in sorted(known.items())]
+    spelled = numbered.listed if is_numbered else str
+    items = [f"{name}={spelled(value)}" for name, value in sorted(known.items())]
     if loop.is_for:
-        left = _left(ahead)
+        left = _left(ahead, is_numbered)
         if left is None:
             return None
         items.append(left)
@@ -120,18 +123,19 @@ def _state(ahead: Sequence[Step], loop: _Loop, values: dict[str, str | None], pr
     return ";".join(items)
 
 
-def _left(ahead: Sequence[Step]) -> str | None:
+def _left(ahead: Sequence[Step], is_numbered: bool) -> str | None:
     """What the for loop that begins a round has still to go through; None where it does not come to its end."""
-    line, targets, left = ahead[0].line, [], []
+    line, targets, left, rounds = ahead[0].line, [], [], []
     for step in ahead:
         if step.line != line:
             continue
         if isinstance(step, LoopEnd):
             one = len(left[0]) == 1
-            told = ",".join(values[0] if one else f"({','.join(values)})" for values in left)
+            values = [values[0] if one else f"({','.join(values)})" for values in left]
+            told = ",".join(map(numbered.in_round, rounds, values) if is_numbered else values)
             return f"{','.join(targets)} in [{told}]"
         if isinstance(step, Bind) and step.how == "loop":
-            targets, left = [step.target], [*left, []]
+            targets, left, rounds = [step.target], [*left, []], [*rounds, step.round]
         if isinstance(step, Bind) and step.how in ("loop", "loop+"):
             if step.target not in targets:
                 targets.append(step.target)

@@ -54,7 +54,7 @@ class Check:
 
 
 def parse_claims(text: str, style: str | None = None) -> list[Step]:
-    """The claims in a narration; without a style, the style that can read the most of it.
+    """The claims in a narration; without a style, the first that can read the most of it.
 
     Never raises on what a model wrote: what cannot be read becomes an `Unreadable` claim.
     """

@@ -11,7 +11,7 @@ from selfexec_jax.traces.steps import Bind, Op, Print, Return, Rounds, Step
 
 _MOST = 8  # values that are told
 _LONGEST = 40  # characters of a value
-STYLES = ("full", "brief", "compact", "changes")  # whose narrations say how values come about
+STYLES = ("full", "brief", "compact", "changes", "numbered")  # whose narrations say how values come about
 
 
 def departure(text: str, style: str, wanted: str, source: str) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from selfexec_jax.sandbox.types import Trace
-from selfexec_jax.traces import brief, changes, compact, cwm, full
+from selfexec_jax.traces import brief, changes, compact, cwm, full, numbered
 from selfexec_jax.traces.steps import Frame, Print, Step, steps
 
 
@@ -33,11 +33,13 @@ class Style:
     key: Callable[[Step], tuple]
     lines: bool
     of: str = "steps"  # what traces it tells, see `TraceBudget`
+    numbered: bool = False  # whether items of lists and rounds of loops have their numbers
 
 
 STYLES = {
     "full": Style(full.said, full.render, full.parse, full.key, lines=True),
     "brief": Style(brief.said, brief.render, brief.parse, full.key, lines=True),
+    "numbered": Style(numbered.said, numbered.render, numbered.parse, numbered.key, lines=False, numbered=True),
     "compact": Style(compact.said, compact.render, compact.parse, compact.key, lines=False),
     "changes": Style(changes.said, compact.render, compact.parse, compact.key, lines=False),
     "cwm": Style(cwm.said, cwm.render, cwm.parse, cwm.key, lines=False, of="lines"),

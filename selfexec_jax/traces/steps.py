@@ -7,7 +7,9 @@ nor, where a style does not say lines, `line` takes part when claims are checked
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import functools
 import re
 
 from selfexec_jax.sandbox.events import NO_PART, Event, text_of
@@ -27,11 +29,15 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Bind(Step):
-    """`target` (a name, item or attribute) has the value `value` from now on; `how` as in the trace."""
+    """`target` (a name, item or attribute) has the value `value` from now on; `how` as in the trace.
+
+    `round`: of what begins a round of a for loop, how many rounds were before it.
+    """
 
     target: str
     value: str
     how: str = dataclasses.field(default="assign", kw_only=True, compare=False)
+    round: int | None = dataclasses.field(default=None, kw_only=True, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,10 +198,11 @@ class _Builder:
     """Turns events into steps, one at a time."""
 
     def __init__(self, source: str):
-        self.lines = source.splitlines()
+        self.source, self.lines = source, source.splitlines()
         self.out: list[Step] = []
         # One dict for each call under way: source of an item that was read -> its text with values.
         self.calls: list[dict[str, str]] = [{}]
+        self.rounds: list[dict[int, int]] = [{}]  # of each call: line of a for loop -> its round, from 0
         self.spelled: dict[str, str] = {}  # source -> display of the text that was spelled last
         self.stmt = 0
 
@@ -321,10 +328,13 @@ class _Builder:
         self.put(Branch(site.line, holds, of=site.branch, implied=implied))
 
     def bind(self, site, *values):
-        how = site.how
+        how, number = site.how, None
+        if how == "loop":
+            number = self.rounds[-1][site.line] = self.rounds[-1].get(site.line, -1) + 1
         for name, value in zip(site.names, values, strict=True):
             if value is not None:
-                self.bound(Bind(site.line, name, text_of(value), how=how))
+                self.bound(Bind(site.line, name, text_of(value), how=how, round=number))
+                number = None
                 how = f"{site.how}+" if site.how in ("loop", "comp") else site.how
 
     def bound(self, step):
@@ -342,11 +352,13 @@ class _Builder:
         self.bound(Bind(site.line, base + tail, text_of(value)))
 
     def end(self, site):
+        self.rounds[-1].pop(site.line, None)
         self.put(LoopEnd(site.line, site.src, over=site.op))
 
     def call(self, site, *values):
         self.gen(site, *values)
         self.calls.append({})
+        self.rounds.append({})
 
     def gen(self, site, *values):
         args = [(name, text_of(value)) for name, value in zip(site.names, values, strict=True)]
@@ -358,6 +370,7 @@ class _Builder:
         self.put(Return(site.line, text_of(value)))
         if len(self.calls) > 1:
             self.calls.pop()
+            self.rounds.pop()
 
     def yielded(self, site, value):
         self.put(Yield(site.line, text_of(value)))
@@ -368,8 +381,14 @@ class _Builder:
     def caught(self, site, kind, depth):
         self.put(Catch(site.line, kind))
         del self.calls[depth + 1 :]
+        del self.rounds[depth + 1 :]
+        for line in [n for n in self.rounds[-1] if not n <= site.line <= _loops(self.source)[n]]:
+            del self.rounds[-1][line]  # left by the exception
 
     def jump(self, site):
+        if site.src == "break":
+            inner = max(n for n, end in _loops(self.source).items() if n <= site.line <= end)
+            self.rounds[-1].pop(inner, None)
         self.put(Jump(site.line, _one_line(site.src)))
 
     def limit(self, site, rounds):
@@ -385,6 +404,13 @@ class _Builder:
     def frame(self, site, how, scope, variables, value):
         source = self.lines[site.line - 1] if 0 < site.line <= len(self.lines) else ""
         self.put(Frame(site.line, how, tuple(variables.items()), source, value, scope=scope))
+
+
+@functools.lru_cache(maxsize=256)
+def _loops(source: str) -> dict[int, int]:
+    """The first and the last line of every loop."""
+    loops = (node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.For, ast.While)))
+    return {node.lineno: node.end_lineno or node.lineno for node in loops}
 
 
 def _plain(value: str) -> bool:

@@ -17,14 +17,14 @@ from collections.abc import Sequence
 
 from selfexec_jax.sandbox.lines import SAME
 from selfexec_jax.sandbox.types import Execution
-from selfexec_jax.traces import compact, full
+from selfexec_jax.traces import compact, full, numbered
 from selfexec_jax.traces.claims import align, check_claims, parse_claims
 from selfexec_jax.traces.clean import clean
 from selfexec_jax.traces.narrate import output, style_named
 from selfexec_jax.traces.steps import Call, Frame, Print, Step, steps
 
 POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'"  # of a page of no script
-STYLES = {"full": full, "compact": compact}  # that tell step by step
+STYLES = {"full": full, "compact": compact, "numbered": numbered}  # that tell step by step
 
 _PAGE = """<!doctype html>
 <html lang="en">

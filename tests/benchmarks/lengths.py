@@ -29,6 +29,7 @@ from selfexec_jax.stages import model as models
 from selfexec_jax.stages.asking import asks_of
 from selfexec_jax.stages.problems import is_left_to_rl, open_pool
 from selfexec_jax.stages.workdir import Workdir, config_of
+from selfexec_jax.traces import numbered
 from tests.benchmarks.ending import conclude, parser_of
 
 RESULTS = Path(__file__).with_name("lengths")
@@ -109,13 +110,16 @@ def answered(folder: str, sizes: list[int], n: int, longest: int, votes: int, te
             inputs = [" ".join(str(rng.randint(-largest // 3, largest)) for _ in range(size)) + "\n" for _ in programs]
             cases = list(zip(programs, inputs, strict=True))
             truths = pool.map([Run(*case) for case in cases])
-            asking = dataclasses.replace(asks_of(config)["simulate"], max_new_tokens=longest, chunk_votes=votes)
+            room = min(longest, config.sft.row_tokens) if config.tasks.chunk_chars else longest  # a piece fits it
+            asking = dataclasses.replace(asks_of(config)["simulate"], max_new_tokens=room, chunk_votes=votes)
             if votes > 1:  # greedy ones are all alike
                 asking = dataclasses.replace(asking, temperature=temperature)
             answers = [cell[0] for cell in simulate(engine, loaded.tokenizer, cases, 1, config.seed, asking)]
             right.append([a.output is not None and outputs_match(t.stdout, a.output)
                           for a, t in zip(answers, truths, strict=True)])  # fmt: skip
             spelled = [f"[{','.join(given.split())}]" for given in inputs]
+            if config.tasks.style == "numbered":
+                spelled = list(map(numbered.listed, spelled))
             read.append([one in a.text.replace(" ", "") for one, a in zip(spelled, answers, strict=True)])
             tokens.append([a.n_tokens for a in answers])
             ends = {reason: sum(a.finish_reason == reason for a in answers) for reason in ("length", "too_long")}

@@ -118,7 +118,7 @@ def test_labels_of_outputs(answer, label):
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_the_simulation_prompt_holds_the_program_and_its_input(template):
     asked = content(predict.render(SOURCE, "40 2\n", template))
-    assert SOURCE.strip() in asked and "40 2" in asked
+    assert SOURCE.strip() in asked and ("0:40 1:2" if template == "numbered" else "40 2") in asked
     assert "42" not in asked
     called = content(predict.render("def f(x):\n    return x + 1", "f(41)", template, "call"))
     assert "f(41)" in called and "return x + 1" in called and "42" not in called
