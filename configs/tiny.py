@@ -48,7 +48,7 @@ ROWS = {
         {"tasks.style": "numbered", "tasks.template": "numbered"}, "long_runs_in_long_rows",
     ),
     "long_runs_in_numbered_pieces": ablations.Row(
-        "So that a state is carried on right however long it is.",
+        "With numbers the state that pieces carry on stays right.",
         {"tasks.style": "numbered", "tasks.template": "numbered", "sft.row_tokens": 512, "sft.batch_rows": 8},
         "long_runs_in_pieces",
     ),

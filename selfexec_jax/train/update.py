@@ -152,8 +152,8 @@ class Learner:
     def warm_up(self, params: dict) -> None:
         """Compiles every shape of micro-batch, on batches that hold nothing."""
         grads = self.gradients.zeros(params)
-        shapes = row_shapes(self.knobs, self.mesh)
-        for n, row_tokens in ((n, row_tokens) for row_tokens, counts in shapes.items() for n in counts):
+        shapes = [(n, row) for row, counts in row_shapes(self.knobs, self.mesh).items() for n in counts]
+        for n, row_tokens in shapes:
             placed = self.place(filled([], [], n, row_tokens))
             if needs_old_logprobs(self.knobs) or self.knobs.kl:
                 found = self.logprobs(params, placed)
