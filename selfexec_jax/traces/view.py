@@ -75,7 +75,7 @@ def seen(
     if trace is None or trace.of != "both":
         raise ValueError('a view needs a trace of both steps and lines: TraceBudget(of="both")')
     if style not in STYLES:
-        raise ValueError(f"a view tells step by step, in style {' or '.join(STYLES)}, not {style!r}")
+        raise ValueError(f"a view tells step by step, in one of the styles {', '.join(STYLES)}, not {style!r}")
     happened = steps(trace)
     told, places = _told(happened, style)
     sentences = STYLES[style].sentences(told)

@@ -77,7 +77,7 @@ def test_a_page_that_cannot_be_made_leaves_the_one_that_is_there(tmp_path, monke
     (tmp_path / "keep.html").write_text("precious")
     args = [str(tmp_path / "p.py"), "--min-tier", "rlimits_only"]
     assert simulate.main([*args, "--html", str(tmp_path / "keep.html")]) == 2
-    assert (tmp_path / "keep.html").read_text() == "precious" and "full or compact" in capsys.readouterr().err
+    assert (tmp_path / "keep.html").read_text() == "precious" and "full, compact, numbered" in capsys.readouterr().err
     assert simulate.main(args) == 0 and "L1: it prints 1." in capsys.readouterr().out
 
 

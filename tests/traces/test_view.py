@@ -116,12 +116,24 @@ def test_a_simulation_in_the_style_of_small_models(execution):
     assert [row[2] for row in simulated["rows"]].count(False) == 1
 
 
+def test_a_simulation_with_numbers(execution):
+    right = narrate(execution.trace, "numbered").text
+    data = data_of(page(execution, "p.py", right, "numbered"))
+    assert "\n".join(moment["text"] for moment in data["moments"]) == right
+    assert all(agrees for _, _, agrees in data["simulated"]["rows"])
+    lines = right.split("\n")
+    at = next(i for i, line in enumerate(lines) if "word" in line and "'b'" in line)
+    lines[at] = lines[at].replace("'b'", "'c'")
+    simulated = data_of(page(execution, "p.py", "\n".join(lines), "numbered"))["simulated"]
+    assert simulated["first"] == at and simulated["divergence"].startswith("wrong value at line")
+
+
 def test_a_view_needs_both_recordings_and_a_style_that_tells_every_step(execution):
     with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
         of_steps = pool.submit(Run("x = 1", trace=TraceBudget())).result(30)
     with pytest.raises(ValueError, match="both"):
         page(of_steps, "p.py")
-    with pytest.raises(ValueError, match="full or compact, not 'brief'"):
+    with pytest.raises(ValueError, match="full, compact, numbered, not 'brief'"):
         page(execution, "p.py", style="brief")
 
 
