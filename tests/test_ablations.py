@@ -28,7 +28,8 @@ from selfexec_jax.stages import rl, sft
 from selfexec_jax.stages.questions import problems_and_cases
 from selfexec_jax.stages.sharing import READS, alone, folder_of, is_done, prepare
 from selfexec_jax.stages.workdir import Workdir
-from selfexec_jax.tools.ablate import config_and_flags
+from selfexec_jax.tools.ablate import config_and_flags, resumable
+from selfexec_jax.train.stopping import Stopped
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = ablations.ABLATIONS | tiny.ROWS
@@ -279,6 +280,26 @@ def test_who_asks_ablations_to_end_asks_the_run_that_goes_on(tmp_path):
     assert process.returncode == EXIT_CODE and not run.is_running()
     assert said == "asked to end; the same command goes on from here\n"
     assert re.search(r"sft: saved after step \d+ of 100000; the same command goes on from here", log.read_text())
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here\n"),
+        (Stopped("asked to end"), EXIT_CODE, "asked to end; the same command goes on from here\n"),
+        (subprocess.CalledProcessError(1, [], "run/sft.log", "b\nc"), 1,
+         "a run failed; its last lines (all of them: run/sft.log):\nb\nc\n"),
+    ],
+)  # fmt: skip
+def test_a_command_whose_run_ended_early_says_so_in_a_line(error, code, says, capsys):
+    @resumable
+    def main(argv):
+        if error in argv:
+            raise error
+        return 0
+
+    assert (main([]), main([error])) == (0, code)
+    assert capsys.readouterr().err == says
 
 
 @pytest.mark.parametrize(

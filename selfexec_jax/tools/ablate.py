@@ -8,11 +8,13 @@ one workdir. Writes ablations.md, ablations.png and ablations.json.
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -44,6 +46,27 @@ class Run:
     folder: Path
 
 
+def resumable(main: Callable[..., int]) -> Callable[..., int]:
+    """Of a command that makes runs: where one of them ended early, it says so in a line, and gives the exit code."""
+
+    @functools.wraps(main)
+    def resuming(argv=None) -> int:
+        try:
+            return main(argv)
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on from here", file=sys.stderr)
+            return 130
+        except Stopped as error:
+            print(f"{error}; the same command goes on from here", file=sys.stderr)
+            return EXIT_CODE
+        except subprocess.CalledProcessError as error:
+            print(f"a run failed; its last lines (all of them: {error.output}):\n{error.stderr}", file=sys.stderr)
+            return 1
+
+    return resuming
+
+
+@resumable
 def main(argv=None) -> int:
     """Run, compare, print the table.
 
@@ -68,15 +91,6 @@ def main(argv=None) -> int:
             for seed in seeds
             for name in dict.fromkeys([*bases.values(), *names])
         }
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    except Stopped as error:
-        print(f"{error}; the same command goes on from here", file=sys.stderr)
-        return EXIT_CODE
-    except subprocess.CalledProcessError as error:
-        print(f"a run failed; its last lines (all of them: {error.output}):\n{error.stderr}", file=sys.stderr)
-        return 1
     except (OSError, ValueError, KeyError, AttributeError) as error:
         return complain(error)
     table_rows = [
@@ -106,11 +120,16 @@ def run(path: str, name: str, seed: int, root: Path, changes: list[str]) -> Run:
             if not is_done(root, config, stage):
                 log = folder / f"{stage}.log"
                 print(f"{name}, seed {seed}: {stage} in {log}", file=sys.stderr, flush=True)  # where its progress is
-                _run_stage([*flags, f"--config.stages={WITH.get(stage, stage)}", f"--workdir={folder}"], root, log)
+                run_stages([*flags, f"--config.stages={WITH.get(stage, stage)}", f"--workdir={folder}"], root, log)
     return Run(name, seed, folder)
 
 
-def _run_stage(flags: list[str], root: Path, log: Path):
+def run_stages(flags: list[str], root: Path, log: Path):
+    """A run with these flags, in a process of its own, which is asked to end when this one is; all that it says goes
+    into a log. Runs below one root compile the same program once.
+
+    Raises Stopped where it was asked to end, and CalledProcessError, with the log and its last lines, where it failed.
+    """
     command = [sys.executable, "-m", "selfexec_jax.main", *flags]
     compiled = str(root.resolve() / "compiled")  # by the runs before
     environment = {"JAX_COMPILATION_CACHE_DIR": compiled, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} | os.environ

@@ -9,8 +9,6 @@ differences to that, paired by problem, with what they cost; done evaluations ar
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,9 +16,9 @@ import numpy as np
 
 from selfexec_jax.evals import bootstrap_ci, paired_bootstrap
 from selfexec_jax.stages.workdir import Workdir, config_of
+from selfexec_jax.tools.ablate import resumable, run_stages
 from tests.benchmarks.ending import conclude, parser_of
 
-ROOT = Path(__file__).resolve().parents[2]
 K = 8
 FIELDS = {
     "belief.problems": 200, "eval.candidates": K, "eval.more_candidates": 0, "eval.votes": 5, "eval.episodes": 1,
@@ -31,13 +29,14 @@ GAP, CLOSED, RUNS = 0.08, 0.5, 0.1  # of execution over simulation where it coun
 TOKENS = 1 / 3
 
 
-def main() -> int:
+@resumable
+def main(argv=None) -> int:
     parser = parser_of("beyond", __doc__)
     parser.add_argument("models", nargs="+", metavar="MODEL")
     parser.add_argument("--workdir", required=True, help="where the evaluations go")
     parser.add_argument("--config", default="configs/claims.py")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of every evaluation")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     found, missed = {}, []
     for name, fields in SETS.items():
         runs = [evaluated(args, model, name, FIELDS | fields) for model in args.models]
@@ -54,9 +53,10 @@ def evaluated(args, model: str, name: str, fields: dict) -> Workdir:
         flags = [f"--config={args.config}", "--config.stages=problems,belief,eval", f"--config.init_from={model}",
                  f"--config.seed={seed}", f"--workdir={work.root}"]  # fmt: skip
         flags += [f"--config.{field}={value}" for field, value in fields.items()] + [f"--config.{s}" for s in args.set]
-        environment = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} | os.environ
-        print(f"{model} on {name} inputs, in {work.root}", file=sys.stderr, flush=True)
-        subprocess.run([sys.executable, "-m", "selfexec_jax.main", *flags], cwd=ROOT, env=environment, check=True)
+        log = work.root / "eval.log"
+        print(f"{model} on {name} inputs, in {log}", file=sys.stderr, flush=True)
+        work.root.mkdir(parents=True, exist_ok=True)
+        run_stages(flags, Path(args.workdir), log)
     return work
 
 

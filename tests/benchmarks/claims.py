@@ -15,7 +15,7 @@ import numpy as np
 
 from selfexec_jax.stages.strategies import unsimulated
 from selfexec_jax.stages.workdir import Workdir
-from selfexec_jax.tools.ablate import BASE, Run, run
+from selfexec_jax.tools.ablate import BASE, Run, resumable, run
 from tests.benchmarks.comparisons import (
     ALONE,
     PROBLEMS,
@@ -98,6 +98,7 @@ COMPARISONS = [
 EQUAL = "9 At equal tokens, read and generated"
 
 
+@resumable
 def main(argv=None) -> int:
     parser = parser_of("claims", __doc__)
     parser.add_argument("--workdir", default="", help="where the runs go; without it, only the table is printed")

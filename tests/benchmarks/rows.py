@@ -22,7 +22,7 @@ from selfexec_jax.configs.tiny import ROWS
 from selfexec_jax.evals.looks import COLOURS, STYLE, axis_of
 from selfexec_jax.stages.metrics import read_metrics
 from selfexec_jax.stages.workdir import Workdir
-from selfexec_jax.tools.ablate import BASE, OUTPUTS, Run, run
+from selfexec_jax.tools.ablate import BASE, OUTPUTS, Run, resumable, run
 from tests.benchmarks.comparisons import ALONE, Comparison, compared, interval, measured_in, missed, sizes, table
 from tests.benchmarks.ending import conclude, parser_of
 
@@ -97,6 +97,7 @@ GROUPS = {
 }  # fmt: skip
 
 
+@resumable
 def main(argv=None) -> int:
     parser = parser_of("rows", __doc__)
     parser.add_argument("--workdir", default="", help="where the runs go; without it, only the table is printed")
