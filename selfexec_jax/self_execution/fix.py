@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from selfexec_jax.problems.types import Problem, Test
 from selfexec_jax.rollout import Request, Sample
-from selfexec_jax.self_execution.simulate import Asking, Prediction, request_seed, simulate
+from selfexec_jax.self_execution.simulate import Asking, Invocation, Prediction, request_seed, simulate
 from selfexec_jax.tasks import Messages, predict
 from selfexec_jax.tasks import fix as task
 from selfexec_jax.tasks.fix import Feedback, Submit
@@ -58,14 +58,11 @@ def simulated_feedback(
     are told of what disagrees."""
 
     def ask(pairs: Sequence[tuple[Problem, str]]) -> list[Told]:
-        found: dict[tuple, list] = {}
-        for kind in ("stdio", "call"):
-            cases = [(s, p.given(t.input)) for p, s in pairs if p.kind == kind for t in p.public_tests]
-            if cases:
-                found |= zip(cases, simulate(engine, tokenizer, cases, votes, seed, asking, kind), strict=True)
+        cases = [Invocation.of(source, problem, test) for problem, source in pairs for test in problem.public_tests]
+        found = dict(zip(cases, simulate(engine, tokenizer, cases, votes, seed, asking), strict=True))
         answers = []
         for problem, source in pairs:
-            cells = [(test, found[source, problem.given(test.input)]) for test in problem.public_tests]
+            cells = [(test, found[Invocation.of(source, problem, test)]) for test in problem.public_tests]
             feedback = [_feedback(problem, source, test, cell, words) for test, cell in cells]
             generated = sum(p.n_tokens for _, cell in cells for p in cell)
             answers.append(Told(feedback, generated, sum(p.n_prompt for _, cell in cells for p in cell)))

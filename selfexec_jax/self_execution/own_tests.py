@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from selfexec_jax.problems.endings import ending_name
 from selfexec_jax.problems.types import Problem
 from selfexec_jax.rollout import Request
-from selfexec_jax.self_execution.simulate import Asking, Prediction, request_seed, simulate
+from selfexec_jax.self_execution.simulate import Asking, Invocation, Prediction, request_seed, simulate
 from selfexec_jax.self_execution.verify import Ranking
 from selfexec_jax.tasks import propose
 
@@ -65,9 +65,9 @@ def own_tests(
     proposed = dict(zip(
         unsure, propose_inputs(engine, tokenizer, [items[i][0] for i in unsure], n, seed, asking), strict=True
     ))  # fmt: skip
-    cases = [(source, given) for i in unsure for source in contenders[i] for given in proposed[i][0]]
-    cells = simulate(engine, tokenizer, cases, 1, seed, simulating) if cases else []
-    said = {case: cell[0] for case, cell in zip(cases, cells, strict=True)}
+    cases = [Invocation(source, given) for i in unsure for source in contenders[i] for given in proposed[i][0]]
+    cells = simulate(engine, tokenizer, cases, 1, seed, simulating)
+    said = {(case.source, case.given): cell[0] for case, cell in zip(cases, cells, strict=True)}
     found = []
     for i, (_, sources) in enumerate(items):
         inputs, n_tokens, n_read = proposed.get(i, ([], 0, 0))

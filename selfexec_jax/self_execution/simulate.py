@@ -6,7 +6,9 @@ import collections
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from selfexec_jax.problems.types import Problem, Test
 from selfexec_jax.rollout import Engine, Request, Sample
 from selfexec_jax.tasks import predict
 
@@ -21,6 +23,18 @@ class Asking:
     max_new_tokens: int = 256
     max_chunks: int = 1  # pieces that one simulation may have
     chunk_votes: int = 1  # answers a piece, of which the simulation goes on with what most say
+
+
+class Invocation(NamedTuple):
+    """What is simulated: a program, and the text of stdin or, of kind "call", the call that it is given."""
+
+    source: str
+    given: str
+    kind: str = "stdio"
+
+    @classmethod
+    def of(cls, source: str, problem: Problem, test: Test) -> Invocation:
+        return cls(source, problem.given(test.input), problem.kind)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,15 +62,9 @@ def request_seed(seed: int, *names: str) -> int:
 
 
 def simulate(
-    engine: Engine,
-    tokenizer,
-    cases: Sequence[tuple[str, str]],
-    votes: int,
-    seed: int,
-    asking: Asking,
-    kind: str = "stdio",
+    engine: Engine, tokenizer, cases: Sequence[Invocation], votes: int, seed: int, asking: Asking
 ) -> list[list[Prediction]]:
-    """`votes` simulated runs of each case (source, stdin or call), in order; equal cases are simulated once.
+    """`votes` simulated runs of each case, in order; equal cases are simulated once.
 
     A run that is told in pieces goes on from the state that an answer ends with; of several answers to a piece, from
     the state, or with the output, that most of them end with. An answer that was cut off predicts nothing, nor does one
@@ -64,16 +72,16 @@ def simulate(
     """
     each = asking.chunk_votes  # answers to a piece, of one vote
 
-    def request(case: tuple[str, str], names: Sequence[str], n: int, state: str = "") -> Request:
-        prompt = predict.render(*case, asking.template, kind, state)
+    def request(case: Invocation, names: Sequence[str], n: int, state: str = "") -> Request:
+        prompt = predict.render(case.source, case.given, asking.template, case.kind, state)
         return Request(
             tuple(tokenizer.encode_prompt(prompt)), n, asking.max_new_tokens, asking.temperature, asking.top_p,
-            seed=request_seed(seed, "simulate", *case, *names),
+            seed=request_seed(seed, "simulate", case.source, case.given, *names),
         )  # fmt: skip
 
     distinct = list(dict.fromkeys(cases))
     answers = engine.generate([request(case, (), votes * each) for case in distinct])
-    runs = {(case, vote): [_Piece.of(row[vote * each : (vote + 1) * each], kind)]
+    runs = {(case, vote): [_Piece.of(row[vote * each : (vote + 1) * each], case.kind)]
             for case, row in zip(distinct, answers, strict=True) for vote in range(votes)}  # fmt: skip
     for n in range(1, asking.max_chunks):
         going = {key: run[-1].state for key, run in runs.items() if len(run) == n and run[-1].state}
@@ -81,8 +89,8 @@ def simulate(
             break
         requests = [request(case, (f"{vote}", f"{n}"), each, state) for (case, vote), state in going.items()]
         for key, row in zip(going, engine.generate(requests), strict=True):
-            runs[key].append(_Piece.of(row, kind))
-    found = {case: [_predicted(runs[case, vote], vote, kind) for vote in range(votes)] for case in distinct}
+            runs[key].append(_Piece.of(row, key[0].kind))
+    found = {case: [_predicted(runs[case, vote], vote) for vote in range(votes)] for case in distinct}
     return [found[case] for case in cases]
 
 
@@ -104,7 +112,7 @@ class _Piece:
         return cls(drawn, drawn[ends.index(end)], *end)
 
 
-def _predicted(run: Sequence[_Piece], vote: int, kind: str) -> Prediction:
+def _predicted(run: Sequence[_Piece], vote: int) -> Prediction:
     """What the answers of one simulation say together; the lines that carry the state between them are left out."""
     taken, last = [piece.taken for piece in run], run[-1].taken
     text = "\n".join([*(predict.narration_of(s.text.rstrip()) for s in taken[:-1]), last.text])

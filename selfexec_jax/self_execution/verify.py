@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.problems.types import Problem
-from selfexec_jax.self_execution.simulate import Asking, Prediction, simulate
+from selfexec_jax.self_execution.simulate import Asking, Invocation, Prediction, simulate
 
 _LEAST = 1e-3  # less than one vote on one public test
 
@@ -30,22 +30,18 @@ def verify(
     engine, tokenizer, items: Sequence[tuple[Problem, Sequence[str | None]]], votes: int, seed: int, asking: Asking
 ) -> list[Ranking]:
     """A ranking of every item's candidates, in one stream of simulations; None, no program, scores 0."""
-    predictions: dict[tuple, list[Prediction]] = {}
-    for kind in ("stdio", "call"):
-        wanted = [
-            (source, problem.given(test.input))
-            for problem, sources in items
-            if problem.kind == kind
-            for source in sources
-            if source is not None
-            for test in problem.public_tests
-        ]
-        if wanted:
-            predictions |= zip(wanted, simulate(engine, tokenizer, wanted, votes, seed, asking, kind), strict=True)
+    cases = [
+        Invocation.of(source, problem, test)
+        for problem, sources in items
+        for source in sources
+        if source is not None
+        for test in problem.public_tests
+    ]
+    predictions = dict(zip(cases, simulate(engine, tokenizer, cases, votes, seed, asking), strict=True))
     rankings = []
     for problem, sources in items:
         table = tuple(
-            tuple(tuple(predictions.get((source, problem.given(test.input)), ())) for test in problem.public_tests)
+            tuple(tuple(predictions.get(Invocation.of(source, problem, test), ())) for test in problem.public_tests)
             for source in sources
         )
         scores = tuple(_score(problem, row) for row in table)

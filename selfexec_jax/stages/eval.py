@@ -17,7 +17,7 @@ from selfexec_jax.hosts import ALONE, Hosts
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.judge import judge, limits_of, run_on
 from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
-from selfexec_jax.self_execution import Asking, Episode, fix, simulate, verify
+from selfexec_jax.self_execution import Asking, Episode, Invocation, fix, simulate, verify
 from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.fix import FeedbackSource, Told, random_feedback, simulated_feedback
 from selfexec_jax.self_execution.own_tests import own_tests
@@ -191,12 +191,10 @@ def predictions(config, engine, tokenizer, cases: list[Case]) -> list[list]:
     free = dataclasses.replace(simulating, temperature=1.0, top_p=1.0, max_new_tokens=config.rl.max_new_tokens)
     found: dict[int, list] = {}
     ways = ((True, 1, simulating), (False, config.eval.prediction_samples, free))
-    for (is_like, votes, asking), kind in itertools.product(ways, ("stdio", "call")):
-        chosen = [
-            i for i, c in enumerate(cases) if (c.kind in LIKE_TRAINING) == is_like and c.problem.kind == kind
-        ]
-        pairs = [(cases[i].source, cases[i].given) for i in chosen]
-        found |= zip(chosen, simulate(engine, tokenizer, pairs, votes, config.seed + 1, asking, kind), strict=True)
+    for is_like, votes, asking in ways:
+        chosen = [i for i, c in enumerate(cases) if (c.kind in LIKE_TRAINING) == is_like]
+        runs = [Invocation(c.source, c.given, c.problem.kind) for c in (cases[i] for i in chosen)]
+        found |= zip(chosen, simulate(engine, tokenizer, runs, votes, config.seed + 1, asking), strict=True)
     return [found[i] for i in range(len(cases))]
 
 

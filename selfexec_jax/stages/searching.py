@@ -10,7 +10,7 @@ import numpy as np
 from selfexec_jax.evals.metrics import bootstrap_ci, expected_calibration_error
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
-from selfexec_jax.self_execution import Asking, simulate
+from selfexec_jax.self_execution import Asking, Invocation, simulate
 from selfexec_jax.self_execution.belief import Belief, passing_all
 from selfexec_jax.self_execution.search import Execute, Means, Picked, Simulate, Spending, Write, search
 from selfexec_jax.self_execution.simulate import Prediction
@@ -61,14 +61,12 @@ class Searches:
     def _simulated(self, wanted: list[Simulate]) -> list[Prediction]:
         """What was simulated before; what was not is simulated now, each vote by itself."""
         missing = [w for w in wanted if _key(w) not in self._known]
-        for kind in ("stdio", "call"):
-            asked = [w for w in missing if w.problem.kind == kind]
-            for vote in sorted({w.vote for w in asked}):
-                some = [w for w in asked if w.vote == vote]
-                cases = [(w.source, w.problem.given(w.problem.public_tests[w.test].input)) for w in some]
-                seed = self._config.seed + 1000 + vote  # another draw than the votes that were made together
-                cells = simulate(self._engine, self._tokenizer, cases, 1, seed, self._asking, kind)
-                self._known |= {_key(w): cell[0] for w, cell in zip(some, cells, strict=True)}
+        for vote in sorted({w.vote for w in missing}):
+            some = [w for w in missing if w.vote == vote]
+            cases = [Invocation.of(w.source, w.problem, w.problem.public_tests[w.test]) for w in some]
+            seed = self._config.seed + 1000 + vote  # another draw than the votes that were made together
+            cells = simulate(self._engine, self._tokenizer, cases, 1, seed, self._asking)
+            self._known |= {_key(w): cell[0] for w, cell in zip(some, cells, strict=True)}
         return [self._known[_key(w)] for w in wanted]
 
 

@@ -57,12 +57,13 @@ def main(argv=None) -> int:
 
 def _simulated(args, source: str, stdin: str | None) -> tuple[Prediction, str]:
     """What the model says, and the style in which it tells."""
-    from selfexec_jax.self_execution import simulate  # jax, which a wrong file name need not wait for
+    from selfexec_jax.self_execution import Invocation, simulate  # jax, which a wrong file name need not wait for
     from selfexec_jax.tools.asked import opened
 
     asked = opened(args.checkpoint)
     kind, given = ("call", args.call) if args.call else ("stdio", stdin or "")
-    ((prediction,),) = simulate(asked.engine, asked.tokenizer, [(source, given)], 1, 0, asked.simulating(), kind)
+    run = Invocation(source, given, kind)
+    ((prediction,),) = simulate(asked.engine, asked.tokenizer, [run], 1, 0, asked.simulating())
     if prediction.finish_reason == "too_long":
         longest = asked.config.rollout.cache_length - asked.config.eval.max_new_tokens
         raise ValueError(f"{args.file}: {prediction.n_prompt} tokens with its input; this model reads {longest}")

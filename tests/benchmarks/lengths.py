@@ -24,7 +24,7 @@ from selfexec_jax.evals import bootstrap_ci
 from selfexec_jax.problems.compare import outputs_match
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.sandbox import Run
-from selfexec_jax.self_execution import simulate
+from selfexec_jax.self_execution import Invocation, simulate
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages.asking import asks_of
 from selfexec_jax.stages.problems import is_left_to_rl, open_pool
@@ -108,12 +108,12 @@ def answered(folder: str, sizes: list[int], n: int, longest: int, votes: int, te
         for size in sizes:
             rng = random.Random(f"lengths/{size}")
             inputs = [" ".join(str(rng.randint(-largest // 3, largest)) for _ in range(size)) + "\n" for _ in programs]
-            cases = list(zip(programs, inputs, strict=True))
-            truths = pool.map([Run(*case) for case in cases])
+            truths = pool.map(list(map(Run, programs, inputs)))
             room = min(longest, config.sft.row_tokens) if config.tasks.chunk_chars else longest  # a piece fits it
             asking = dataclasses.replace(asks_of(config)["simulate"], max_new_tokens=room, chunk_votes=votes)
             if votes > 1:  # greedy ones are all alike
                 asking = dataclasses.replace(asking, temperature=temperature)
+            cases = list(map(Invocation, programs, inputs))
             answers = [cell[0] for cell in simulate(engine, loaded.tokenizer, cases, 1, config.seed, asking)]
             right.append([a.output is not None and outputs_match(t.stdout, a.output)
                           for a, t in zip(answers, truths, strict=True)])  # fmt: skip

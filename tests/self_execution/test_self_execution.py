@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from selfexec_jax.problems import Problem, Test
-from selfexec_jax.self_execution import Asking, fix, simulate, verify
+from selfexec_jax.self_execution import Asking, Invocation, fix, simulate, verify
 from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.fix import Told, random_feedback, simulated_feedback
 from selfexec_jax.self_execution.simulate import request_seed
@@ -41,7 +41,7 @@ def test_candidates_are_asked_for_by_problem_and_keep_their_places():
 # ---- simulate --------------------------------------------------------------------------------------------
 def test_equal_cases_are_simulated_once_and_answers_keep_their_places():
     engine = CannedEngine(lambda prompt, j: f"=>{prompt.splitlines()[1]}{j}")
-    cases = [("a", "1"), ("b", "1"), ("a", "1"), ("a", "2")]
+    cases = [Invocation("a", "1"), Invocation("b", "1"), Invocation("a", "1"), Invocation("a", "2")]
     found = simulate(engine, Characters(), cases, 2, 0, COMPACT)
     assert engine.asked == [asked_to_run(*case) for case in (cases[0], cases[1], cases[3])]
     assert [[p.output for p in cell] for cell in found] == [["a0", "a1"], ["b0", "b1"], ["a0", "a1"], ["a0", "a1"]]
@@ -52,7 +52,8 @@ def test_equal_cases_are_simulated_once_and_answers_keep_their_places():
 
 def test_a_request_keeps_its_seed_wherever_it_stands():
     seeds = []
-    for cases, seed in (([("a", "1"), ("b", "2")], 0), ([("b", "2"), ("a", "1")], 0), ([("a", "1"), ("b", "2")], 1)):
+    one, two = Invocation("a", "1"), Invocation("b", "2")
+    for cases, seed in (([one, two], 0), ([two, one], 0), ([one, two], 1)):
         engine = CannedEngine(lambda prompt, j: "=>")
         simulate(engine, Characters(), cases, 1, seed, COMPACT)
         seeds.append({case: r.seed for case, r in zip(cases, engine.batches[0], strict=True)})
@@ -65,7 +66,7 @@ def test_a_request_keeps_its_seed_wherever_it_stands():
 def test_no_claim_and_a_cut_answer_predict_nothing():
     answers = {"a": "who knows", "b": ("=>3", "length"), "c": "x is 3.\n=>3\\n4"}
     engine = CannedEngine(lambda prompt, j: answers[prompt.splitlines()[1]])
-    found = simulate(engine, Characters(), [(s, "") for s in "abc"], 1, 0, COMPACT)
+    found = simulate(engine, Characters(), [Invocation(s, "") for s in "abc"], 1, 0, COMPACT)
     assert [cell[0].output for cell in found] == [None, None, "3\n4"]
     assert [cell[0].finish_reason for cell in found] == ["stop", "length", "stop"]
     assert found[2][0].text == "x is 3.\n=>3\\n4"
@@ -76,7 +77,7 @@ def test_a_simulation_in_pieces_goes_on_from_what_it_carries():
             "@t=7": ("e\n@", "length"), "<8": "@t=8", "@t=8": "f\n@t=8"}  # fmt: skip
     engine = CannedEngine(lambda prompt, j: said[prompt.splitlines()[-1]])
     asking = dataclasses.replace(COMPACT, max_chunks=4)
-    cases = [("p", given) for given in "5678"]
+    cases = [Invocation("p", given) for given in "5678"]
     whole, short, cut, endless = simulate(engine, Characters(), cases, 2, 0, asking)
     assert [p.output for p in whole + short + cut + endless] == ["3", "3", "6", "6", None, None, None, None]
     assert whole[0].text == "a=1\nb=2\nc=3\n=>3" and cut[1].finish_reason == "length"
@@ -97,7 +98,7 @@ def test_of_several_answers_to_a_piece_the_most_frequent_end_is_gone_on_with():
             "<8": [("=>8", "length"), "h", "i", "j"]}  # fmt: skip
     engine = CannedEngine(lambda prompt, j: said[prompt.splitlines()[-1]][j % 4])
     asking = dataclasses.replace(COMPACT, max_chunks=3, chunk_votes=4)
-    cases = [("p", given) for given in "5678"]
+    cases = [Invocation("p", given) for given in "5678"]
     goes_on, empty, rare, nothing = simulate(engine, Characters(), cases, 2, 0, asking)
     assert [p.output for p in goes_on + empty + rare + nothing] == ["3", "3", "", "", "7", "7", None, None]
     assert goes_on[0].text == "b\nd\n=>3" and nothing[0].finish_reason == "length"
@@ -115,7 +116,7 @@ def test_how_sure_a_simulation_was_is_told():
         def _sample(self, request, j):
             return dataclasses.replace(super()._sample(request, j), logprobs=(-0.5, -2.0, -0.25))
 
-    ((said,),) = simulate(Sure(lambda prompt, j: "=>3"), Characters(), [("a", "")], 1, 0, COMPACT)
+    ((said,),) = simulate(Sure(lambda prompt, j: "=>3"), Characters(), [Invocation("a", "")], 1, 0, COMPACT)
     assert (said.logprob, said.least) == (-2.75, -2.0)
 
 
@@ -148,7 +149,7 @@ def test_scores_are_the_share_of_tests_and_votes_predicted_to_pass():
     # Two votes read one prompt.
     assert add.n_prefilled == sum(len(asked_to_run(s, g)) for s in ("wrong", "right", "half") for g in ("1 2", "4 5"))
     assert len(engine.asked) == 7
-    assert len(engine.batches) == 2  # one a kind, not one a problem
+    assert len(engine.batches) == 1  # neither one a kind nor one a problem
     # Private tests and the expected outputs are nowhere in what was asked.
     assert not any("777" in asked or "1 1" in asked or ">3" in asked for asked in engine.asked)
 
