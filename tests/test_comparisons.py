@@ -9,7 +9,8 @@ from selfexec_jax.problems import Problem, Test
 from selfexec_jax.problems.datasets import save_problems
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, Run
-from tests.benchmarks import rows as beyond
+from tests.benchmarks import beyond
+from tests.benchmarks import rows as rows_of
 from tests.benchmarks.claims import COMPARISONS, KS, ROWS, at_equal_tokens, summary
 from tests.benchmarks.comparisons import compared, full_table, holds, table
 from tests.benchmarks.lengths import Answered, halved
@@ -96,30 +97,30 @@ def test_a_claim_must_hold_in_each_seed():
     assert holds(table({0: [row], 1: [row | {"low": -0.01}]})[0]) is False
 
 
-@pytest.mark.parametrize("group", beyond.GROUPS)
+@pytest.mark.parametrize("group", rows_of.GROUPS)
 def test_rows_are_compared_with_the_base_that_they_start_from(tmp_path, monkeypatch, group):
-    group = beyond.GROUPS[group]
+    group = rows_of.GROUPS[group]
     asked = []
 
     def run(path, name, seed, root, changes):
         asked.append((name, seed))
         return made(root, name)
 
-    monkeypatch.setattr(beyond, "run", run)
-    found = json.loads(json.dumps(beyond.measured(group, 3, tmp_path, [])))
+    monkeypatch.setattr(rows_of, "run", run)
+    found = json.loads(json.dumps(rows_of.measured(group, 3, tmp_path, [])))
     assert asked == [(group.base, 3), *((name, 3) for name in group.rows)]
     for name in group.rows:
-        assert beyond.row_named(name, beyond.ROWS).base in (group.base, "" if group.base == BASE else None)
+        assert rows_of.row_named(name, rows_of.ROWS).base in (group.base, "" if group.base == BASE else None)
     rows = table({3: found["comparisons"], 4: found["comparisons"]})
     first = next(row for row in rows if len(row["seeds"][3]["levels"]) == 2)
     (one, two), difference = first["seeds"][3]["levels"], first["seeds"][3]["value"]
     assert one - two == pytest.approx(difference) and first["range"] == [difference, difference]
-    text = beyond.markdown(rows)
+    text = rows_of.markdown(rows)
     assert text.count("\n") == len(rows) + 1 and f"{100 * two:.1f} | {100 * one:.1f}" in text
     solved = [r for r in found["comparisons"] if "output prediction" not in r["what"]]
     assert all(set(r["tokens"]) == {80.0} for r in solved)
     assert found["curves"][BASE] == [[0, 0.4], [6, 0.46]]
-    beyond.draw({3: found["curves"], 4: found["curves"]}, "early", tmp_path / "learning.png")
+    rows_of.draw({3: found["curves"], 4: found["curves"]}, "early", tmp_path / "learning.png")
     assert (tmp_path / "learning.png").read_bytes().startswith(b"\x89PNG")
     if group.kept:
         assert found["outcomes"][group.rows[0]][0]["recall"] == 0.5
@@ -134,3 +135,38 @@ def test_lengths_are_kept_as_text():
         np.testing.assert_array_equal(getattr(again, name), values)
     value, low, high = halved([3, 6, 9], right)
     assert value == pytest.approx(6 + 3 * (24 - 18) / (24 - 4)) and low < value < high
+
+
+def test_searches_are_shown_seed_by_seed_with_what_they_miss(tmp_path, capsys):
+    def strategy(over, of_tokens=1.0, of_runs=0.0):
+        return {"value": [0.8 + over, 0.7, 0.9], "over votes": [over, over - 0.03, over + 0.03], "n": 90,
+                "tokens": 1000 * of_tokens, "of tokens": of_tokens, "of runs": of_runs}  # fmt: skip
+
+    def put(name, seed, search, gap):
+        found = {"strategies": {"best_at_8_simulated": strategy(0.0), "search": search, "search_until_50%_sure": search,
+                                "search_until_90%_sure": search, "search_executing_from_0.1": search,
+                                "search_executing_from_0": search},
+                 "gap": [gap, gap - 0.05, gap + 0.05], "coverage": [],
+                 "calibration": [{"probability of": "being right", "by": "belief",
+                                  "expected calibration error": 0.01 * (seed + 2)}]}  # fmt: skip
+        (tmp_path / f"{name}-seed-{seed}.json").write_text(json.dumps(found))
+
+    for seed in (0, 1):
+        put("short", seed, strategy(0.01 * (seed + 1), 0.2), 0.02)
+        put("long", seed, strategy(0.06, 0.4, 0.09), 0.1)
+    args = ["--results", str(tmp_path), "--check"]
+    assert beyond.main(args) == 0
+    said = capsys.readouterr().out
+    assert "short inputs, n = 90 problems; seeds 0, 1" in said
+    assert "| search | 81.0, 82.0 | +1.0 [-2.0, +4.0]; +2.0 [-1.0, +5.0] | 200 | 20% | 0.0% |" in said
+    assert "being right, by belief: 2.0, 3.0" in said
+    assert (tmp_path / "spent.png").read_bytes().startswith(b"\x89PNG")
+    put("short", 1, strategy(0.01, 0.4), 0.02)  # as good, but for more than a third of the tokens
+    put("long", 0, strategy(0.06, 0.4, 0.11), 0.1)  # closed by more than a tenth of the runs
+    put("long", 1, strategy(0.07, 0.4, 0.09), 0.07)  # nothing to close
+    assert beyond.main(args) == 1
+    missed = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1:2] + line.split(": ")[-1:] for line in missed] == [
+        ["seed 1", "no search is as good as all votes for 33% of the tokens"],
+        ["seed 0", "gap 0.100, of which 0% is closed"], ["seed 1", "gap 0.070, of which 100% is closed"],
+    ]  # fmt: skip

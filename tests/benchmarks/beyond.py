@@ -1,24 +1,31 @@
-"""Belief and searches on trained models: `python -m tests.benchmarks.beyond MODEL [MODEL ...] --workdir runs/beyond`.
+"""Belief and searches on trained models: `python -m tests.benchmarks.beyond [MODEL ...] [--workdir runs/beyond]`.
 
 A MODEL, a run or a folder of `tools.convert` with a seed of its own, is evaluated on the held-out problems of its seed:
 with tests as it was trained on (short), and with public tests of 7 to 9 numbers (long, chosen beforehand, since
-simulations of long runs go wrong). Eight candidates, three tests, five votes, as in the paper. Prints every model's
-differences to that, paired by problem, with what they cost; done evaluations are not made again.
+simulations of long runs go wrong). Eight candidates, three tests, five votes, as in the paper. Writes
+tests/benchmarks/beyond/SET-seed-N.json; of all that lie there, prints the differences to that, paired by problem, with
+what they cost, and draws them. Done evaluations are not made again.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from selfexec_jax.evals import bootstrap_ci, paired_bootstrap
+from selfexec_jax.evals.looks import COLOURS, STYLE, axis_of
 from selfexec_jax.stages.workdir import Workdir, config_of
 from selfexec_jax.tools.ablate import resumable, run_stages
+from tests.benchmarks.comparisons import measured_in
 from tests.benchmarks.ending import conclude, parser_of
 
+RESULTS = Path(__file__).with_name("beyond")
 K = 8
 FIELDS = {
     "belief.problems": 200, "eval.candidates": K, "eval.more_candidates": 0, "eval.votes": 5, "eval.episodes": 1,
@@ -32,22 +39,26 @@ TOKENS = 1 / 3
 @resumable
 def main(argv=None) -> int:
     parser = parser_of("beyond", __doc__)
-    parser.add_argument("models", nargs="+", metavar="MODEL")
-    parser.add_argument("--workdir", required=True, help="where the evaluations go")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="without one, only the tables are printed")
+    parser.add_argument("--workdir", default="runs/beyond", help="where the evaluations go")
     parser.add_argument("--config", default="configs/claims.py")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of every evaluation")
+    parser.add_argument("--results", default=str(RESULTS), type=Path, help="where a file a set and seed lies")
     args = parser.parse_args(argv)
-    found, missed = {}, []
-    for name, fields in SETS.items():
-        runs = [evaluated(args, model, name, FIELDS | fields) for model in args.models]
-        found[name] = [figures(run) for run in runs]
-        show(name, args.models, found[name])
-        missed += misses(name, args.models, found[name])
-    return conclude(args, found, missed)
+    args.results.mkdir(parents=True, exist_ok=True)
+    for model, (name, fields) in itertools.product(args.models, SETS.items()):
+        seed = config_of(model).seed
+        found = figures(evaluated(args, model, seed, name, FIELDS | fields))
+        (args.results / f"{name}-seed-{seed}.json").write_text(json.dumps(found, indent=1) + "\n")
+    sets = {name: seeds for name in SETS if (seeds := measured_in(args.results, f"{name}-"))}
+    for name, seeds in sets.items():
+        show(name, seeds)
+    if sets:
+        draw(sets, args.results / "spent.png")
+    return conclude(args, sets, [line for name, seeds in sets.items() for line in misses(name, seeds)])
 
 
-def evaluated(args, model: str, name: str, fields: dict) -> Workdir:
-    seed = config_of(model).seed
+def evaluated(args, model: str, seed: int, name: str, fields: dict) -> Workdir:
     work = Workdir(Path(args.workdir) / f"{name}-{seed}")
     if not work.is_done("eval"):
         flags = [f"--config={args.config}", "--config.stages=problems,belief,eval", f"--config.init_from={model}",
@@ -81,36 +92,61 @@ def figures(work: Workdir) -> dict:
             "coverage": report["tables"]["coverage"]}  # fmt: skip
 
 
-def show(name: str, models: list[str], found: list[dict]) -> None:
-    print(f"\n{name} inputs (n = {', '.join(str(f['strategies']['search']['n']) for f in found)} problems):\n")
-    print("| | " + " | ".join(models) + " |\n|" + "---|" * (len(models) + 1))
-    for strategy in found[0]["strategies"]:
-        cells = []
-        for each in (f["strategies"][strategy] for f in found):
-            points = ["{:.1f} [{:.1f}, {:.1f}]".format(*(100 * x for x in each["value"])),
-                      "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * x for x in each["over votes"])),
-                      f"{each['tokens']:,.0f} tokens ({each['of tokens']:.0%})"]  # fmt: skip
-            if each["of runs"]:
-                points.append(f"{each['of runs']:.1%} of runs executed")
-            cells.append(", ".join(points))
-        print(f"| {strategy.replace('_', ' ')} | " + " | ".join(cells) + " |")
-    for i, row in enumerate(found[0]["calibration"]):
-        errors = [f"{100 * f['calibration'][i]['expected calibration error']:.1f}" for f in found]
-        print(f"| ECE of {row['probability of']}, by {row['by']} | " + " | ".join(errors) + " |")
+def show(name: str, seeds: dict[int, dict]) -> None:
+    """A line a strategy: what it solves, seed by seed how that differs from all votes, and what it costs."""
+    sizes = sorted({of["strategies"]["search"]["n"] for of in seeds.values()})
+    print(f"\n{name} inputs, n = {', '.join(map(str, sizes))} problems; seeds {', '.join(map(str, seeds))}\n")
+    print("| | solved, % | over all votes, by seed | tokens | of all votes' | runs executed |\n" + "|---" * 6 + "|")
+    for strategy in next(iter(seeds.values()))["strategies"]:
+        rows = [of["strategies"][strategy] for of in seeds.values()]
+        points = "; ".join("{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * x for x in row["over votes"])) for row in rows)
+        mean = {key: np.mean([row[key] for row in rows]) for key in ("tokens", "of tokens", "of runs")}
+        cells = [strategy.replace("_", " "), ", ".join(f"{100 * row['value'][0]:.1f}" for row in rows), points,
+                 f"{mean['tokens']:,.0f}", f"{mean['of tokens']:.0%}", f"{mean['of runs']:.1%}"]  # fmt: skip
+        print("| " + " | ".join(cells) + " |")
+    for rows in zip(*(of["calibration"] for of in seeds.values()), strict=True):
+        errors = ", ".join(f"{100 * row['expected calibration error']:.1f}" for row in rows)
+        print(f"\nExpected calibration error of {rows[0]['probability of']}, by {rows[0]['by']}: {errors}")
 
 
-def misses(name: str, models: list[str], found: list[dict]) -> list[str]:
+def draw(sets: dict[str, dict[int, dict]], path: Path) -> None:
+    """What searches solve over all votes against the tokens that they take, and against the runs that are executed: a
+    line a seed, and the mean; dashed, executing all."""
+    ways = (("search_until_", "of tokens", "tokens, of all votes'", "Searching until it is sure"),
+            ("search_executing_", "of runs", "runs executed", "Executing where it gains"))  # fmt: skip
+    with matplotlib.rc_context(STYLE):
+        canvas = Figure(figsize=(8.4, 3.4), layout="constrained")
+        for axes, (begins, cost, unit, title) in zip(canvas.subplots(1, 2, sharey=True), ways, strict=True):
+            for (name, seeds), colour in zip(sets.items(), COLOURS, strict=False):
+                lines = [
+                    [(row[cost], row["over votes"][0]) for n, row in of["strategies"].items() if n.startswith(begins)]
+                    for of in seeds.values()
+                ]
+                each = 100 * np.array(lines).transpose(0, 2, 1)
+                for x, y in each:
+                    axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.35)
+                axes.plot(*each.mean(0), color=colour, marker="o", markersize=4, label=f"{name} inputs")
+                ceiling = 100 * np.mean([of["gap"][0] for of in seeds.values()])
+                axes.axhline(ceiling, color=colour, linewidth=0.9, linestyle="--")
+            axis_of(axes, title, f"{unit}, %", "solved over all votes, points" if cost == "of tokens" else "")
+            axes.set_xlim(left=0)
+        axes.legend(fontsize=9)
+        canvas.savefig(path, dpi=140, facecolor="white", metadata={"Software": None})
+
+
+def misses(name: str, seeds: dict[int, dict]) -> list[str]:
     """Which of the targets are not reached: as good as all votes for a third of the tokens, and, where execution is
     better by so much, half of that for a tenth of the runs."""
     missed = []
-    for model, each in zip(models, found, strict=True):
+    for seed, each in seeds.items():
         searches = {n: s for n, s in each["strategies"].items() if n.startswith("search")}
         if name == "short" and not any(s["over votes"][0] >= 0 and s["of tokens"] <= TOKENS for s in searches.values()):
-            missed.append(f"{model}: no search is as good as all votes for {TOKENS:.0%} of the tokens")
+            missed.append(f"seed {seed}: no search is as good as all votes for {TOKENS:.0%} of the tokens")
         if name == "long":
-            closing = [s["over votes"][0] / each["gap"][0] for s in searches.values() if s["of runs"] <= RUNS]
-            if each["gap"][0] < GAP or max(closing) < CLOSED:
-                missed.append(f"{model}: gap {each['gap'][0]:.3f}, of which {max(closing):.0%} is closed")
+            gap, gains = each["gap"][0], [s["over votes"][0] for s in searches.values() if s["of runs"] <= RUNS]
+            closed = max(gains, default=0.0) / gap
+            if gap < GAP or closed < CLOSED:
+                missed.append(f"seed {seed}: gap {gap:.3f}, of which {closed:.0%} is closed")
     return missed
 
 
