@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
 
     c.sandbox = ConfigDict()
     c.sandbox.workers = 2  # zygotes; each runs one program at a time
-    c.sandbox.min_tier = "uid_chroot"  # weakest isolation accepted (DESIGN.md, sandbox)
+    c.sandbox.min_tier = "uid_chroot"  # weakest isolation accepted (README, "Running programs nobody trusts")
     c.sandbox.cpu_s = 1.0  # seconds of CPU a run
     c.sandbox.wall_s = 10.0  # seconds on the clock a run
     c.sandbox.memory_mb = 256  # MiB a run

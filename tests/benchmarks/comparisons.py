@@ -136,8 +136,9 @@ def full_table(rows: list[dict], seeds: list[int]) -> str:
 
 
 def sizes(row: dict) -> str:
-    """How many problems or cases were compared, each number once where seeds have several."""
-    return ", ".join(map(str, sorted({r["n"] for r in row["seeds"].values()})))
+    """How many problems or cases were compared: one number where it is the same for all seeds, else seed by seed."""
+    each = [r["n"] for r in row["seeds"].values()]
+    return ", ".join(map(str, each if len(set(each)) > 1 else each[:1]))
 
 
 def interval(row: dict) -> str:
