@@ -168,5 +168,5 @@ def test_searches_are_shown_seed_by_seed_with_what_they_miss(tmp_path, capsys):
     missed = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[1:2] + line.split(": ")[-1:] for line in missed] == [
         ["seed 1", "no search is as good as all votes for 33% of the tokens"],
-        ["seed 0", "gap 0.100, of which 0% is closed"], ["seed 1", "gap 0.070, of which 100% is closed"],
+        ["seed 0", "0.0 of a gap of 10.0 points are closed"], ["seed 1", "7.0 of a gap of 7.0 points are closed"],
     ]  # fmt: skip

@@ -48,7 +48,8 @@ class Vote:
 def vote_of(problem: Problem, source: str, test: Test, said: Prediction, doubt: Doubt) -> Vote:
     output = " ".join((said.output or "").split())
     unsure = float(np.log(max(-said.logprob, 0.0) + _SUREST))
-    return Vote(output, answers_match(problem.kind, test.output, said.output), unsure, doubt(source, said))
+    told = said if problem.kind == "stdio" else dataclasses.replace(said, output=None)  # a call's is not what it prints
+    return Vote(output, answers_match(problem.kind, test.output, said.output), unsure, doubt(source, told))
 
 
 @dataclasses.dataclass(frozen=True)

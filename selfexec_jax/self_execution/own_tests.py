@@ -71,7 +71,7 @@ def own_tests(
     found = []
     for i, (_, sources) in enumerate(items):
         inputs, n_tokens, n_read = proposed.get(i, ([], 0, 0))
-        table = [[said.get((source, given)) for given in inputs] for source in sources]
+        table = [[said[source, given] if source in contenders[i] else None for given in inputs] for source in sources]
         columns = [Counter(map(_vote, column)) for column in zip(*table, strict=True)]
         n_contenders = sum(source in contenders[i] for source in sources)
         runs = [said[source, given] for source in contenders[i] for given in inputs]

@@ -42,8 +42,9 @@ class Prediction:
     """One simulated run: the predicted output (None when the answer claims none), the whole answer, and the tokens of
     all answers that were drawn for it.
 
-    `n_prompt`: tokens that were read for it; several votes on one case read their prompt once, which counts for the
-    first. `logprob`, `least`: log-probability of the answer, in nats, and of its least likely token.
+    `n_prompt`: tokens that were read for it; several votes on one case read their first prompt, of `n_first`, once,
+    which counts for the first. `logprob`, `least`: log-probability of the answer, in nats, and of its least likely
+    token.
     """
 
     output: str | None
@@ -53,6 +54,7 @@ class Prediction:
     n_prompt: int
     logprob: float = 0.0
     least: float = 0.0
+    n_first: int = 0
 
 
 def request_seed(seed: int, *names: str) -> int:
@@ -120,5 +122,6 @@ def _predicted(run: Sequence[_Piece], vote: int) -> Prediction:
     logprobs = [p for s in taken for p in s.logprobs]
     spent = sum(len(s.tokens) for piece in run for s in piece.drawn)
     return Prediction(
-        run[-1].output, text, last.finish_reason, spent, read, sum(logprobs), min(logprobs, default=0.0)
+        run[-1].output, text, last.finish_reason, spent, read, sum(logprobs), min(logprobs, default=0.0),
+        len(taken[0].prompt_tokens),
     )  # fmt: skip

@@ -202,20 +202,21 @@ def predictions(config, engine, tokenizer, cases: list[Case]) -> list[list]:
 def judge_all(problems: list[Problem], decided: Decided, pool: SandboxPool) -> dict:
     """(whether it is right, share of the public tests that it passes) of every program that a strategy submits.
 
-    Keyed by (problem id, source). Private tests run only where the public ones pass; nan where the sandbox
-    could not tell.
+    Keyed by (problem id, source). Private tests run only where the public ones pass, of which there may be none; nan
+    where the sandbox could not tell.
     """
     programs = {}
     for p, sources, *episodes in zip(problems, decided.sources, *decided.episodes.values(), strict=True):
         for source in filter(None, [*sources, *(episode.submitted for row in episodes for episode in row)]):
             programs[p.id, source] = p
-    public = {key: judge(key[1], p, p.public_tests, pool) for key, p in programs.items()}
-    passing = [key for key, verdict in public.items() if verdict.result().status == "passed"]
-    private = {key: judge(key[1], programs[key], programs[key].private_tests, pool) for key in passing}
+    public = {key: judge(key[1], p, p.public_tests, pool) for key, p in programs.items() if p.public_tests}
+    passing = [key for key in programs if key not in public or public[key].result().status == "passed"]
+    private = {key: judge(key[1], programs[key], programs[key].private_tests, pool) for key in passing
+               if programs[key].private_tests}  # fmt: skip
     found = {}
-    for key, verdict in public.items():
-        last = private.get(key, verdict).result()
-        found[key] = (_IS_RIGHT[last.status], verdict.result().share)
+    for key in programs:
+        last = (private.get(key) or public[key]).result()
+        found[key] = (_IS_RIGHT[last.status], public[key].result().share if key in public else 1.0)
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import fsspec
 
-from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.stages.workdir import TAKEN_HOME, Workdir
 from selfexec_jax.text import SentencePieceTokenizer, Tokenizer, load_tokenizer
 
 
@@ -38,6 +38,24 @@ def origin_of(config) -> Origin:
     return Origin(tuple(runs))
 
 
+def check_seed(config) -> None:
+    """Raises ValueError where a run that this one begins with learned from the problems of another seed: which are held
+    out depends on it, so that some of those here were learned from."""
+    if config.eval.benchmark:
+        return
+    origin = origin_of(config)
+    known = [(run, _config_in(str(run))) for run in origin.runs]
+    if origin.pretrained:
+        known.append((origin.pretrained, _config_in(origin.pretrained, TAKEN_HOME)))  # empty where no run was
+    for run, found in known:
+        seed = found.get("seed", config.seed)
+        if seed != config.seed:
+            raise ValueError(
+                f"init_from={run}: learned from the problems of seed {seed}, of which some are held out with"
+                f" seed={config.seed}; set seed={seed}"
+            )
+
+
 def tokenizer_of(config, workdir: Workdir) -> Tokenizer:
     """The pretrained model's tokenizer, else that of the run that all began with, the run itself perhaps."""
     origin = origin_of(config)
@@ -46,8 +64,8 @@ def tokenizer_of(config, workdir: Workdir) -> Tokenizer:
     return SentencePieceTokenizer(Workdir(origin.runs[-1]).tokenizer if origin.runs else workdir.tokenizer)
 
 
-def _config_in(folder: str) -> dict:
-    fs, path = fsspec.core.url_to_fs(posixpath.join(folder, "config.json"))
+def _config_in(folder: str, name: str = "config.json") -> dict:
+    fs, path = fsspec.core.url_to_fs(posixpath.join(folder, name))
     try:
         found = json.loads(fs.cat_file(path))
     except (OSError, ValueError):

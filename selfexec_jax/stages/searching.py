@@ -35,7 +35,7 @@ class Searches:
             for source, row in zip(sources, ranking.predictions, strict=False):
                 for test, cell in enumerate(row):
                     for vote, said in enumerate(cell):  # each read its prompt, as votes come one by one
-                        again = dataclasses.replace(said, n_prompt=said.n_prompt or cell[0].n_prompt)
+                        again = dataclasses.replace(said, n_prompt=said.n_prompt + (said.n_first if vote else 0))
                         self._known.setdefault((p.id, source, test, vote), again)
 
     def believed(self) -> list[list[tuple[float, float]]]:

@@ -118,6 +118,8 @@ def extract(answer: str, kind: str = "stdio") -> str | None:
     if lines[-1].startswith("!"):
         return _ending(lines[-1][1:])
     found = re.findall(r"<(output|outcome)>(.*?)</\1>", answer, re.DOTALL)
+    if lines[-1].startswith("<output>") and lines[-1].endswith("</output>"):
+        found = [("output", lines[-1][len("<output>") : -len("</output>")])]  # which may hold such tags itself
     if found and found[-1][0] == "outcome":
         return _ending(found[-1][1].strip())
     if kind == "stdio":

@@ -19,6 +19,12 @@ from selfexec_jax.traces.narrate import style_named
 from selfexec_jax.traces.steps import Bind, Call, Frame, LoopEnd, Print, Read, Return, Step, steps
 
 _PLAIN = re.compile(r"[-\d'\"]|b['\"]|True$|False$|None$")  # the beginning of a value that nothing can change
+_NESTED = re.compile(r".+[\[({]", re.DOTALL)  # of a value that may have others within that can be changed
+_OPAQUE = re.compile(r"<\w")  # of one whose words are not all of it
+_HARMLESS = frozenset(
+    "abs all any bool chr dict divmod enumerate float hash int isinstance len list map max min ord pow print range repr"
+    " reversed round set sorted str sum tuple zip".split()
+)  # functions that change nothing of what they are given, nor keep it
 _CHANGING = frozenset(
     "add append appendleft clear difference_update discard extend extendleft insert intersection_update pop popitem"
     " popleft remove reverse rotate setdefault sort symmetric_difference_update update".split()
@@ -38,24 +44,42 @@ class Chunk:
 @dataclasses.dataclass(frozen=True)
 class _Loop:
     """A loop of the top level, from its first line to its last; `live`: the names that are read before they are given a
-    value, in a further round or after the loop. `untold`, `shared`: see `_hidden`."""
+    value, in a further round or after the loop; `given`: those that surely have one before it."""
 
     end: int
     is_for: bool
     live: frozenset[str]
-    untold: frozenset[str]
-    shared: frozenset[str]
+    given: frozenset[str]
+    hidden: _Hidden
+
+
+@dataclasses.dataclass(frozen=True)
+class _Hidden:
+    """Names that may change without being told to: `untold`, to which functions give a value; `shared`, whose lists and
+    the like are reached otherwise, by another name or from within a function that changes something; `inner`, of which
+    that is so for what is within them."""
+
+    untold: set[str] = dataclasses.field(default_factory=set)
+    shared: set[str] = dataclasses.field(default_factory=set)
+    inner: set[str] = dataclasses.field(default_factory=set)
+
+    def may_change(self, name: str, value: str) -> bool:
+        if name in self.untold or (name in self.shared and not _PLAIN.match(value)):
+            return True
+        return name in self.inner and _NESTED.match(value) is not None
 
 
 def chunks(trace: Trace, source: str, style: str, least: int) -> list[Chunk]:
     """The pieces of a run, each ending with the first round by which it has at least so many characters.
 
-    A run without such loops is one piece, and so is the part of one that reads further input, leaves a loop by a break
-    or stores into what it holds. Raises ValueError for a style that tells traces of lines.
+    A run without such loops is one piece, and so is the part of one that reads further input, leaves a loop by a break,
+    stores into what it holds or has what words do not say. Raises ValueError for a style whose parts are not the whole.
     """
     told = style_named(style)
     if told.of == "lines":
         raise ValueError(f"style {style} tells every line with its state as it is; it is not told in pieces")
+    if not told.joins:
+        raise ValueError(f"style {style} tells rounds by those before them; it is not told in pieces")
     happened = [step for step in steps(trace) if not isinstance(step, Frame)]
 
     def tell(some: Sequence[Step]) -> str:
@@ -75,9 +99,10 @@ def _cuts(
     last_read = max((i for i, step in enumerate(happened) if isinstance(step, Read)), default=-1)
     values: dict[str, str | None] = {}  # of names; None: known in part
     depth, line, printed = 0, 0, ""  # calls under way, line before
-    begin, is_enough = 0, False
+    begin, is_enough, has_called = 0, False, False
     for at, step in enumerate(happened):
-        loop = loops.get(step.line) if depth == 0 else None
+        # Of calls just before it is not known whether they are of this round or of the one before.
+        loop = loops.get(step.line) if depth == 0 and not has_called else None
         if loop is not None and at > last_read and _begins_round(step, loop, line):
             is_enough = is_enough or is_long(happened[begin:at])
             state = _state(happened[at:], loop, values, printed, is_numbered) if is_enough else None
@@ -85,11 +110,11 @@ def _cuts(
                 begin, is_enough = at, False
                 yield at, state
         if isinstance(step, Call):
-            depth += 1
+            depth, has_called = depth + 1, True
         elif isinstance(step, Return) and depth:
             depth -= 1
         elif depth == 0:
-            line = step.line
+            line, has_called = step.line, False
             if isinstance(step, Bind):
                 name = step.target.partition("[")[0].partition(".")[0]
                 values[name] = scan.squeeze(step.value) if name == step.target else None
@@ -108,8 +133,10 @@ def _state(
 ) -> str | None:
     """What the rest of the run needs, None where that is not known."""
     known = {name: value for name, value in values.items() if name in loop.live}
+    if not loop.live & loop.given <= known.keys():
+        return None
     for name, value in known.items():
-        if value is None or name in loop.untold or (name in loop.shared and not _PLAIN.match(value)):
+        if value is None or _OPAQUE.search(value) or loop.hidden.may_change(name, value):
             return None
     spelled = numbered.listed if is_numbered else str
     items = [f"{name}={spelled(value)}" for name, value in sorted(known.items())]
@@ -146,7 +173,7 @@ def _left(ahead: Sequence[Step], is_numbered: bool) -> str | None:
 def _loops(source: str) -> dict[int, _Loop]:
     """The loops of a program's top level by their first line."""
     tree = ast.parse(source)
-    body, (untold, shared) = tree.body, _hidden(tree)
+    body, hidden = tree.body, _hidden(tree)
     functions = [node for node in body if isinstance(node, ast.FunctionDef)]
     in_functions = {name for f in functions for name in _loaded(f) - _own(f)}
     found = {}
@@ -155,27 +182,36 @@ def _loops(source: str) -> dict[int, _Loop]:
             is_for = isinstance(node, ast.For)
             round_of = (node.body, _names([node.target])) if is_for else ([node.test, *node.body], ())
             live = _read_first(*round_of) | _read_first([*node.orelse, *body[i + 1 :]], ()) | in_functions
-            found[node.lineno] = _Loop(node.end_lineno or node.lineno, is_for, frozenset(live), untold, shared)
+            given = _flow(body[:i], frozenset())[1]
+            found[node.lineno] = _Loop(node.end_lineno or node.lineno, is_for, frozenset(live), given, hidden)
     return found
 
 
-def _hidden(tree: ast.Module) -> tuple[frozenset[str], frozenset[str]]:
-    """Names that may change without being told to: those that functions give a value to, and those whose lists and the
-    like are reached otherwise, by another name or from within a function that changes something."""
-    functions = {f.name: f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef)}
-    changing = {name for name, f in functions.items() if _changed(f)}
-    untold = {n for d in ast.walk(tree) if isinstance(d, (ast.Global, ast.Nonlocal)) for n in d.names}
-    shared = {name for f in functions.values() for name in _changed(f)}
+def _hidden(tree: ast.Module) -> _Hidden:
+    functions = [f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef)]
+    harmless = _HARMLESS | {f.name for f in functions} - {f.name for f in functions if _changed(f) or _gives_back(f)}
+    hidden = _Hidden(
+        untold={n for d in ast.walk(tree) if isinstance(d, (ast.Global, ast.Nonlocal)) for n in d.names},
+        shared={name for f in functions for name in _changed(f)},
+    )
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            is_own = isinstance(node.func, ast.Name) and node.func.id in changing
-            if is_own or isinstance(node.func, ast.Attribute):  # a method may keep what it is given
-                shared |= _bare(node.args)
-        elif isinstance(node, ast.Assign) and (names := _bare([node.value])):
-            shared |= names | _names(node.targets)
+        if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in harmless):
+            hidden.shared.update(_bare(node.args))  # a method, say, may keep what it is given
+        elif isinstance(node, ast.Assign):
+            names = _bare([node.value])
+            if names or len(node.targets) > 1:
+                hidden.shared.update(names | _names(node.targets))
+            if isinstance(node.value, ast.Subscript):
+                hidden.inner.update(_loaded(node.value.value))
         elif isinstance(node, ast.For) and _names([node.target]) & _changed(node):
-            shared |= _loaded(node.iter)
-    return frozenset(untold), frozenset(shared)
+            hidden.shared.update(_loaded(node.iter))
+    return hidden
+
+
+def _gives_back(function: ast.FunctionDef) -> bool:
+    """Whether a function may return what it was given."""
+    returned = [n.value for n in ast.walk(function) if isinstance(n, ast.Return) and n.value is not None]
+    return bool(_bare(returned) & {n.arg for n in ast.walk(function) if isinstance(n, ast.arg)})
 
 
 def _changed(within: ast.AST) -> set[str]:
@@ -199,13 +235,15 @@ def _own(function: ast.FunctionDef) -> set[str]:
 
 
 def _bare(values: Iterable[ast.AST]) -> set[str]:
-    """Names that stand for themselves, alone or in a display."""
+    """Names that stand for themselves, alone, in a display or as what may be chosen."""
     found = set()
     for value in values:
         if isinstance(value, ast.Name):
             found.add(value.id)
-        elif isinstance(value, (ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Starred)):
+        elif isinstance(value, (ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Starred, ast.BoolOp, ast.NamedExpr)):
             found |= _bare(ast.iter_child_nodes(value))
+        elif isinstance(value, ast.IfExp):
+            found |= _bare([value.body, value.orelse])
     return found
 
 
@@ -222,6 +260,12 @@ def _flow(nodes: Sequence[ast.AST], given: frozenset[str]) -> tuple[set[str], fr
             (then, has), (otherwise, has_not) = _flow(node.body, given), _flow(node.orelse, given)
             read |= then | otherwise | (_loaded(node.test) - given)
             given = has & has_not
+            continue
+        if isinstance(node, (ast.For, ast.While)):
+            is_for = isinstance(node, ast.For)
+            first, targets = (node.iter, _names([node.target])) if is_for else (node.test, set())
+            within, otherwise = _flow(node.body, given | targets)[0], _flow(node.orelse, given)[0]
+            read |= (_loaded(first) - given) | within | otherwise
             continue
         loops = [n.target for n in ast.walk(node) if isinstance(n, (ast.For, ast.comprehension))]
         changed = [n.target for n in ast.walk(node) if isinstance(n, ast.AugAssign)]

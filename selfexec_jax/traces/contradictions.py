@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from selfexec_jax.problems.compare import outputs_match
 from selfexec_jax.problems.endings import ending_name
 from selfexec_jax.traces.claims import parse_claims
-from selfexec_jax.traces.steps import Bind, Call, Compare, Op, Print, Return, Step, Unreadable
+from selfexec_jax.traces.steps import Bind, Call, Catch, Compare, Op, Print, Return, Step, Unreadable, Yield
 
 _LONGEST = 400  # characters of a claim that are read
 _LITERALS = (ast.Constant, ast.UnaryOp, ast.List, ast.Tuple, ast.Set, ast.Dict)
@@ -27,10 +27,10 @@ def contradictions(source: str, text: str, style: str, output: str | None = None
     Never raises on what a model wrote; of a program that cannot be read nothing is contradicted.
     """
     claims = parse_claims(text, style)
-    operations = _operations(source)
+    operations, untold = _operations(source), _untold(source)
     values: list[dict[str, str]] = [{}]  # of names, by call under way
     given: dict[str, str] = {}  # by operations on literals
-    found, printed = [], []
+    found, printed, is_followed = [], [], True
     for place, claim in enumerate(claims):
         if isinstance(claim, Unreadable):
             found.append(place)
@@ -38,7 +38,10 @@ def contradictions(source: str, text: str, style: str, output: str | None = None
             value = claim.value if isinstance(claim, Op) else str(claim.holds)
             if not _holds(claim, value, operations, values[-1], given):
                 found.append(place)
-        _follow(claim, values)
+        if isinstance(claim, (Catch, Yield)):  # which calls ended, or go on later, is not told
+            values, is_followed = [{}], False
+        if is_followed:
+            _follow(claim, values, untold)
         if isinstance(claim, Print):
             printed.append(claim.text)
     if output is not None and not ending_name(output) and printed and not outputs_match("".join(printed), output):
@@ -83,16 +86,32 @@ def _same(a: ast.expr, b: ast.expr) -> bool:
     return ast.dump(a) == ast.dump(b)
 
 
-def _follow(claim: Step, values: list[dict[str, str]]) -> None:
-    """Keeps account of what names were said to have."""
+def _follow(claim: Step, values: list[dict[str, str]], untold: frozenset[str]) -> None:
+    """Keeps account of what names were said to have, but for some."""
     if isinstance(claim, Bind):
+        if claim.target in untold:
+            return
         values[-1][claim.target] = claim.value
         for name in [n for n in values[-1] if n.startswith((f"{claim.target}[", f"{claim.target}."))]:
             del values[-1][name]
     elif isinstance(claim, Call):
-        values.append(values[-1] | dict(claim.args))
+        values.append({name: value for name, value in (*values[-1].items(), *claim.args) if name not in untold})
     elif isinstance(claim, Return) and len(values) > 1:
         values.pop()
+
+
+@functools.lru_cache(maxsize=1024)
+def _untold(source: str) -> frozenset[str]:
+    """Names of which it is not told which of several they are: of another scope, or of a comprehension and not."""
+    tree = _parsed(source, "exec")
+    if tree is None:
+        return frozenset()
+    nodes = list(ast.walk(tree))
+    declared = {name for n in nodes if isinstance(n, (ast.Global, ast.Nonlocal)) for name in n.names}
+    within = {n for c in nodes if isinstance(c, ast.comprehension) for n in ast.walk(c.target)}
+    given = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n not in within}
+    given |= {n.arg for n in nodes if isinstance(n, ast.arg)}
+    return frozenset(declared | (given & {n.id for n in within if isinstance(n, ast.Name)}))
 
 
 @functools.lru_cache(maxsize=1024)

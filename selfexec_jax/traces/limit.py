@@ -42,6 +42,10 @@ def limited(trace: Trace, rounds: int, told: int) -> Trace | None:
             while under_way and under_way[-1].depth >= depth > 0:
                 under_way.pop()
             depth = max(depth - 1, 0)
+        elif event.kind == "catch":  # where calls ended that returned nothing
+            depth = event.values[1]
+            while under_way and under_way[-1].depth > depth:
+                under_way.pop()
         elif _begins_round(event):
             n += 1
             if any((loop.stmt, loop.depth) == (stmt, depth) for loop in under_way):

@@ -34,14 +34,15 @@ class Style:
     lines: bool
     of: str = "steps"  # what traces it tells, see `TraceBudget`
     numbered: bool = False  # whether items of lists and rounds of loops have their numbers
+    joins: bool = True  # whether parts of a run, told one by one, together tell the run
 
 
 STYLES = {
     "full": Style(full.said, full.render, full.parse, full.key, lines=True),
-    "brief": Style(brief.said, brief.render, brief.parse, full.key, lines=True),
+    "brief": Style(brief.said, brief.render, brief.parse, full.key, lines=True, joins=False),
     "numbered": Style(numbered.said, numbered.render, numbered.parse, numbered.key, lines=False, numbered=True),
     "compact": Style(compact.said, compact.render, compact.parse, compact.key, lines=False),
-    "changes": Style(changes.said, compact.render, compact.parse, compact.key, lines=False),
+    "changes": Style(changes.said, compact.render, compact.parse, compact.key, lines=False, joins=False),
     "cwm": Style(cwm.said, cwm.render, cwm.parse, cwm.key, lines=False, of="lines"),
 }
 

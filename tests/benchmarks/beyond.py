@@ -59,15 +59,17 @@ def main(argv=None) -> int:
 
 
 def evaluated(args, model: str, seed: int, name: str, fields: dict) -> Workdir:
+    """The evaluation in its folder; one that is done there is not made again, one of another config is an error."""
     work = Workdir(Path(args.workdir) / f"{name}-{seed}")
-    if not work.is_done("eval"):
-        flags = [f"--config={args.config}", "--config.stages=problems,belief,eval", f"--config.init_from={model}",
-                 f"--config.seed={seed}", f"--workdir={work.root}"]  # fmt: skip
-        flags += [f"--config.{field}={value}" for field, value in fields.items()] + [f"--config.{s}" for s in args.set]
-        log = work.root / "eval.log"
-        print(f"{model} on {name} inputs, in {log}", file=sys.stderr, flush=True)
-        work.root.mkdir(parents=True, exist_ok=True)
-        run_stages(flags, Path(args.workdir), log)
+    if work.is_done("eval") and config_of(work.root).init_from != model:
+        sys.exit(f"{work.root}: holds another model's; give another --workdir")
+    flags = [f"--config={args.config}", "--config.stages=problems,belief,eval", f"--config.init_from={model}",
+             f"--config.seed={seed}", f"--workdir={work.root}"]  # fmt: skip
+    flags += [f"--config.{field}={value}" for field, value in fields.items()] + [f"--config.{s}" for s in args.set]
+    log = work.root / "eval.log"
+    print(f"{model} on {name} inputs, in {log}", file=sys.stderr, flush=True)
+    work.root.mkdir(parents=True, exist_ok=True)
+    run_stages(flags, Path(args.workdir), log)
     return work
 
 
@@ -75,7 +77,8 @@ def figures(work: Workdir) -> dict:
     """What one evaluation gave: each strategy with its costs and its difference to all votes, calibration, coverage."""
     values = {row["name"]: row for row in work.read_rows(work.data / "values.jsonl.gz")}
     report = json.loads((work.data / "eval.json").read_text())
-    spent = {row["strategy"]: row for row in report["tables"]["searches"]}
+    executed = {row["strategy"].replace(" ", "_"): row["of all runs"] for row in report["tables"]["searches"]}
+    executed[f"best_at_{K}_executed"] = 1.0
     voted = values[f"best_at_{K}_simulated"]
     strategies = {}
     for name, row in values.items():
@@ -85,7 +88,7 @@ def figures(work: Workdir) -> dict:
         strategies[name] = {
             "value": bootstrap_ci(row["values"], 0), "over votes": paired_bootstrap(row["values"], voted["values"], 0),
             "tokens": float(cost), "of tokens": float(cost / all_votes),
-            "of runs": spent.get(name.replace("_", " "), {}).get("of all runs", 0.0), "n": len(row["values"]),
+            "of runs": executed.get(name, 0.0), "n": len(row["values"]),
         }  # fmt: skip
     gap = paired_bootstrap(values[f"best_at_{K}_executed"]["values"], voted["values"], 0)
     return {"strategies": strategies, "gap": gap, "calibration": report["tables"]["belief_calibration"],
@@ -144,9 +147,9 @@ def misses(name: str, seeds: dict[int, dict]) -> list[str]:
             missed.append(f"seed {seed}: no search is as good as all votes for {TOKENS:.0%} of the tokens")
         if name == "long":
             gap, gains = each["gap"][0], [s["over votes"][0] for s in searches.values() if s["of runs"] <= RUNS]
-            closed = max(gains, default=0.0) / gap
-            if gap < GAP or closed < CLOSED:
-                missed.append(f"seed {seed}: gap {gap:.3f}, of which {closed:.0%} is closed")
+            closed = max(gains, default=0.0)
+            if gap < GAP or closed < CLOSED * gap:
+                missed.append(f"seed {seed}: {100 * closed:.1f} of a gap of {100 * gap:.1f} points are closed")
     return missed
 
 

@@ -2,10 +2,11 @@
 
 Programs of held-out problems on inputs of more and more numbers, told as each run tells them. Writes
 tests/benchmarks/lengths/ROW-seed-N.json, and of all that lie there prints the accuracy by the size of the input with
-its interval over programs, seeds of a row together, the tokens that were generated, the size at which accuracy falls to
-half of what it is on the shortest, and how often the numbers of the input were read right, which everything after that
-needs. With `--chunk_votes 1,5` each run is measured with one answer and with what most of five say to every piece of a
-simulation, which is the whole where it is not told in pieces. The runs are those of the rows `long_runs*` of
+its interval over programs, seeds of a row together, the tokens that were generated, how often the numbers of the
+input were read right, and the size at which the share of simulations falls to half of what it is on the shortest:
+those whose output is right and that read the input right, since a third of these outputs are guessed by who never
+reads it. With `--chunk_votes 1,5` each run is measured with one answer and with what most of five say to every piece
+of a simulation, which is the whole where it is not told in pieces. The runs are those of the rows `long_runs*` of
 configs/tiny.py, with `--config.stages=problems,sft`.
 """
 
@@ -63,14 +64,15 @@ def main() -> int:
     found = {}
     for name, runs in rows.items():
         right, read, tokens = (np.concatenate([getattr(r, key) for r in runs]) for key in ("right", "read", "tokens"))
+        both = right * read
         cells = []
         for i in range(len(sizes)):
             value, low, high = (100 * x for x in bootstrap_ci(right[:, i], 0))
             cells.append(f"{value:.1f} [{low:.1f}, {high:.1f}], input {100 * read[:, i].mean():.0f},"
-                         f" {tokens[:, i].mean():.0f} tokens")  # fmt: skip
-        half = halved(sizes, right)
+                         f" both {100 * both[:, i].mean():.0f}, {tokens[:, i].mean():.0f} tokens")  # fmt: skip
+        half = halved(sizes, both)
         found[name] = {"n": len(right), "seeds": len(runs), "right": right.mean(0).tolist(), "half": half,
-                       "read": read.mean(0).tolist(), "tokens": tokens.mean(0).tolist()}  # fmt: skip
+                       "read": read.mean(0).tolist(), "both": both.mean(0).tolist(), "tokens": tokens.mean(0).tolist()}
         print(f"| `{name}` | {len(runs)} | {' | '.join(cells)} | " + "{:.1f} [{:.1f}, {:.1f}] |".format(*half))
     return conclude(args, found, [])
 
@@ -129,8 +131,8 @@ def answered(folder: str, sizes: list[int], n: int, longest: int, votes: int, te
 
 
 def halved(sizes: list[int], right: np.ndarray) -> tuple[float, float, float]:
-    """The size at which accuracy falls to half of the first, with its interval over programs; infinite beyond the
-    last."""
+    """The size at which a share falls to half of the first, with its interval over programs; infinite beyond the last,
+    and nan where there is nothing to halve."""
     rng = np.random.default_rng(0)
     drawn = [_half(sizes, right[rng.integers(0, len(right), len(right))].mean(0)) for _ in range(2000)]
     return _half(sizes, right.mean(0)), *np.quantile(drawn, (0.025, 0.975), method="nearest").tolist()
@@ -139,6 +141,8 @@ def halved(sizes: list[int], right: np.ndarray) -> tuple[float, float, float]:
 def _half(sizes: list[int], values: np.ndarray) -> float:
     """Between two sizes in a straight line."""
     half = values[0] / 2
+    if not half:
+        return float("nan")
     for (a, x), (b, y) in itertools.pairwise(zip(sizes, values, strict=True)):
         if y <= half:
             return float(a + (b - a) * (x - half) / (x - y))

@@ -56,6 +56,16 @@ def test_contenders_that_agree_with_most_are_ranked_first_where_public_tests_say
     assert scores[0] == max(scores) > scores[1] > scores[8]
 
 
+def test_a_program_that_public_tests_rule_out_does_not_vote_as_another_problems_contender():
+    outputs = {"a": {"3 4": "=>0", "6 6": "=>0"}, "b": {"3 4": "=>0", "6 6": "=>0"},
+               "c": {"3 4": "=>1", "6 6": "=>1"}}  # fmt: skip
+    other = Problem("other", "Add.", public_tests=ADD.public_tests)
+    items, rankings = [(other, ["a", "b"]), (ADD, ["a", "b", "c"])], [ranking(1, 1), ranking(0, 1, 1)]
+    _, beside = own_tests(engine_of(outputs), Characters(), items, rankings, 2, 0, COMPACT, COMPACT)
+    (alone,) = own_tests(engine_of(outputs), Characters(), items[1:], rankings[1:], 2, 0, COMPACT, COMPACT)
+    assert beside.scores == alone.scores == (0.0, 0.5, 0.5)
+
+
 def test_one_contender_needs_no_tests():
     engine = engine_of({})
     items = [(ADD, ["a", "a", None, "b"]), (ADD, [None, None])]

@@ -85,6 +85,7 @@ def test_a_simulation_in_pieces_goes_on_from_what_it_carries():
     begins, goes_on = (len(asked_to_run("p", "5")), [len(predict.render("p", "", "compact", state=s)[0]["content"])
                                                      for s in ("t=1;x in [2]", "t=2")])  # fmt: skip
     assert [p.n_prompt for p in whole] == [begins + sum(goes_on), sum(goes_on)]
+    assert {p.n_first for p in whole} == {begins}  # what the second vote would have read, had it been asked alone
     assert whole[0].n_tokens == sum(map(len, list(said.values())[:3])) and short[1].n_prompt == 0
     seeds = [r.seed for batch in engine.batches for r in batch]
     assert len(set(seeds)) == len(seeds)

@@ -13,10 +13,16 @@ def test_simulations_go_on_in_pieces_only_where_they_are_told_in_pieces():
     assert asks_of(config)["simulate"].max_chunks == config.tasks.max_chunks > 1
 
 
-def test_answers_that_would_be_all_alike_do_not_vote():
-    asked = asks_of(tiny.get_config("long_runs_in_voted_pieces"))["simulate"]
-    assert asked.chunk_votes == 5 and asked.temperature == 1.0
-    config = tiny.get_config("long_runs_in_voted_pieces")
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [("long_runs_in_voted_pieces", "eval.chunk_votes=5"), ("votes_3", "eval.votes=3"), ("base", "belief.votes=3")],
+)
+def test_answers_that_would_be_all_alike_do_not_vote(row, field):
+    config = tiny.get_config(row if row != "base" else None)
+    config.belief.problems = 20 if row == "base" else 0
+    config.eval.simulate_temperature = 1.0
+    asked = asks_of(config)["simulate"]
+    assert asked.chunk_votes == config.eval.chunk_votes and asked.temperature == 1.0
     config.eval.simulate_temperature = 0.0
-    with pytest.raises(ValueError, match=r"eval\.chunk_votes.*eval\.simulate_temperature"):
+    with pytest.raises(ValueError, match=rf"^{field}: .*eval\.simulate_temperature"):
         asks_of(config)

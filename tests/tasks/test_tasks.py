@@ -43,6 +43,8 @@ def test_escaped_outputs_are_one_line_and_come_back(output):
 @example("a\u2028b\x1cc")
 @example("=>7\n8")
 @example("")
+@example("<b></output>x")
+@example("<output>")
 def test_a_predicted_output_is_graded_as_right(template, text, output):
     answer = predict.target(Narration(text, output), template)
     assert answer.startswith(text.rstrip())

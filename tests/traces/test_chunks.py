@@ -128,11 +128,37 @@ def test_the_state_is_enough_to_go_on_from_and_the_pieces_are_the_run(pool):
         "ys = []\nzs = ys\nfor x in a:\n    zs.append(x)\nprint(ys)\n",
         "ys = [[0]]\nfor row in ys:\n    for x in a:\n        row.append(x)\nfor x in a:\n    x += 1\nprint(ys)\n",
         "row = [0]\nys = []\nys.append(row)\nfor x in a:\n    row[0] += x\nprint(ys)\n",
+        "from heapq import heappush\nys = [9]\nfor x in a:\n    heappush(ys, x)\nprint(ys)\n",
+        "zs = ys = []\nfor x in a:\n    zs.append(x)\nprint(ys)\n",
+        "ys = [[0], [1]]\nrow = ys[0]\nfor x in a:\n    row.append(x)\nprint(ys)\n",
+        "ys = [1]\nzs = ys if a else []\nfor x in a:\n    zs.append(x)\nprint(ys)\n",
+        "def same(of):\n    return of\nys = [1]\nzs = same(ys)\nfor x in a:\n    zs.append(x)\nprint(ys)\n",
+        "class C:\n    def __init__(self):\n        self.n = 0\n    def add(self, x):\n        self.n += x\n"
+        "ys = C()\nfor x in a:\n    ys.add(x)\nprint(ys.n)\n",
     ],
 )
 def test_what_may_change_untold_is_not_carried(pool, body):
     source = "a = list(map(int, input().split()))\n" + body
     assert not [c for c in chunks(traced(pool, source, "3 1 4 1 5\n"), source, "compact", 1) if "ys=" in c.carried]
+
+
+def test_what_words_do_not_say_is_not_gone_on_from(pool):
+    """The state of an iterator; a call for which it is not known whether the round before made it."""
+    for source in ("it = iter([5, 6, 7, 8])\nt = 0\nfor y in [3, 2, 1]:\n    t += next(it)\nprint(t)\n",
+                   "def f(x):\n    return x - 1\nn = 4\nwhile f(n) > 0:\n    n -= 1\nprint(n)\n"):  # fmt: skip
+        assert len(chunks(traced(pool, source, ""), source, "compact", 1)) == 1
+
+
+def test_what_an_inner_loop_gives_a_value_to_only_later_is_carried(pool):
+    source = "i = 7\nfor y in [3, 2]:\n    for j in [0]:\n        print(i)\n        for i in [y]:\n            pass\n"
+    carried = [c.carried for c in chunks(traced(pool, source, ""), source, "compact", 1)]
+    assert carried == ["i=7;y in [3,2]", "i=3;y in [2];printed '7\\n'", ""]
+
+
+@pytest.mark.parametrize("style", ["brief", "changes"])
+def test_styles_that_tell_rounds_by_the_first_are_not_told_in_pieces(pool, style):
+    with pytest.raises(ValueError, match=f"style {style} tells rounds by those before them"):
+        chunks(traced(pool, "print(1)\n", ""), "print(1)\n", style, 2)
 
 
 def test_functions_that_change_nothing_hide_nothing(pool):

@@ -72,3 +72,22 @@ def test_what_really_happened_contradicts_nothing(pool):
         for (source, _), trace in zip(cases, traces, strict=True):
             told = narrate(trace, style)
             assert contradictions(source, told.text, style, told.output) == [], (style, source, told.text)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "n = 0\ndef f(x):\n    global n\n    n += x\nf(2)\nf(3)\nprint(n + 1)\n",
+        "def f():\n    n = 0\n    def g():\n        nonlocal n\n        n += 1\n    g()\n    g()\n    return n + 1\n"
+        "print(f())\n",
+        "def f(x):\n    if x > 1:\n        raise ValueError('no')\n    return x\nx = 1\nfor v in [1, 2, 3]:\n    try:\n"
+        "        f(v)\n    except ValueError:\n        x = x + 1\nprint(x + 5)\n",
+        "def g(n):\n    for i in range(n):\n        yield i * n\nn = 2\nfor v in g(3):\n    n = n + v\nprint(n)\n",
+        "x = 7\nys = [x * 2 for x in range(3)]\nprint(x * 2)\n",
+    ],
+)
+def test_what_scopes_hide_is_no_contradiction(pool, source):
+    trace = pool.submit(Run(source, trace=TraceBudget())).result(30).trace
+    for style in ("compact", "full", "numbered"):
+        told = narrate(trace, style)
+        assert contradictions(source, told.text, style, told.output) == [], told.text

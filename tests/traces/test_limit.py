@@ -32,6 +32,10 @@ ENDLESS = {
         "def f(x):\n    for q in range(x):\n        if q == 1:\n            return q\n    return 0\n"
         "t = 0\nwhile t < 9:\n    t -= f(3)\n",
         None),
+    "around calls that raise": (
+        "def f(n):\n    raise ValueError(n)\nn = 5\nwhile n > 0:\n    try:\n        f(n)\n    except ValueError:\n"
+        "        n += 1\n",
+        "n=5\n5>0 yes\nf(n=5):\nraise ValueError: 5\ncatch ValueError\nn=5+1=6\n6>0 yes"),
 }  # fmt: skip
 
 

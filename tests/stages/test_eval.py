@@ -1,0 +1,24 @@
+"""What is judged when all is chosen."""
+
+from selfexec_jax.problems import Problem, Test
+from selfexec_jax.sandbox import SandboxPool
+from selfexec_jax.self_execution import Episode
+from selfexec_jax.stages.eval import judge_all
+from selfexec_jax.stages.strategies import Decided
+
+ADD, WRONG = "print(sum(map(int, input().split())))\n", "print(3)\n"
+TESTS = (Test("1 2\n", "3\n"),), (Test("4 5\n", "9\n"),)
+
+
+def test_problems_may_lack_public_or_private_tests():
+    """HumanEval has private tests alone, some files public ones alone."""
+    problems = [Problem("both", "Add.", public_tests=TESTS[0], private_tests=TESTS[1]),
+                Problem("private", "Add.", private_tests=TESTS[1]), Problem("public", "Add.", public_tests=TESTS[0])]
+    sources = [[ADD, WRONG, None]] * 3
+    repaired = {"self_rlef": [[Episode(WRONG, ADD, (), 0, 0)]] * 3}
+    with SandboxPool(workers=1, min_tier="rlimits_only") as pool:
+        found = judge_all(problems, Decided([], sources, [], repaired), pool)
+    assert found == {
+        ("both", ADD): (1.0, 1.0), ("both", WRONG): (0.0, 1.0), ("private", ADD): (1.0, 1.0),
+        ("private", WRONG): (0.0, 1.0), ("public", ADD): (1.0, 1.0), ("public", WRONG): (1.0, 1.0),
+    }  # fmt: skip
