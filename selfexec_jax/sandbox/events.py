@@ -22,7 +22,8 @@ None says that its source tells more. Kinds of events, the site's fields that th
   end      src, op         a for loop over `op` ran out of values for `src`
   call     op, names       an argument for each name: a function of the program begins; gen: a generator's does
   return, yield            value
-  raise    type, message;  catch: type, depth of calls;  jump (src): none
+  raise    type, message;  catch: type, depth of calls;  jump (src): none, of break, continue, case
+                           PATTERN, and a round of a loop whose condition is a constant
   print    text written to stdout;  read: what a call of input() or a reader gave
   start    source of the call, value: the literal it returned (call style)
   frame    how, number of the call under way, variables, value      (see lines.py)

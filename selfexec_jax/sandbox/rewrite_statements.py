@@ -9,7 +9,7 @@ import ast
 
 from selfexec_jax.sandbox.events import Site
 from selfexec_jax.sandbox.rewrite_expressions import Expressions
-from selfexec_jax.sandbox.sites import BINARY, names_of, parameters, source
+from selfexec_jax.sandbox.sites import BINARY, constant, names_of, parameters, source
 
 
 class Statements:
@@ -138,8 +138,16 @@ class Statements:
         return [self.ex.do(node, "j", self.ex.site(src=word)), node]
 
     def s_if(self, node):
-        node.test = self.ex.condition(node.test, "while" if type(node) is ast.While else "if")
+        node.test = self.ex.condition(node.test, "if")
         node.body = self.inner(node.body)
+        node.orelse = self.inner(node.orelse)
+        return node
+
+    def s_while(self, node):
+        # Of a condition that is a constant nothing else says that a round begins.
+        begins = [self.ex.do(node, "j", self.ex.site(src="round"))] if constant(node.test) else []
+        node.test = self.ex.condition(node.test, "while")
+        node.body = begins + self.inner(node.body)
         node.orelse = self.inner(node.orelse)
         return node
 
@@ -246,7 +254,7 @@ _STATEMENTS = {
     ast.Break: Statements.s_jump,
     ast.Continue: Statements.s_jump,
     ast.If: Statements.s_if,
-    ast.While: Statements.s_if,
+    ast.While: Statements.s_while,
     ast.For: Statements.s_for,
     ast.With: Statements.s_with,
     ast.Try: Statements.s_try,

@@ -70,6 +70,8 @@ def limited(trace: Trace, rounds: int, told: int) -> Trace | None:
 def _begins_round(event: Event) -> bool:
     if event.kind == "bind":
         return event.site.how == "loop"
+    if event.kind == "jump":
+        return event.site.src == "round"
     return _decides_loop(event) and event.values[-1] is True
 
 

@@ -386,6 +386,8 @@ class _Builder:
             del self.rounds[-1][line]  # left by the exception
 
     def jump(self, site):
+        if site.src == "round":  # of `while True`: nobody needs to be told
+            return
         if site.src == "break":
             inner = max(n for n, end in _loops(self.source).items() if n <= site.line <= end)
             self.rounds[-1].pop(inner, None)

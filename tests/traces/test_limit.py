@@ -32,6 +32,12 @@ ENDLESS = {
         "def f(x):\n    for q in range(x):\n        if q == 1:\n            return q\n    return 0\n"
         "t = 0\nwhile t < 9:\n    t -= f(3)\n",
         None),
+    "of no condition": (
+        "n = 0\nwhile True:\n    for j in range(2):\n        n += j\n", "n=0\nj=0;n=0+0=0\nj=1;n=0+1=1\nj end"),
+    "of no condition, in a function, after one that is left": (
+        "def f(n):\n    while 1:\n        if n > 3:\n            break\n        n += 9\n    while 1:\n        n += 1\n"
+        "f(2)\n",
+        "f(n=2):\n2>3 no\nn=2+9=11\n11>3 yes\nbreak\nn=11+1=12"),
     "around calls that raise": (
         "def f(n):\n    raise ValueError(n)\nn = 5\nwhile n > 0:\n    try:\n        f(n)\n    except ValueError:\n"
         "        n += 1\n",
