@@ -59,8 +59,8 @@ ROWS = {
     "long_runs_brief": ablations.Row(
         "Telling only what a round leaves lets a simulation reach further.", {"tasks.style": "brief"}, "long_runs"
     ),
-    # Half of what the solver learns for the further families is right where it ends, and crashes or takes too long. Twice
-    # the usual training: after 1,000 updates half of what right programs print is simulated wrong.
+    # Half of what the solver learns for the further families is right where it ends, and crashes or takes too long.
+    # Twice the usual training: after 1,000 updates half of what right programs print is simulated wrong.
     "traps": ablations.Row(
         "What foretelling how runs end is compared with: problems whose slow or careless programs are a trap, no RL.",
         {"problems.families": ("accumulate", "extremum", "edges", "limits"), "problems.time_limit_s": 0.25,
