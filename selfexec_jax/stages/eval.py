@@ -188,7 +188,9 @@ def predictions(config, engine, tokenizer, cases: list[Case]) -> list[list]:
     the whole vocabulary, several times each, which is what RL trains.
     """
     simulating = asks_of(config)["simulate"]
-    free = dataclasses.replace(simulating, temperature=1.0, top_p=1.0, max_new_tokens=config.rl.max_new_tokens)
+    free = dataclasses.replace(
+        simulating, temperature=1.0, top_p=1.0, max_new_tokens=config.rl.max_new_tokens, chunk_votes=1
+    )
     found: dict[int, list] = {}
     ways = ((True, 1, simulating), (False, config.eval.prediction_samples, free))
     for is_like, votes, asking in ways:

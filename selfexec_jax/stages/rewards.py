@@ -17,7 +17,7 @@ from selfexec_jax.stages.telling import told, traced, words_of
 from selfexec_jax.stages.verdicts import Seen, Verdicts, then, together
 from selfexec_jax.tasks import fix, predict, solve
 from selfexec_jax.tasks.fix import Feedback, Submit
-from selfexec_jax.traces import claims_held, right_lines
+from selfexec_jax.traces import TOO_LONG, claims_held, right_lines
 from selfexec_jax.train.rollouts import Ask, End, Next, Outcome, Prompt, Turn
 
 _RIGHT, _UNREADABLE, _UNKNOWN = ("ok", "passed"), ("no_answer", "not_literal"), ("undecided", "infra_error")
@@ -164,6 +164,8 @@ class Rewards:
             if done.trace is None:
                 return {"first": 0, "held": 0.0}
             trace, pieces = told_of(self._config, done.trace), [predict.narration_of(t.sample.text) for t in turns]
+            if trace.stop not in (None, TOO_LONG):  # what comes after its budget may be told, and be true
+                return {}
             said = "\n".join(pieces)
             first = self._first_wrong(turns, pieces, right_lines(said, trace, style))
             return {"first": first, "held": claims_held(said, trace, style)}
@@ -171,6 +173,8 @@ class Rewards:
         def earned(seen: dict | None) -> Outcome:
             if seen is None:
                 return self._outcome("infra_error")
+            if not seen:
+                return self._outcome(label)
             return self._outcome(label, seen["first"], held=seen["held"] if knobs.claims_share else None)
 
         run = traced(self._config, case.source, case.problem, case.input)

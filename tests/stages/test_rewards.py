@@ -194,6 +194,14 @@ def test_steps_that_are_left_out_are_missing_but_end_nothing(rewards, pool):
     assert -0.3 < short.reward < whole.reward and short.first_wrong == len("\n".join(some))
 
 
+def test_of_a_run_too_long_to_record_the_answer_alone_counts(rewards):
+    source = "t = 0\nfor x in range(6000):\n    t += x\nprint(t)\n"
+    prompt = Prompt("predict", "0/0", (1,), Case(ADD, source, "", "17997000\n"))
+    for changes in ({"claims_share": 0.4}, {"credit": "first_wrong"}):
+        for answer, outcome in (("t=0\n=>17997000", Outcome(1.0, "ok", True)), ("t=1\n=>1", Outcome(-1.0, "wrong"))):
+            assert rewards(**changes).react(prompt, [turn(answer)]).result(timeout=60) == outcome
+
+
 def test_a_run_is_recorded_once_for_all_that_simulate_it(rewards, pool):
     lines, prompt = simulated(pool)
     found, runs = rewards(claims_share=0.4), []
