@@ -14,6 +14,7 @@ from ml_collections import config_flags
 
 from selfexec_jax.hosts import ALONE, EXIT_CODE, Hosts, Lost, joining, supervising
 from selfexec_jax.stages.metrics import reached
+from selfexec_jax.stages.origin import check_seed
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.train import stopping
 
@@ -45,6 +46,7 @@ def main(argv: list[str]) -> None:
     for stage in wanted:
         if stage not in STAGES:
             raise ValueError(f"config.stages: no stage {stage!r}; there are {','.join(STAGES)}")
+    check_seed(config)
     stopping.listen()
     hosts = _hosts(config, address, int(count), int(index))
     try:

@@ -50,6 +50,7 @@ SMALL = [
     "--config.rollout.prompt_buckets=(128,256)",
     "--config.eval.candidates=2",
     "--config.eval.more_candidates=2",
+    "--config.eval.simulate_temperature=1",
     "--config.eval.max_new_tokens=48",
     "--config.eval.max_fixes=1",
     "--config.eval.bootstrap=200",
@@ -252,6 +253,12 @@ def test_another_config_in_the_same_workdir_is_one_line(whole):
 def test_checkpoint_of_another_model_is_one_line(whole, tmp_path):
     extra = ["--config.stages=eval", f"--config.init_from={whole}", "--config.model.d_model=48"]
     assert "not a checkpoint of this model" in one_line(run(tmp_path / "run", *extra, check=False))
+
+
+def test_a_model_of_another_seed_is_one_line_and_leaves_nothing(whole, tmp_path):
+    extra = [f"--config.init_from={whole}", "--config.seed=7"]
+    assert "set seed=0" in one_line(run(tmp_path / "run", *extra, check=False))
+    assert not (tmp_path / "run").exists()
 
 
 def test_somebody_elses_checkpoint_is_evaluated(whole, tmp_path):

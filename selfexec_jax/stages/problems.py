@@ -13,7 +13,7 @@ from selfexec_jax.problems.generator import generate, input_size, trapped
 from selfexec_jax.problems.judge import judge, run_on
 from selfexec_jax.sandbox import Limits, Run, SandboxPool, TraceBudget
 from selfexec_jax.stages.decontaminate import decontaminate
-from selfexec_jax.stages.origin import check_seed, origin_of
+from selfexec_jax.stages.origin import origin_of
 from selfexec_jax.stages.outcomes import outcome_by, recorded
 from selfexec_jax.stages.progress import progress
 from selfexec_jax.stages.workdir import Workdir
@@ -33,7 +33,6 @@ def open_pool(config) -> SandboxPool:
 
 def run(config, workdir: Workdir) -> dict:
     """Writes splits, narrations, tokenizer, and what of further data must not be used, to data/; returns the counts."""
-    check_seed(config)
     removed = decontaminate(config, workdir)
     splits, rejected = generate(config.problems, config.seed)
     with open_pool(config) as pool:
