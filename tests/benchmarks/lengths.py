@@ -4,8 +4,8 @@ Programs of held-out problems on inputs of more and more numbers, told as each r
 tests/benchmarks/lengths/ROW-seed-N.json, and of all that lie there prints the accuracy by the size of the input with
 its interval over programs, seeds of a row together, the tokens that were generated, how often the numbers of the
 input were read right, and the size at which the share of simulations falls to half of what it is on the shortest:
-those whose output is right and that read the input right, since a third of these outputs are guessed by who never
-reads it. With `--chunk_votes 1,5` each run is measured with one answer and with what most of five say to every piece
+those whose output is right and that read the input right, since up to two fifths of these outputs are right by a
+guess. With `--chunk_votes 1,5` each run is measured with one answer and with what most of five say to every piece
 of a simulation, which is the whole where it is not told in pieces. The runs are those of the rows `long_runs*` of
 configs/tiny.py, with `--config.stages=problems,sft`.
 """
