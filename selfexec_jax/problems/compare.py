@@ -48,11 +48,11 @@ def literals_match(expected_source: str, actual_source: str, rule: str = "litera
     expected one is not a literal.
     """
     try:
-        expected = _read(expected_source)
+        expected = read_literal(expected_source)
     except ValueError as error:
         raise ValueError(f"the expected value is not a literal: {expected_source[:80]!r}") from error
     try:
-        actual = _read(actual_source)
+        actual = read_literal(actual_source)
         return expected == actual if rule == "equal" else _same(expected, actual, rule == "as_json")
     except (ValueError, RecursionError):
         return False
@@ -73,8 +73,8 @@ def answers_match(kind: str, expected: str, actual: str | None) -> bool:
 def is_literal(source: str | ast.expr) -> bool:
     """Whether a text, or a piece of a syntax tree, is a Python literal."""
     try:
-        _read(source) if isinstance(source, str) else ast.literal_eval(source)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        read_literal(source) if isinstance(source, str) else ast.literal_eval(source)
+    except (ValueError, TypeError, SyntaxError, MemoryError, OverflowError, RecursionError):
         return False
     return True
 
@@ -109,14 +109,15 @@ def _decimals_match(wanted: str, got: str) -> bool:
     return decimal.Decimal(wanted) == decimal.Decimal(got)
 
 
-def _read(source: str):
+def read_literal(source: str):
+    """The value of a literal that anybody may have written. Raises ValueError where it is none, or too long or deep."""
     if len(source) > _LITERAL_CHARS:
         raise ValueError("too long")
     if _depth(source) > _DEEPEST:  # some parsers take exponential time to give up on these
         raise ValueError("nested too deep")
     try:
         return ast.literal_eval(source.strip())
-    except (SyntaxError, TypeError, RecursionError, MemoryError) as error:
+    except (SyntaxError, TypeError, RecursionError, MemoryError, OverflowError) as error:  # 10**400 + 1j overflows
         raise ValueError(str(error)) from error
 
 

@@ -7,7 +7,6 @@ could change what the test sees. So each runs in a jailed process of its own, an
 
 from __future__ import annotations
 
-import ast
 import functools
 import json
 import marshal
@@ -15,6 +14,7 @@ import pathlib
 from collections.abc import Callable
 
 from selfexec_jax.problems import exchange
+from selfexec_jax.problems.compare import read_literal
 from selfexec_jax.sandbox.types import Execution, Limits, Run
 
 _STALLS = 3  # how often the program may give other answers than before, so that the test gets no further
@@ -44,7 +44,7 @@ class Dialogue:
             "own": [name for name in _OWN if name not in self._source],
         }  # fmt: skip
         run = Run(f"{_loaded()}\nspace['put_to_test']()", stdin=json.dumps(told))
-        self._pool.submit(run, self._limits).add_done_callback(lambda done: self._on_test(done.result()))
+        self._submit(run, self._on_test)
 
     def _on_test(self, execution: Execution) -> None:
         try:
@@ -69,13 +69,21 @@ class Dialogue:
     def _run_program(self) -> None:
         play = f"exec({_loaded()!r}, space) or space['space']['play'](globals(), {json.dumps(self._asked)!r})"
         run = Run(self._source, call=f"(lambda space: {play})({{}})")
-        self._pool.submit(run, self._limits).add_done_callback(lambda done: self._on_answers(done.result()))
+        self._submit(run, self._on_answers)
+
+    def _submit(self, run: Run, then: Callable[[Execution], None]) -> None:
+        try:
+            running = self._pool.submit(run, self._limits)
+        except RuntimeError:  # the pool was closed meanwhile; nobody hears of what is raised in a callback
+            self._finish("infra_error", self._executions)
+        else:
+            running.add_done_callback(lambda done: then(done.result()))
 
     def _on_answers(self, execution: Execution) -> None:
         if execution.status == "ok":
             self._executions.append(execution)
             try:
-                self._answers = ast.literal_eval(execution.value)
+                self._answers = read_literal(execution.value)
                 if not isinstance(self._answers, str):
                     raise ValueError("no text")
             except ValueError:  # the program had a hand in it

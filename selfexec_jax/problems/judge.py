@@ -112,11 +112,15 @@ def compare(question: tuple, executions: Sequence[Execution]) -> tuple[bool, ...
 def _unless_undecided(first: Future[Verdict], second: Callable) -> Future[Verdict]:
     verdict: Future[Verdict] = Future()
 
-    def on_first(done: Future[Verdict]) -> None:
-        if done.result().status == "undecided":
-            second().add_done_callback(lambda again: verdict.set_result(again.result()))
+    def pass_on(done: Future[Verdict]) -> None:
+        if (error := done.exception()) is not None:
+            verdict.set_exception(error)
         else:
             verdict.set_result(done.result())
+
+    def on_first(done: Future[Verdict]) -> None:
+        is_undecided = done.exception() is None and done.result().status == "undecided"
+        second().add_done_callback(pass_on) if is_undecided else pass_on(done)
 
     first.add_done_callback(on_first)
     return verdict

@@ -123,7 +123,7 @@ class Dispatcher:
             theirs.append(file_of(flight.stdin()))
             flight.stdout_fd, write_end = os.pipe()
             theirs.append(write_end)
-            flight.result_fd, write_end = os.pipe()
+            flight.result_fd, write_end = _channel()
             theirs.append(write_end)
             theirs.append(file_of(flight.request()))
             os.set_blocking(flight.stdout_fd, False)
@@ -310,6 +310,13 @@ class Dispatcher:
             flight.keeper.running.pop(flight.id, None)
         for name in ("stdout_fd", "result_fd"):
             self._close(flight, name)
+
+
+def _channel() -> tuple[int, int]:
+    """Both ends of what a result comes through. By /proc a pipe could be opened again, and what is in it taken back."""
+    ours, theirs = socket.socketpair()
+    ours.shutdown(socket.SHUT_WR)
+    return ours.detach(), theirs.detach()
 
 
 def _waited_s(pidfd: int) -> float:

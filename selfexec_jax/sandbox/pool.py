@@ -157,7 +157,7 @@ class SandboxPool:
         finally:
             with self._lock:
                 self._closing = True
-                left = [*self._unsent, *(request for broker in self._brokers for request in broker.requests.values())]
+                left = [*self._unsent, *(r for b in self._brokers for r in (*b.lost, *b.requests.values()))]
             for broker in self._brokers:
                 broker.hang_up()
             for request in left:
@@ -196,6 +196,9 @@ class SandboxPool:
         for content in messages(broker.inbox):
             if isinstance(content, dict):
                 broker.on_hello(content)
+                with self._lock:
+                    self._unsent += broker.lost
+                broker.lost = []
                 continue
             for number, executions, found, error in content:
                 request = broker.requests.pop(number, None)
@@ -204,7 +207,7 @@ class SandboxPool:
                     request.resolve(executions, found, error)
 
     def _replace(self, broker: _Broker) -> None:
-        """A broker is gone: its requests are sent again, and another takes its place."""
+        """A broker is gone: another takes its place and, once it is up, is sent the requests again."""
         self._selector.unregister(broker.socket)
         broker.end()
         if not broker.is_up:
@@ -217,8 +220,7 @@ class SandboxPool:
         for request in lost:
             request.attempts += 1
             if request.attempts < _ATTEMPTS:
-                with self._lock:
-                    self._unsent.append(request)
+                broker.lost.append(request)
             else:
                 request.fail(f"its broker died ({_ATTEMPTS} attempts)")
 
@@ -295,6 +297,7 @@ class _Broker:
             raise RuntimeError("sys.executable is empty: no interpreter to run programs with")
         self.is_up = False
         self.n_runs, self.requests, self.inbox = 0, {}, bytearray()  # asked of it and not yet answered
+        self.lost: list[_Request] = []  # asked of the one before it
         self.socket, theirs = socket.socketpair()
         # The path, not `-m`: the package may have been found in a place that a new interpreter does not know.
         program = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "

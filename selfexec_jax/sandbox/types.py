@@ -46,6 +46,11 @@ class Limits:
     memory_mb: int = 512
     stdout_bytes: int = 1 << 20
 
+    def __post_init__(self):
+        for name in ("memory_mb", "stdout_bytes"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"Limits.{name}={getattr(self, name)!r} is no whole number")
+
 
 @dataclasses.dataclass(frozen=True)
 class Trace:

@@ -179,6 +179,7 @@ def _run(jail, encode, tracers: dict):
     while len(part) == 1 << 16:
         part = os.read(jail.REQUEST_FD, 1 << 16)
         data += part
+    os.close(jail.REQUEST_FD)  # it holds the seal
     request = marshal.loads(data)
     send = functools.partial(_write, jail, request.pop("seal"))
     make_tracer = _tracer_maker(request.pop("trace"), tracers, lambda part: send(jail.PART + part.encode()))

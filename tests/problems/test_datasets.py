@@ -65,6 +65,7 @@ TESTS = [{"input": "1", "output": "2"}]
         (GOOD | {"kind": "call"}, "entry_point"),
         (GOOD | {"time_limit_s": "2"}, "time_limit_s"),
         (GOOD | {"memory_limit_mb": None}, "memory_limit_mb"),
+        (GOOD | {"memory_limit_mb": 256.0}, "memory_limit_mb"),
         (GOOD | {"difficulty": 3}, "difficulty"),
         ({"id": "x", "code": 3, "input": "1", "output": "1"}, "code"),
         ({**GOOD, "public_tests_parsed": 1, "tests": TESTS, "solution": ""}, "public_tests_parsed"),

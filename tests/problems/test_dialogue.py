@@ -1,6 +1,7 @@
 """Python tests judged apart from the program, with the verdict that running both together would give."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -45,6 +46,47 @@ def test_errors_pass_through(pool):
 )
 def test_a_program_cannot_reach_its_test(pool, source):
     assert verdict(pool, source, LOOP).status in ("failed", "undecided")
+
+
+FORGED = """import json
+real = json.dumps
+json.dumps = lambda a, real=real, **k: {answers!r} if type(a) is list else real(a, **k)
+def f(x): return 0
+"""
+ENDS_ITS_TEST = """import os; os.write(1, b'["passed", ""]'); os._exit(0)"""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ["error", "exec", [["t", "s" + ENDS_ITS_TEST], []]],
+        ["error", "print", [["t", "s1"], []]],
+        ["value", [["u", "exec"], []]],
+        ["value", [["u", "__import__"], []]],
+        ["error", "no such name", [["t"], []]],
+        ["no such word", "s"],
+    ],
+)
+def test_what_a_program_says_is_no_code_of_its_test(pool, answer):
+    source = FORGED.format(answers=json.dumps([answer]))
+    assert verdict(pool, source, "assert f(2) == 4").status == "failed"
+    assert verdict(pool, source, f"f(2)({ENDS_ITS_TEST!r})").status in ("failed", "undecided")
+    counter = "from collections import Counter\n" + source.replace("return 0", "return Counter()")
+    call = Problem("p", "", kind="call", entry_point="f", source="humaneval")
+    assert judge(counter, call, [Test("2", "4")], pool).result(60).status == "failed"
+
+
+@pytest.mark.parametrize("value", ["((", "1", "1" + "0" * 400 + "+1j"])
+def test_an_answer_that_is_no_text_has_a_verdict(pool, value):
+    source = f"""import os, struct
+def f(x):
+    data = b"=" + {value.encode()!r}
+    os.write(3, struct.pack("<Q", len(data)) + data)
+    os._exit(0)
+"""
+    assert verdict(pool, source, "assert f(2) == 4").status == "failed"
+    call = Problem("p", "", kind="call", entry_point="f", source="humaneval")
+    assert judge(source, call, [Test("2", "4")], pool).result(60).status == "failed"
 
 
 def test_what_is_no_plain_data_is_undecided_or_asked_for_by_name(pool):

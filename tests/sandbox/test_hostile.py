@@ -257,6 +257,20 @@ def test_a_forged_frame_can_only_state_a_value(pool):
     assert run(pool, "import os\nos._exit(0)\ndef f(): return 1", call="f()").status == "runtime_error"
 
 
+def test_what_a_run_has_said_cannot_be_taken_back(pool):
+    """A result whose first byte is gone would count as the infrastructure's fault, and a wrong program as unjudged."""
+    for call in ("os.read(os.open('/proc/self/fd/3', os.O_RDONLY | os.O_NONBLOCK), 10)",
+                 "socket.socket(fileno=os.dup(3)).recv(10)", "os.read(3, 10)"):  # fmt: skip
+        tries = f"import os, socket, sys\ntry: {call}\nexcept OSError: pass\n"
+        done = run(pool, tries + "print(5); sys.stdout.flush(); os._exit(0)")
+        assert (done.status, done.stdout) == ("ok", "5\n")
+
+
+def test_the_seal_of_a_trace_lies_nowhere_to_be_read(pool):
+    source = "import os\ntry: print(os.pread(4, 9, 0))\nexcept OSError as error: print(error.errno)"
+    assert run(pool, source, trace=TraceBudget()).stdout == "9\n"  # EBADF
+
+
 def test_a_forged_part_of_a_trace_is_no_trace(pool):
     part = """
 import json, os, struct

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import os
 import re
 import subprocess
@@ -329,6 +330,16 @@ def test_a_broker_killed_in_the_middle_costs_nothing():
             brokers(pool)[0].kill()
             time.sleep(0.5)  # it must have come up again, or the pool gives up
         assert {future.result(1).status for future in asked} == {"infra_error"}
+
+
+def test_a_request_that_ends_every_broker_is_given_up():
+    with SandboxPool(workers=1, limits=LIMITS, min_tier="rlimits_only") as pool:
+        poison = dataclasses.replace(LIMITS)
+        object.__setattr__(poison, "memory_mb", 256.5)  # what no check has seen
+        assert pool.submit(Run("print(1)"), poison).result(60).status == "infra_error"
+        assert pool.submit(Run("print(1)")).result(60).stdout == "1\n"
+    with pytest.raises(ValueError, match=r"memory_mb=256\.5 is no whole number"):
+        Limits(memory_mb=256.5)
 
 
 def test_many_workers_share_among_brokers():

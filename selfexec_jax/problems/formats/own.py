@@ -18,9 +18,10 @@ def own(row: dict) -> Problem:
         fields[name] = tests(row.get(name, []), name)
     for name in ("solutions", "wrong_solutions", "tags"):
         fields[name] = texts(row, name)
-    for name in ("time_limit_s", "memory_limit_mb"):
-        if type(row.get(name, 1)) not in (int, float):
-            raise KeyError(f"{name} (a number)")
+    if type(row.get("time_limit_s", 1)) not in (int, float):
+        raise KeyError("time_limit_s (a number)")
+    if type(row.get("memory_limit_mb", 1)) is not int:
+        raise KeyError("memory_limit_mb (a whole number)")
     if row.get("kind", "stdio") not in ("stdio", "call", "check"):
         raise KeyError("kind (stdio, call or check)")
     if row.get("kind") == "call":
