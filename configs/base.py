@@ -173,7 +173,7 @@ def get_config() -> ConfigDict:
 
     c.rl.problems = 600  # training problems whose programs, the model's own among them, RL works on
     c.rl.own_programs = 4  # sampled once a problem, before RL: to simulate, and a first measure of its solve rate
-    c.rl.long_inputs = 2  # longer inputs that RL predicts programs of narrated forms on
+    c.rl.long_inputs = 2  # longer inputs that RL predicts each program on
     c.rl.long_size = 5  # least numbers in an input that RL predicts on (SFT narrated up to narrated_size)
     c.rl.row_tokens = 448  # tokens a packed row of the update; at least the longest prompt and answer
     c.rl.short_row_tokens = 0  # of the rows of what fits into them (0: all are alike): attention costs less
@@ -182,7 +182,7 @@ def get_config() -> ConfigDict:
     c.rl.checkpoints_kept = 2  # the newest, beside the best
     c.rl.samples_kept = 8  # groups a batch that are written to samples/
     c.rl.validate_every = 0  # batches (0: never; paper: 200)
-    c.rl.validation_prompts = 64  # outputs to predict and problems to solve, half and half, never trained on
+    c.rl.validation_prompts = 64  # outputs to predict and problems to solve, half and half, which RL never trains on
     c.rl.validation_samples = 4  # rollouts each
     c.rl.keep = "last"  # parameters that are evaluated: last | best on the validation prompts (paper: Qwen)
     c.rl.health_window = 5  # batches over which what follows is averaged

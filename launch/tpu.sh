@@ -135,9 +135,9 @@ push() {
     fi
   done
   rm -rf "$(dirname "$archive")"
-  patiently everywhere "chmod -f 600 .selfexec_env; rm -rf $home/code && mkdir -p $home/code &&
+  patiently everywhere "chmod -f 600 .selfexec_env; rm -rf $home/code $home/installed && mkdir -p $home/code &&
 tar -xzf code.tar.gz -C $home/code && { [ -x $home/venv/bin/python ] || python3 -m venv $home/venv; } &&
-$home/venv/bin/pip install -q -e '$home/code[tpu]'"
+$home/venv/bin/pip install -q -e '$home/code[tpu]' && touch $home/installed"
 }
 
 # Starts the run on every worker; what it ends with is kept beside its log. All workers see the bucket of --workdir in
@@ -178,9 +178,9 @@ logs() {
   return "$failed"
 }
 
-# A line a worker: running, or its exit code, or nothing.
+# A line a worker: bare, where nothing is installed, or running, or its exit code, or nothing.
 workers() {
-  everywhere "if [ -e $home/exit ]; then echo exit \$(cat $home/exit); elif [ -e $home/pid ] &&
+  everywhere "if [ ! -e $home/installed ]; then echo bare; elif [ -e $home/exit ]; then echo exit \$(cat $home/exit); elif [ -e $home/pid ] &&
 kill -0 \$(cat $home/pid) 2>/dev/null; then echo running; else echo nothing; fi"
 }
 
@@ -209,10 +209,13 @@ keep() {
     if [ "$found" = gone ]; then
       say "asking for $type"
       create || { sleep "$poll"; continue; }
+      found=bare
+    fi
+    if grep -q lost <<< "$found"; then
+      say "a worker did not answer; again in ${poll} s"
+    elif grep -q bare <<< "$found"; then
       push || { say "a worker could not be installed; again in ${poll} s"; sleep "$poll"; continue; }
       run || true
-    elif grep -q lost <<< "$found"; then
-      say "a worker did not answer; again in ${poll} s"
     elif grep -E '^exit ([12]|134)$' <<< "$found" >&2; then # an error of its own; others that end with it have 75
       logs || true
       say "the run failed; its logs are in logs/$name/"

@@ -13,6 +13,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from selfexec_jax.hosts import ALONE, EXIT_CODE, Hosts, Lost, joining, supervising
+from selfexec_jax.stages.checks import check
 from selfexec_jax.stages.metrics import reached
 from selfexec_jax.stages.origin import check_seed
 from selfexec_jax.stages.workdir import Workdir
@@ -46,6 +47,7 @@ def main(argv: list[str]) -> None:
     for stage in wanted:
         if stage not in STAGES:
             raise ValueError(f"config.stages: no stage {stage!r}; there are {','.join(STAGES)}")
+    check(config)
     check_seed(config)
     stopping.listen()
     hosts = _hosts(config, address, int(count), int(index))
@@ -91,6 +93,7 @@ def _run(stage: str, config, workdir: Workdir) -> None:
     if stage in _OF_ONE_HOST and not workdir.hosts.is_first:
         return
     logging.info("%s: starting", stage)
+    workdir.unmark(STAGES[STAGES.index(stage) + 1 :])  # they were made without it, and are to be made again
     started = time.monotonic()
     try:
         facts = importlib.import_module(f"selfexec_jax.stages.{stage}").run(config, workdir)

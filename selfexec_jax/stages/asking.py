@@ -5,7 +5,7 @@ from __future__ import annotations
 from selfexec_jax.rollout.endpoint import Chat, Endpoint
 from selfexec_jax.self_execution import Asking
 from selfexec_jax.stages import model as models
-from selfexec_jax.stages.checks import check_rl
+from selfexec_jax.stages.checks import check_rl, check_votes
 from selfexec_jax.stages.shared_engine import SharedEngine
 from selfexec_jax.stages.workdir import Workdir
 
@@ -33,12 +33,7 @@ def who_answers(config, workdir: Workdir) -> tuple:
 def asks_of(config) -> dict[str, Asking]:
     e, t = config.eval, config.tasks
     pieces = t.max_chunks if t.chunk_chars else 1
-    drawn = {"eval.votes": e.votes, "eval.chunk_votes": e.chunk_votes}
-    if config.belief.problems:
-        drawn |= {"belief.votes": config.belief.votes, "belief.search_votes": config.belief.search_votes}
-    for field, votes in drawn.items():
-        if votes > 1 and not e.simulate_temperature:
-            raise ValueError(f"{field}={votes}: greedy answers are all alike; set eval.simulate_temperature=1, say")
+    check_votes(config)
     return {
         "solve": Asking(t.template, e.temperature, e.top_p, e.max_new_tokens),
         "simulate": Asking(t.template, e.simulate_temperature, e.top_p, e.max_new_tokens, pieces, e.chunk_votes),

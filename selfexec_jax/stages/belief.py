@@ -15,13 +15,12 @@ import numpy as np
 
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
-from selfexec_jax.problems.generator import generate
 from selfexec_jax.self_execution import verify
 from selfexec_jax.self_execution.belief import Belief, Doubt, Seen, fit, vote_of
 from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.verify import Ranking
 from selfexec_jax.stages.asking import asks_of, who_answers
-from selfexec_jax.stages.problems import check_references, open_pool
+from selfexec_jax.stages.problems import check_references, open_pool, problems_of
 from selfexec_jax.stages.strategies import budgets
 from selfexec_jax.stages.verdicts import Verdicts
 from selfexec_jax.stages.workdir import Workdir
@@ -36,7 +35,7 @@ def run(config, workdir: Workdir) -> dict:
     knobs, asks = config.belief, asks_of(config)
     if not knobs.problems:
         return {"skipped": "belief.problems=0"}
-    problems = generate(config.problems, config.seed, knobs.problems)[0]["validation"]
+    problems = problems_of(config, knobs.problems)[0]["validation"]
     engine, tokenizer, _, _ = who_answers(config, workdir)
     samples = candidates(engine, tokenizer, problems, knobs.candidates, config.seed, asks["solve"])
     written = [[program_of(sample, config.tasks.template) for sample in row] for row in samples]

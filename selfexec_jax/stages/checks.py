@@ -1,7 +1,9 @@
-"""What a config's `rl` section must be like, before anything is run for it."""
+"""What a config must be like, before anything is run for it."""
 
 from __future__ import annotations
 
+from selfexec_jax.problems.benchmarks import benchmark_named
+from selfexec_jax.stages.telling import words_of
 from selfexec_jax.train.losses import ADVANTAGES, NORMALISERS, OBJECTIVES
 
 _FEEDBACK = ("real", "simulated", "random")
@@ -12,6 +14,33 @@ _CHOICES = {
 }  # fmt: skip
 _AT_LEAST = {"staleness": 0, "updates": 1, "prompts": 1, "group_size": 1, "checkpoint_every": 1, "validate_every": 0,
              "health_window": 1, "fixes": 0, "temperature": 1e-3}  # fmt: skip
+
+
+def check(config) -> None:
+    """What would else be found out when hours of training are over. Raises ValueError as `check_rl` does."""
+    if config.rl.steps:
+        check_rl(config)
+    check_votes(config)
+    words_of(config)
+    if config.eval.benchmark:
+        benchmark_named(config.eval.benchmark)
+    for field in ("rl", "eval"):
+        most = config[field].max_new_tokens
+        if most >= config.rollout.cache_length:
+            raise ValueError(
+                f"{field}.max_new_tokens={most}: an answer and its prompt share rollout.cache_length="
+                f"{config.rollout.cache_length}; raise that, or lower {field}.max_new_tokens"
+            )
+
+
+def check_votes(config) -> None:
+    """Raises ValueError where several answers are drawn that cannot differ."""
+    drawn = {"eval.votes": config.eval.votes, "eval.chunk_votes": config.eval.chunk_votes}
+    if config.belief.problems:
+        drawn |= {"belief.votes": config.belief.votes, "belief.search_votes": config.belief.search_votes}
+    for field, votes in drawn.items():
+        if votes > 1 and not config.eval.simulate_temperature:
+            raise ValueError(f"{field}={votes}: greedy answers are all alike; set eval.simulate_temperature=1, say")
 
 
 def check_rl(config) -> None:
@@ -29,8 +58,16 @@ def check_rl(config) -> None:
         raise ValueError(f"rl.group_size=1: rl.advantage={rl.advantage} compares a group's members; take 2 or more")
     if rl.keep == "best" and not rl.validate_every:
         raise ValueError("rl.keep=best: nothing is best without rl.validate_every")
+    low, high = rl.solve_rates
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"rl.solve_rates={tuple(rl.solve_rates)}: from a share of 0 or more to one of at most 1")
+    if not 0 <= rl.recycled <= 1:
+        raise ValueError(f"rl.recycled={rl.recycled}: a share, from 0 to 1")
     if not 0 <= rl.claims_share < 0.5:
         raise ValueError(f"rl.claims_share={rl.claims_share}: from 0 to below 0.5, or wrong outputs beat right ones")
+    for field, is_on in (("claims_share", rl.claims_share > 0), ("credit", rl.credit == "first_wrong")):
+        if is_on and config.tasks.style == "direct":
+            raise ValueError(f"rl.{field}={rl[field]}: tasks.style=direct tells no steps to be right or wrong in")
     if config.tasks.chunk_chars and "simulated" in (rl.feedback, rl.feedback_end):
         raise ValueError("tasks.chunk_chars: pieces go with feedback that is not simulated")
     if config.rollout.int8_cache and not rl.importance_cap:

@@ -125,9 +125,8 @@ class ExecutionTasks:
             problem, source = self._problems[row["problem"]], row["source"]
             if not config.rl.wrong_programs and not _passes_public(problem, row):
                 continue
-            cases = row["long"][: config.rl.long_inputs]
+            cases = list(row["long"])
             if is_left_to_rl(config, source):
-                cases = list(row["long"])
                 cases += [(t.input, o) for t, o in zip(problem.public_tests, row["public"], strict=True)]
             for j, (given, output) in enumerate(cases):
                 if output is not None:

@@ -102,7 +102,12 @@ def run(config, workdir: Workdir) -> dict:
     done(f"{len(verdicts)} programs judged")
 
     report = {"results": {}, "comparisons": {}, "tables": {}, "runs_before_choice": runs_before_choice}
-    facts = {"problems": len(problems), "cases": len(cases), "policy": policy, "K": config.eval.candidates, "tokens": 0}
+    unasked = too_long(decided, answers[policy])
+    if unasked:
+        log.warning("eval: %d answers are missing, as their questions leave no room for any; raise rollout.cache_length"
+                    " or lower eval.max_new_tokens", unasked)  # fmt: skip
+    facts = {"problems": len(problems), "cases": len(cases), "policy": policy, "K": config.eval.candidates, "tokens": 0,
+             "too_long": unasked}  # fmt: skip
     if problems:
         facts |= _summarise_strategies(config, report, workdir, problems, decided, verdicts)
     if cases:
@@ -168,6 +173,13 @@ def decide(config, engine, tokenizer, problems: list[Problem], asks: dict[str, A
             engine, tokenizer, items, rankings, config.eval.own_tests, config.seed, ask, asks["simulate"]
         )
     return Decided(samples, sources, rankings, episodes, own)
+
+
+def too_long(decided: Decided, predicted: list[list]) -> int:
+    """Answers that are none because question and answer had no room: to problems, and of simulations."""
+    simulated = (p for ranking in decided.rankings for row in ranking.predictions for cell in row for p in cell)
+    samples = itertools.chain.from_iterable((*decided.samples, *predicted))
+    return sum(answer.finish_reason == "too_long" for answer in itertools.chain(samples, simulated))
 
 
 def repaired(

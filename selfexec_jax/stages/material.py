@@ -60,9 +60,9 @@ def run_programs(config, problems: list[Problem], sources: list[dict[str, int]],
     """Runs own programs and near misses on the public tests and on long inputs; one row a program."""
     jobs = []
     for problem, own in zip(problems, sources, strict=True):
-        long = [t for t in problem.private_tests if input_size(t.input) >= config.rl.long_size][:2]
+        long = [t for t in problem.private_tests if input_size(t.input) >= config.rl.long_size]
         for source, count in [*own.items(), *((s, 0) for s in problem.wrong_solutions[-1:] if s not in own)]:
-            tests = [*problem.public_tests, *long]
+            tests = [*problem.public_tests, *long[: config.rl.long_inputs]]
             limits = limits_of(problem, tests)
             jobs.append((problem, source, count, tests, [pool.submit(Run(source, t.input), limits) for t in tests]))
     rows, outcome = [], outcome_by(config)

@@ -34,7 +34,8 @@ class Loaded:
         any, those that training began with."""
         directory = self._directory(stage)
         if directory is None:
-            if self.origin.pretrained and stage == "sft":
+            begins_there = not self.origin.runs or self.has("rl")  # also a run that did RL alone
+            if self.origin.pretrained and stage == "sft" and begins_there:
                 return self.pretrained()
             place = self.workdir.checkpoints / stage
             raise ValueError(f"{place}: no such checkpoint; run the {stage} stage or set config.init_from")
@@ -72,7 +73,8 @@ def trained(folder: str) -> Loaded:
     config = config_of(folder)
     with config.unlocked():
         config.init_from = folder
-        config.mesh.fsdp = config.mesh.tensor = config.mesh.context = 1  # not those of the machine that trained
+        # not those of the machine that trained
+        config.mesh.fsdp = config.mesh.tensor = config.mesh.context = config.rollout.tensor = 1
     return load(config, Workdir(folder))
 
 

@@ -8,8 +8,9 @@ import posixpath
 from pathlib import Path
 
 import fsspec
+from ml_collections import ConfigDict
 
-from selfexec_jax.stages.workdir import TAKEN_HOME, Workdir
+from selfexec_jax.stages.workdir import TAKEN_HOME, Workdir, config_of
 from selfexec_jax.text import SentencePieceTokenizer, Tokenizer, load_tokenizer
 
 
@@ -33,6 +34,8 @@ def origin_of(config) -> Origin:
             raise ValueError(
                 f"init_from={folder}: neither a run nor a Hugging Face checkpoint (no config.json of either)"
             )
+        if "://" in folder:
+            raise ValueError(f"init_from={folder}: runs are read from disks; name the folder where that is mounted")
         runs.append(Path(folder))
         folder = found.get("init_from") or ""
     return Origin(tuple(runs))
@@ -43,17 +46,21 @@ def check_seed(config) -> None:
     out depends on it, so that some of those here were learned from."""
     if config.eval.benchmark:
         return
-    origin = origin_of(config)
-    known = [(run, _config_in(str(run))) for run in origin.runs]
-    if origin.pretrained:
-        known.append((origin.pretrained, _config_in(origin.pretrained, TAKEN_HOME)))  # empty where no run was
-    for run, found in known:
-        seed = found.get("seed", config.seed)
-        if seed != config.seed:
+    for run, found in runs_before(config).items():
+        if found.seed != config.seed:
             raise ValueError(
-                f"init_from={run}: learned from the problems of seed {seed}, of which some are held out with"
-                f" seed={config.seed}; set seed={seed}"
+                f"init_from={run}: learned from the problems of seed {found.seed}, of which some are held out with"
+                f" seed={config.seed}; set seed={found.seed}"
             )
+
+
+def runs_before(config) -> dict[str, ConfigDict]:
+    """The configs of the runs that this one begins with, by their folders, the one that was taken home among them."""
+    origin = origin_of(config)
+    folders = [*map(str, origin.runs)]
+    if origin.pretrained and _config_in(origin.pretrained, TAKEN_HOME):
+        folders.append(origin.pretrained)
+    return {folder: config_of(folder) for folder in folders}
 
 
 def tokenizer_of(config, workdir: Workdir) -> Tokenizer:

@@ -9,11 +9,12 @@ import random
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import outputs_match
 from selfexec_jax.problems.datasets import NAMES, data_dir, load_problems, save_problems
-from selfexec_jax.problems.generator import generate, input_size, trapped
+from selfexec_jax.problems.generator import Rejected, generate, input_size, trapped
 from selfexec_jax.problems.judge import judge, run_on
+from selfexec_jax.problems.splits import normalised_ast
 from selfexec_jax.sandbox import Limits, Run, SandboxPool, TraceBudget
 from selfexec_jax.stages.decontaminate import decontaminate
-from selfexec_jax.stages.origin import origin_of
+from selfexec_jax.stages.origin import origin_of, runs_before
 from selfexec_jax.stages.outcomes import outcome_by, recorded
 from selfexec_jax.stages.progress import progress
 from selfexec_jax.stages.workdir import Workdir
@@ -34,7 +35,7 @@ def open_pool(config) -> SandboxPool:
 def run(config, workdir: Workdir) -> dict:
     """Writes splits, narrations, tokenizer, and what of further data must not be used, to data/; returns the counts."""
     removed = decontaminate(config, workdir)
-    splits, rejected = generate(config.problems, config.seed)
+    splits, rejected = problems_of(config)
     with open_pool(config) as pool:
         check_references(splits["heldout"] + splits["unseen"], pool)
         narrations, statuses = narrate_training(config, splits["train"], pool)
@@ -59,6 +60,16 @@ def run(config, workdir: Workdir) -> dict:
         "real": real,
         "sandbox_tier": tier,
     }
+
+
+def problems_of(config, n_validation: int = 0) -> tuple[dict[str, list[Problem]], Rejected]:
+    """Generated problems; what a run that this one begins with trained on, near misses too, is held out nowhere."""
+    learned = set()
+    for before in runs_before(config).values():
+        if before.problems != config.problems:  # the same ones are apart already
+            for problem in generate(before.problems, before.seed)[0]["train"]:
+                learned |= set(map(normalised_ast, (*problem.solutions, *problem.wrong_solutions)))
+    return generate(config.problems, config.seed, n_validation, sorted(learned))
 
 
 def check_references(problems: list[Problem], pool: SandboxPool) -> None:

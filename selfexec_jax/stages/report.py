@@ -39,7 +39,10 @@ def run(config, workdir: Workdir) -> dict:
                 "eval": facts["eval"].get("tokens", 0),
             },
             "counts": {k: v for k, v in facts["problems"].items() if k != "seconds"}
-            | {"candidate_runs_before_choice": found["runs_before_choice"]},
+            | {
+                "candidate_runs_before_choice": found["runs_before_choice"],
+                "too_long_to_be_asked": facts["eval"].get("too_long", 0),
+            },
             "K": config.eval.candidates,
             "date": datetime.date.today().isoformat(),
         },

@@ -17,7 +17,7 @@ from selfexec_jax.configs import base
 from selfexec_jax.hosts import ALONE, Hosts
 
 # Fields that a run may be resumed with others of: which stages, and on what machines.
-_FREE = ("stages", "init_from", "wandb", "hosts.", "mesh.", "plan.", "sandbox.workers")
+_FREE = ("stages", "wandb", "hosts.", "mesh.", "plan.", "sandbox.workers")
 
 
 TAKEN_HOME = "run.json"  # the run's config, in a folder of Hugging Face that was made of it
@@ -98,6 +98,11 @@ class Workdir:
 
     def mark_done(self, stage: str, facts: dict) -> None:
         self.write_json(self.root / "done" / f"{stage}.json", facts)
+
+    def unmark(self, stages: Iterable[str]) -> None:
+        if self.hosts.is_first:
+            for stage in stages:
+                (self.root / "done" / f"{stage}.json").unlink(missing_ok=True)
 
     def facts(self, stage: str) -> dict:
         """What a finished stage wrote down about itself; empty for one that did not run."""

@@ -85,7 +85,7 @@ def train(
             except CutShort:  # what was sampled of this step is left; it begins again
                 ends_here = True
             else:
-                if knobs.validate_every and run.step % knobs.validate_every == 0:
+                if knobs.validate_every and (run.step % knobs.validate_every == 0 or run.step == knobs.steps):
                     line |= loop.validate(run, best)
                 log(run.step, line, groups)
                 wrong = complaint(run.history, knobs)

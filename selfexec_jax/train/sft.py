@@ -98,14 +98,16 @@ def train(
     init, start, target = abstract_state(model, tx, seed, mesh)
     with between_steps() as is_asked_to_end, Checkpoints(directory, knobs.checkpoints_kept, hosts) as checkpoints:
         found = checkpoints.restore(target)
+        tokens = examples = 0  # since the last line
         if found is None:
             given = pretrained()
             state = init() if given is None else start(given)
         else:
             state, extra, _ = found
             updates.set_state(extra["data"])
+            tokens, examples = extra.get("since_line", (0, 0))
         update = make_update(model, tx, target, mesh)
-        started, tokens, examples = time.monotonic(), 0, 0
+        started, earlier = time.monotonic(), tokens  # earlier: of a run that was interrupted
         for step in range(int(state.step), knobs.steps):
             begins(step)
             parts = next(updates)
@@ -116,12 +118,14 @@ def train(
             if done % knobs.log_every == 0 or done == knobs.steps:
                 line = {k: float(sum(map(float, v)) if k == "loss" else v) for k, v in metrics.items()}
                 elapsed = time.monotonic() - started
-                line |= {"tokens": tokens, "examples": examples, "seconds": elapsed, "tokens_per_s": tokens / elapsed}
-                started, tokens, examples = time.monotonic(), 0, 0
+                line |= {"tokens": tokens, "examples": examples, "seconds": elapsed}
+                line["tokens_per_s"] = (tokens - earlier) / elapsed
+                started, tokens, examples, earlier = time.monotonic(), 0, 0, 0
                 log(done, line)
             ends_here = hosts.any(f"sft {done}", is_asked_to_end())
             if done % knobs.checkpoint_every == 0 or done == knobs.steps or ends_here:
-                checkpoints.save(done, state, {"data": updates.get_state()})
+                extra = {"data": updates.get_state(), "since_line": [tokens, examples]}
+                checkpoints.save(done, state, extra)
             if ends_here:
                 raise Stopped(f"sft: saved after step {done} of {knobs.steps}")
         return state.params

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
+_AGAIN_S = 0.1
 _asked, _trains = threading.Event(), threading.Event()
 
 
@@ -16,6 +19,7 @@ class Stopped(Exception):
 
 def listen() -> None:
     """From now on SIGTERM asks; to be called once, from the main thread."""
+    usual = sys.unraisablehook
 
     def ask(*_) -> None:
         is_first = not _asked.is_set()
@@ -23,7 +27,16 @@ def listen() -> None:
         if is_first and not _trains.is_set():
             raise Stopped("asked to end")
 
+    def again(lost) -> None:
+        """What is raised in a finalizer, or while garbage is collected, ends nothing."""
+        if not isinstance(lost.exc_value, Stopped):
+            usual(lost)
+            return
+        _asked.clear()
+        threading.Timer(_AGAIN_S, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
     signal.signal(signal.SIGTERM, ask)
+    sys.unraisablehook = again
 
 
 @contextlib.contextmanager

@@ -43,14 +43,16 @@ def needs_old_logprobs(knobs) -> bool:
 def items_of(groups: list[Group], knobs) -> list[Item]:
     """The turns to learn from, scaled by the config's normaliser for one of `updates` parts of a batch.
 
-    None of a rollout that earned no reward, and none at all where there is neither an advantage nor a regulariser.
+    None of a rollout that earned no reward, and none at all where there is neither an advantage nor a regulariser;
+    that one acts on all rollouts.
     """
-    if not (any(map(has_advantage, groups)) or knobs.kl or knobs.entropy_bonus):
+    is_regularised = knobs.kl or knobs.entropy_bonus
+    if not (any(map(has_advantage, groups)) or is_regularised):
         return []
     found = []
     for group in groups:
         for rollout, advantage in zip(group.rollouts, group.advantages, strict=True):
-            is_left_out = knobs.zero_advantage_filter and abs(advantage) <= 1e-8
+            is_left_out = knobs.zero_advantage_filter and not is_regularised and abs(advantage) <= 1e-8
             if is_left_out or not is_reward(rollout.outcome.reward):
                 continue
             learned = [turn for turn in rollout.turns if turn.is_learned and turn.sample.tokens]

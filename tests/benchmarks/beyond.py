@@ -61,8 +61,6 @@ def main(argv=None) -> int:
 def evaluated(args, model: str, seed: int, name: str, fields: dict) -> Workdir:
     """The evaluation in its folder; one that is done there is not made again, one of another config is an error."""
     work = Workdir(Path(args.workdir) / f"{name}-{seed}")
-    if work.is_done("eval") and config_of(work.root).init_from != model:
-        sys.exit(f"{work.root}: holds another model's; give another --workdir")
     flags = [f"--config={args.config}", "--config.stages=problems,belief,eval", f"--config.init_from={model}",
              f"--config.seed={seed}", f"--workdir={work.root}"]  # fmt: skip
     flags += [f"--config.{field}={value}" for field, value in fields.items()] + [f"--config.{s}" for s in args.set]

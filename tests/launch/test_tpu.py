@@ -168,6 +168,16 @@ def test_keep_goes_on_after_a_run_that_was_asked_to_end(tpu):
     assert verbs_of(done.calls) == ["workers", "stop", "settle", "run", "workers", "log"]
 
 
+def test_keep_installs_until_it_is_installed(tpu):
+    """Also where somebody asked for the chips before, or an installation was interrupted."""
+    failing = [["--command=chmod", 1, ""]] * 3
+    done = keep(tpu, [[STATE, 1, ""], [STATE, [0], "ACTIVE"], *failing, ["then echo exit", 0, "bare\nnothing"],
+                      ["then echo exit", 0, "exit 0"]])  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    installs = ["scp", "install", "install", "install", "workers", "scp", "install", "run", "workers", "log"]
+    assert verbs_of(done.calls) == ["create", *installs]
+
+
 def test_keep_outlives_workers_that_do_not_answer(tpu):
     done = keep(tpu, [[STATE, [0], "ACTIVE"], ["then echo exit", 255, ""], ["then echo exit", 0, "running"],
                       ["then echo exit", 0, "exit 0"]])  # fmt: skip

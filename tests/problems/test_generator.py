@@ -140,7 +140,7 @@ def test_compositions_are_disjoint_and_unseen_pairs_are_never_trained_on(drafts)
 
 
 def test_validation_problems_are_nobody_elses_and_change_no_other_split():
-    asked = knobs(families=("accumulate", "extremum"), n_train=150, n_heldout=60, n_unseen=20)
+    asked = knobs(families=("accumulate", "extremum", "helper"), n_train=150, n_heldout=60, n_unseen=20)
     (without, _), (found, _) = generate(asked, 0), generate(asked, 0, n_validation=40)
     assert found == without | {"validation": found["validation"]} and len(found["validation"]) == 40
     programs = {split: {normalised_ast(s) for p in problems for s in (*p.solutions, *p.wrong_solutions)}

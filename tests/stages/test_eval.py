@@ -1,9 +1,12 @@
 """What is judged when all is chosen."""
 
 from selfexec_jax.problems import Problem, Test
+from selfexec_jax.rollout import Sample
 from selfexec_jax.sandbox import SandboxPool
 from selfexec_jax.self_execution import Episode
-from selfexec_jax.stages.eval import judge_all
+from selfexec_jax.self_execution.simulate import Prediction
+from selfexec_jax.self_execution.verify import Ranking
+from selfexec_jax.stages.eval import judge_all, too_long
 from selfexec_jax.stages.strategies import Decided
 
 ADD, WRONG = "print(sum(map(int, input().split())))\n", "print(3)\n"
@@ -22,3 +25,11 @@ def test_problems_may_lack_public_or_private_tests():
         ("both", ADD): (1.0, 1.0), ("both", WRONG): (0.0, 1.0), ("private", ADD): (1.0, 1.0),
         ("private", WRONG): (0.0, 1.0), ("public", ADD): (1.0, 1.0), ("public", WRONG): (1.0, 1.0),
     }  # fmt: skip
+
+
+def test_answers_that_there_was_no_room_for_are_counted():
+    sample = lambda reason: Sample((1,), (), (), "", reason, 0)  # noqa: E731
+    said = lambda reason: Prediction(None, "", reason, 0, 1)  # noqa: E731
+    cells = ((said("stop"), said("too_long")), (said("too_long"),))
+    decided = Decided([[sample("stop"), sample("too_long")]], [[None, None]], [Ranking((0.0,), (cells,), 0, 0)], {})
+    assert too_long(decided, [[said("length")], [said("too_long")]]) == 4

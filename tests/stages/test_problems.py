@@ -4,8 +4,9 @@ from selfexec_jax.configs import tiny
 from selfexec_jax.problems.datasets import save_problems
 from selfexec_jax.problems.generator import generate, input_size
 from selfexec_jax.problems.judge import judge
+from selfexec_jax.problems.splits import normalised_ast
 from selfexec_jax.sandbox import SandboxPool
-from selfexec_jax.stages.problems import telling_inputs
+from selfexec_jax.stages.problems import problems_of, telling_inputs
 from selfexec_jax.stages.sft import build_examples
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import propose
@@ -17,6 +18,25 @@ class Letters:
 
     def encode_answer(self, answer):
         return list(answer)
+
+
+def test_what_the_model_learned_from_is_held_out_nowhere(tmp_path):
+    """Other problems of the same seed than a model was trained on: near misses there can be what is asked for here."""
+    config = tiny.get_config()
+    config.problems.update({"n_train": 600, "n_heldout": 40, "n_unseen": 20})
+    Workdir(tmp_path).open(config)
+    programs = lambda problems: {  # noqa: E731
+        normalised_ast(s) for p in problems for s in (*p.solutions, *p.wrong_solutions)
+    }
+    learned = programs(problems_of(config)[0]["train"])
+    config.problems.update({"public_size": (7, 9), "n_train": 1})
+    assert learned & programs(problems_of(config)[0]["heldout"])
+    config.init_from = str(tmp_path)
+    splits, _ = problems_of(config, 30)
+    assert {name: len(split) for name, split in splits.items() if name != "train"} == {
+        "heldout": 40, "unseen": 20, "validation": 30
+    }  # fmt: skip
+    assert not learned & programs(p for name in ("heldout", "unseen", "validation") for p in splits[name])
 
 
 def test_inputs_are_proposed_that_tell_a_near_miss(tmp_path):

@@ -12,7 +12,7 @@ from selfexec_jax.problems import Problem, Test
 from selfexec_jax.problems.judge import run_on
 from selfexec_jax.rollout import Sample
 from selfexec_jax.sandbox import Execution, SandboxPool, TraceBudget
-from selfexec_jax.stages.checks import check_rl
+from selfexec_jax.stages.checks import check, check_rl
 from selfexec_jax.stages.environment import ExecutionTasks
 from selfexec_jax.stages.rewards import Case, Episode, Rewards, has_room, is_gibberish, repeats, standing
 from selfexec_jax.stages.verdicts import Verdicts
@@ -375,6 +375,7 @@ def test_a_problem_without_public_tests_is_judged_by_its_private_ones(rewards):
                                                   "credit", "feedback", "feedback_end", "keep")),
      ("staleness", -1, "at least 0"), ("updates", 0, "at least 1"), ("checkpoint_every", 0, "at least 1"),
      ("group_size", 1, "take 2 or more"), ("keep", "best", "validate_every"),
+     ("solve_rates", (0.7, 0.1), "a share"), ("recycled", 1.5, "from 0 to 1"),
      ("claims_share", 0.5, "below 0.5"), ("claims_share", -0.1, "from 0"),
      ("share", {"predict": 0.5, "solve": 0.5, "rlef": 0.4}, "add up to 1")],
 )  # fmt: skip
@@ -391,6 +392,28 @@ def test_a_field_that_cannot_be_is_named(field, value, says):
     pieces.tasks.chunk_chars = 80
     with pytest.raises(ValueError, match=r"tasks\.chunk_chars: pieces go with"):
         check_rl(pieces)
+    for field, value in (("claims_share", 0.4), ("credit", "first_wrong")):
+        direct = config_with(**{field: value})
+        direct.tasks.style = "direct"
+        with pytest.raises(ValueError, match=rf"rl\.{field}=.*tells no steps"):
+            check_rl(direct)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [("rl.advantage", "grpo", "is none of"), ("eval.votes", 5, "simulate_temperature"),
+     ("tasks.feedback", "all", "none of"), ("eval.benchmark", "humanevil", "unknown benchmark"),
+     ("eval.max_new_tokens", 512, r"rollout\.cache_length=512"),
+     ("rl.max_new_tokens", 600, r"rollout\.cache_length=512")],
+)  # fmt: skip
+def test_what_would_be_found_out_after_training_is_found_out_before(field, value, says):
+    config = base.get_config()
+    check(config)
+    section, _, name = field.partition(".")
+    config.eval.simulate_temperature = 0.0
+    config[section][name] = value
+    with pytest.raises(ValueError, match=says):
+        check(config)
 
 
 # ---- the journal ----------------------------------------------------------------------------------------

@@ -1,9 +1,12 @@
 import errno
 import os
+import types
 
 import pytest
 
-from selfexec_jax.stages.workdir import Workdir, write_whole
+from selfexec_jax import main
+from selfexec_jax.configs import base
+from selfexec_jax.stages.workdir import Workdir, WorkdirError, write_whole
 
 
 def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch):
@@ -18,6 +21,28 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["report.json"]
+
+
+def test_what_a_stage_was_made_of_stays(tmp_path):
+    config, work = base.get_config(), Workdir(tmp_path / "run")
+    work.open(config)
+    config.stages, config.mesh.fsdp = "eval", 2
+    work.open(config)
+    config.init_from = "elsewhere"
+    with pytest.raises(WorkdirError, match="another init_from"):
+        work.open(config)
+
+
+def test_stages_after_one_that_was_left_out_are_made_again(tmp_path, monkeypatch):
+    """What an evaluation of SFT says is not what one after RL says."""
+    made = []
+    stage = lambda name: types.SimpleNamespace(run=lambda config, workdir: made.append(name) or {})  # noqa: E731
+    monkeypatch.setattr(main.importlib, "import_module", lambda name: stage(name.rpartition(".")[2]))
+    work = Workdir(tmp_path)
+    for wanted in (["sft", "eval", "report"], ["sft", "rl", "eval"], ["sft", "rl", "eval", "report"]):
+        for name in wanted:
+            main._run(name, None, work)
+    assert made == ["sft", "eval", "report", "rl", "eval", "report"]
 
 
 def test_rows_are_the_same_bytes_for_the_same_rows(tmp_path):

@@ -131,7 +131,8 @@ def test_without_the_filter_all_that_earned_a_reward_is_packed():
     # Without any advantage and without a regulariser there is nothing to learn.
     none = with_advantages(GROUPS[1:2], "mean", WEIGHT)
     assert items_of(none, knobs(zero_advantage_filter=False)) == []
-    assert len(items_of(none, knobs(zero_advantage_filter=False, kl=0.1))) == 4
+    for regulariser in ({"kl": 0.1}, {"entropy_bonus": 0.1}):  # acts where no advantage does
+        assert len(items_of(none, knobs(**regulariser))) == 4
 
 
 def test_what_is_not_learned_from_is_not_packed():

@@ -1,5 +1,6 @@
 """The ways to save memory change nothing but memory: chunks of the vocabulary, micro-batches, adapters, Adafactor."""
 
+import contextlib
 import dataclasses
 
 import jax
@@ -11,9 +12,11 @@ from selfexec_jax.configs import base
 from selfexec_jax.model import Transformer
 from selfexec_jax.model.sharding import make_mesh
 from selfexec_jax.model.transformer import merged
+from selfexec_jax.train import sft
 from selfexec_jax.train.scores import scores
 from selfexec_jax.train.sft import make_optimizer, make_update, rows_of
 from selfexec_jax.train.state import abstract_state, trainable
+from selfexec_jax.train.stopping import Stopped
 
 
 def batch(rows=4, seed=0):
@@ -25,6 +28,36 @@ def batch(rows=4, seed=0):
         "positions": np.repeat([[*range(9), *range(6), 0]], rows, 0).astype(np.int32),
         "segments": segments, "is_answer": is_answer.astype(np.int32) * (segments > 0),
     }  # fmt: skip
+
+
+class Repeating:
+    """The same batch for every update."""
+
+    def __next__(self):
+        return [batch()]
+
+    def get_state(self):
+        return {}
+
+    def set_state(self, state):
+        pass
+
+
+def test_tokens_before_an_interruption_are_counted(tiny, tmp_path, monkeypatch):
+    knobs, lines, asked = base.get_config().sft, [], []
+    knobs.update({"steps": 9, "log_every": 4, "batch_rows": 4, "micro_batches": 1, "checkpoint_every": 100})
+    monkeypatch.setattr(sft, "between_steps", lambda: contextlib.nullcontext(lambda: bool(asked)))
+    mesh = make_mesh(devices=jax.devices()[:1])
+    begins = lambda step: asked.append(step) if step == 5 else None  # noqa: E731
+    train = lambda: sft.train(  # noqa: E731
+        knobs, tiny[0], Repeating(), mesh, 0, tmp_path, lambda step, line: lines.append((step, line["tokens"])),
+        begins=begins,
+    )  # fmt: skip
+    with pytest.raises(Stopped, match="after step 6 of 9"):
+        train()
+    asked.clear()
+    train()
+    assert lines == [(4, 4 * 60), (8, 4 * 60), (9, 60)]
 
 
 @pytest.mark.parametrize(("chunk", "cap", "temperature"), [(64, 0.0, 0.7), (25, 3.0, 1.3), (100, 0, 1)])

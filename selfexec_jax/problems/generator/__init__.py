@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
+from collections.abc import Iterable
 
 from selfexec_jax.problems.generator import lists, loops, traps, words
 from selfexec_jax.problems.generator.draft import Draft, input_size
@@ -120,21 +121,24 @@ def split_of(draft: Draft, seed: int) -> str:
     return "heldout" if int.from_bytes(digest, "big") % _HELDOUT_EVERY == 0 else "train"
 
 
-def generate(knobs, seed: int, n_validation: int = 0) -> tuple[dict[str, list[Problem]], Rejected]:
+def generate(
+    knobs, seed: int, n_validation: int = 0, learned: Iterable[str] = ()
+) -> tuple[dict[str, list[Problem]], Rejected]:
     """Problems by split; `knobs` is the config's `problems` section. The validation problems change no other split.
 
     Splits are disjoint by composition (parts with constants) and by the name-normalised AST, constants
     included, of every program, near misses too: a draft that collides with an earlier split is rejected
-    and counted. Held-out sets hold a composition once. At most a third of a split is open, whatever
+    and counted. `learned`: such ASTs that were trained on before, which belong to `train`. Held-out sets hold a
+    composition of a family once, or once open and once specified. At most a third of a split is open, whatever
     `open_share` says. Raises ValueError when the families have too few compositions.
     """
     wanted = {"heldout": knobs.n_heldout, "unseen": knobs.n_unseen, "train": knobs.n_train}
     if n_validation:
         wanted["validation"] = n_validation
-    owner_of_program: dict[str, str] = {}
+    owner_of_program: dict[str, str] = dict.fromkeys(learned, "train")
     problems: dict[str, list[Problem]] = {split: [] for split in wanted}
     rejected = dict.fromkeys((f.name for f in dataclasses.fields(Rejected)), 0)
-    measured_on: set[tuple] = set()  # compositions of held-out problems
+    measured_on: set[tuple] = set()  # compositions of held-out problems, whatever their family
     for split, count in wanted.items():
         rng = random.Random(f"{seed}/{split}")
         drawn_from = "heldout" if split == "validation" else split
@@ -154,7 +158,7 @@ def generate(knobs, seed: int, n_validation: int = 0) -> tuple[dict[str, list[Pr
             if split_of(draft, seed) != drawn_from or (draft.is_open and 3 * (n_open + 1) > count):
                 continue
             key = (*draft.composition, draft.is_open)
-            if (key in seen and split != "train") or (split == "validation" and draft.composition in measured_on):
+            if (key in seen and split != "train") or (split == "validation" and draft.composition[1:] in measured_on):
                 rejected["same_composition"] += 1
                 continue
             finished = _finish(draft, f"{split}-{len(problems[split])}", rng, knobs)
@@ -167,7 +171,7 @@ def generate(knobs, seed: int, n_validation: int = 0) -> tuple[dict[str, list[Pr
                 continue
             seen.add(key)
             if split == "heldout":
-                measured_on.add(draft.composition)
+                measured_on.add(draft.composition[1:])
             owner_of_program.update(dict.fromkeys(programs, split))
             problems[split].append(problem)
             misses = 0
