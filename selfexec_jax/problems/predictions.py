@@ -6,7 +6,7 @@ import ast
 import collections
 from collections.abc import Iterable, Iterator
 
-from selfexec_jax.problems.judge import judge
+from selfexec_jax.problems.judge import judge, rule_of
 from selfexec_jax.problems.samples import Sample
 from selfexec_jax.problems.types import Problem
 
@@ -19,7 +19,7 @@ def prediction_set(
     Of each problem and model the first `right` right programs are kept (paper: 4), of those that were not written
     before by any model, and the first `wrong` wrong ones (paper: 0). A program that does not end well on a test has
     no output to predict. Also the number of samples by what became of them. Raises ValueError for a sample of no
-    problem.
+    problem, or of one with Python tests.
     """
     by_id = {problem.id: problem for problem in problems}
     counts: collections.Counter = collections.Counter()
@@ -28,8 +28,11 @@ def prediction_set(
         if sample.problem not in by_id:
             raise ValueError(f"a sample of {sample.model}: there is no problem {sample.problem!r}")
         problem = by_id[sample.problem]
+        if problem.kind == "check":
+            raise ValueError(f"problem {problem.id}: what Python tests ask a program is no output to be predicted")
         tests = problem.public_tests + problem.private_tests
-        pending.append((sample, problem, judge(sample.text, problem, tests, pool)))
+        rule = "literal" if rule_of(problem) == "equal" else None  # an output to predict is a literal
+        pending.append((sample, problem, judge(sample.text, problem, tests, pool, rule)))
     rows: list[dict] = []
     kept: collections.Counter = collections.Counter()
     for sample, problem, future in pending:

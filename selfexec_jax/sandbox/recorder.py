@@ -6,6 +6,7 @@ Standard library only; runs inside the jailed child.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import types
@@ -34,7 +35,8 @@ class _Cell:
 class Hooks:
     """The calls that instrumented code makes; each takes the number of its site first."""
 
-    CHANGING = ("_left", "_done", "_raised", "_globals", "_spared")  # fields; another object in the others is no good
+    # Fields; another object in one of the others is no good.
+    CHANGING = ("_left", "_done", "_raised", "_ends", "_globals", "_spared")
 
     def __init__(self, tracer):
         self._tracer = tracer
@@ -44,9 +46,11 @@ class Hooks:
         self._runs = tracer.runs
         self._say = Operands(tracer.log.value_chars, "__main__")
         self._stack = []  # (frame id, site, arguments) of the traced functions being run
-        self._left = None  # (name, names, arguments) of the traced function that ended last
+        self._left = None  # (code, names, arguments) of the traced function that ended last
+        self._called = {}  # by frame and site: the code that the call in progress runs, and whether it is bound
         self._done = False  # the call in progress has been recorded already
         self._raised = None  # id of the exception that was recorded last
+        self._ends = False  # it may be what ends a loop
         self._pending = {}  # middle values of chained comparisons, by frame and site
         self._elements = {}  # what a generator expression gave while a builtin consumed it
         self._spelled = {}  # by source: the sequence that was spelled last
@@ -59,8 +63,12 @@ class Hooks:
     def _failed(self, k, error):
         if id(error) == self._raised or self._log.stop:
             return
-        self._raised = id(error)
+        self._raised, self._ends = id(error), type(error) in (StopIteration, IndexError)
         self._add(("raise", k, encode.class_name(error), encode.error_message(error)))
+
+    def _swallowed(self, before):
+        """What was raised since in a call that ended well is over: another exception may get its place in memory."""
+        self._raised = before
 
     def begin(self, _site):
         self._globals = sys._getframe(1).f_globals
@@ -258,9 +266,12 @@ class Hooks:
                 return self._limits[function is sys.setrecursionlimit]
             if not self._log.stop:
                 return Stand(self, k, function)
+        elif not self._log.stop:
+            self._called[id(sys._getframe(1)), k] = _code_of(function)
         return function
 
     def r(self, k, value):
+        code, is_bound = self._called.pop((id(sys._getframe(1)), k), _NOT_OURS)
         if self._done:
             self._done = False
             return value
@@ -268,13 +279,16 @@ class Hooks:
         site = self._sites[k]
         if self._log.stop or site.op in ("print", "super"):
             return value
-        known = left is not None and left[0] in (site.op, "__init__", "__call__")
+        known = left is not None and left[0] is code  # or it ended in a call that the program did not write
         if (not known and (site.op in QUIET or value is None)) or self._say.opaque(value):
             return value
         args = None
         if known:
-            name, names, args = left
-            if names and names[0] in _SELF and (name != site.op or "." in site.names[0]):
+            _, names, args = left
+            is_own = names[:1] in _SELF
+            if code.co_flags & _GATHERS or code.co_kwonlyargcount or is_own > is_bound or not site.op.isidentifier():
+                args = None  # as it is written
+            elif is_own:
                 args = args[1:]
         self._add(("user", k, args, self._say.value(value)))
         return value
@@ -299,6 +313,7 @@ class Hooks:
             by_key = dict(site.kw)
             pairs = [(key, say.arg(by_key.get(key, NO_PART), value)) for key, value in kw.items()]
         receiver = None if owner is None else say.arg(site.on, owner)
+        before = self._raised
         try:
             if name in LEAVES and type(owner) is list:
                 value = function(*args, **kw)
@@ -309,6 +324,7 @@ class Hooks:
                 self._elements.pop(id(frame), None)
             self._failed(k, error)
             raise
+        self._swallowed(before)
         self._left = None
         self._done = True
         for i, frame in watched:
@@ -328,11 +344,13 @@ class Hooks:
 
     def _quietly(self, k, name, function, args, kw):
         """Calls what is not an operation of its own."""
+        before = self._raised
         try:
             value = self._deeper(function, args, kw)
         except BaseException as error:
             self._failed(k, error)
             raise
+        self._swallowed(before)
         self._left = None
         self._done = True
         if name in READERS and type(value) in encode.KNOWN:
@@ -365,11 +383,14 @@ class Hooks:
 
     # ---- functions ----
     def enter(self, k, *values):
+        self._enter(sys._getframe(1), k, values)
+
+    def _enter(self, frame, k, values):
         if self._log.stop:
-            self._stack.append((id(sys._getframe(1)), k, None))
+            self._stack.append((id(frame), k, None))
             return
         said = [self._say.value(value) for value in values]
-        self._stack.append((id(sys._getframe(1)), k, said))
+        self._stack.append((id(frame), k, said))
         if len(self._stack) > self._log.depth:
             self._stack[-1] = (*self._stack[-1][:2], None)
             self._log.halt("depth")
@@ -381,12 +402,13 @@ class Hooks:
             self._add(("gen", k, *[self._say.value(value) for value in values]))
 
     def leave(self, _k):
-        frame = id(sys._getframe(1))
+        self._leave(sys._getframe(1))
+
+    def _leave(self, frame):
         while self._stack:
             top, k, said = self._stack.pop()
-            if top == frame:
-                site = self._sites[k]
-                self._left = None if said is None else (site.op, site.names, said)
+            if top == id(frame):
+                self._left = None if said is None else (frame.f_code, self._sites[k].names, said)
                 return
 
     def ret(self, k, value):
@@ -395,11 +417,11 @@ class Hooks:
         return value
 
     def le(self, k, *values):
-        self.enter(k, *values)
+        self._enter(sys._getframe(1), k, values)
 
     def lr(self, k, _entered, value):
         self.ret(k, value)
-        self.leave(k)
+        self._leave(sys._getframe(1))
         return value
 
     def yv(self, k, value):
@@ -415,6 +437,8 @@ class Hooks:
 
     # ---- control ----
     def end(self, k):
+        if self._ends:
+            self._raised, self._ends = None, False  # that is what ended it
         self._add(("end", k))
 
     def j(self, k):
@@ -458,7 +482,29 @@ class Hooks:
         self._failed(self._tracer.site_at(line), error)
 
 
+def _code_of(function):
+    """The program's own code that a call runs, if any, and whether it gets an argument that is not written."""
+    kind = type(function)
+    if kind is types.FunctionType:
+        return function.__code__, False
+    if kind is types.MethodType:
+        return _code_of(function.__func__)[0], True
+    if kind is functools._lru_cache_wrapper:
+        return _code_of(getattr(function, "__wrapped__", None))[0], False
+    is_class = issubclass(kind, type)
+    name = "__init__" if is_class else "__call__"
+    for cls in _mro(function if is_class else kind):
+        found = _contents(cls).get(name)
+        if found is not None:
+            return (found.__code__, True) if type(found) is types.FunctionType else _NOT_OURS
+    return _NOT_OURS
+
+
+# What a class holds, whatever its metaclass says.
+_mro, _contents = type.__dict__["__mro__"].__get__, type.__dict__["__dict__"].__get__
+_NOT_OURS = None, False
+_GATHERS = 0x04 | 0x08  # *args and **kwargs
 _STDOUT_FD = 1
-_SELF = ("self", "cls")
+_SELF = (("self",), ("cls",))
 _STAND_FRAMES = 3
 HOOK_FRAMES = 60  # how deep a hook itself may go below the program's last frame

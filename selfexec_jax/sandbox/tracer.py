@@ -30,7 +30,7 @@ _FREE = frozenset(("input", "print", "open", "exit", "quit"))
 
 
 class Tracer:
-    """Traces one program: compile, put `names()` in its globals, exec in `with tracer`, take `result()`.
+    """Traces one program: compile, put `names()` in its builtins, exec in `with tracer`, take `result()`.
 
     sink: see `Log`.
     """

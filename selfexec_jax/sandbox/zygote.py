@@ -245,7 +245,7 @@ def _execute(request: dict, namespace: dict, encode, make_tracer, stderr):
         except Exception as error:
             return {"status": "syntax_error", "error": _described(error)}, None
         if tracer is not None:
-            namespace.update(tracer.names())
+            vars(builtins).update(tracer.names())  # not in its globals, which it may count
         with tracer if tracer is not None else contextlib.nullcontext():
             yield from _evaluate(code, namespace)
             for i, one in enumerate(calls):

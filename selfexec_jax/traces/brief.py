@@ -93,6 +93,7 @@ def _summed_up(loop: Loop, steps: list[Step], n: int) -> list[Step]:
         depth += isinstance(step, Call)
         if depth == 0 and isinstance(step, Bind) and step.how != "comp":
             values.pop(step.target, None)
+            values.pop(step.target.partition("[")[0].partition(".")[0], None)  # what is in it has changed
             values[step.target] = step.value
         elif depth == 0 and isinstance(step, (Branch, Compare)) and step.stmt != loop.key[0]:
             outcomes.setdefault(step.line, set()).add(step.taken if isinstance(step, Branch) else step.holds)

@@ -55,7 +55,7 @@ class _Loop:
 
 @dataclasses.dataclass(frozen=True)
 class _Hidden:
-    """Names that may change without being told to: `untold`, to which functions give a value; `shared`, whose lists and
+    """Names that may change without being told to: `untold`, see there; `shared`, whose lists and
     the like are reached otherwise, by another name or from within a function that changes something; `inner`, of which
     that is so for what is within them."""
 
@@ -115,7 +115,7 @@ def _cuts(
             depth -= 1
         elif depth == 0:
             line, has_called = step.line, False
-            if isinstance(step, Bind):
+            if isinstance(step, Bind) and step.how not in ("comp", "comp+"):  # those are of the comprehension
                 name = step.target.partition("[")[0].partition(".")[0]
                 values[name] = scan.squeeze(step.value) if name == step.target else None
         if isinstance(step, Print):
@@ -191,7 +191,7 @@ def _hidden(tree: ast.Module) -> _Hidden:
     functions = [f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef)]
     harmless = _HARMLESS | {f.name for f in functions} - {f.name for f in functions if _changed(f) or _gives_back(f)}
     hidden = _Hidden(
-        untold={n for d in ast.walk(tree) if isinstance(d, (ast.Global, ast.Nonlocal)) for n in d.names},
+        untold=_untold(tree),
         shared={name for f in functions for name in _changed(f)},
     )
     for node in ast.walk(tree):
@@ -206,6 +206,25 @@ def _hidden(tree: ast.Module) -> _Hidden:
         elif isinstance(node, ast.For) and _names([node.target]) & _changed(node):
             hidden.shared.update(_loaded(node.iter))
     return hidden
+
+
+def _untold(tree: ast.Module) -> set[str]:
+    """Names that functions change, and those that also stand for what has no words: functions, classes, modules."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Global, ast.Nonlocal)):
+            found.update(node.names)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Assign) and any(isinstance(n, ast.Lambda) for n in ast.walk(node.value)):
+            found |= _names(node.targets)
+        elif isinstance(node, ast.With):
+            found |= _names([item.optional_vars for item in node.items if item.optional_vars])
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            found.add(node.name)
+    return found
 
 
 def _gives_back(function: ast.FunctionDef) -> bool:

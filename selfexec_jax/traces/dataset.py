@@ -57,8 +57,10 @@ def jobs_of(path: pathlib.Path, recipe: Recipe, ask: Callable | None = None) -> 
     if path.is_dir():
         files = sorted(path.rglob("*.py"))
         return [Job(str(file.relative_to(path)), file.read_text("utf-8"), _stdin_of(file), None) for file in files]
-    with open(path, encoding="utf-8") as file:
-        row = _json(file.readline())
+    row = None
+    if path.suffix == ".jsonl":
+        with open(path, encoding="utf-8") as file:
+            row = _json(file.readline())
     if isinstance(row, dict) and "source" in row and row.keys() <= {"id", "source", "stdin", "call"}:
         return _jobs_of_rows(path)
     return [job for problem in load_problems(path) for job in _jobs_of_problem(problem, recipe, ask)]
@@ -66,7 +68,7 @@ def jobs_of(path: pathlib.Path, recipe: Recipe, ask: Callable | None = None) -> 
 
 def _jobs_of_rows(path: pathlib.Path) -> list[Job]:
     jobs = []
-    for n, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for n, line in enumerate(path.read_text("utf-8").rstrip("\n").split("\n"), 1):
         row = _json(line)
         given = [row.get(name) for name in ("source", "stdin", "call")] if isinstance(row, dict) else [None]
         if not isinstance(given[0], str) or not all(isinstance(text, (str, type(None))) for text in given[1:]):

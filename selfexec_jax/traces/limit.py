@@ -11,16 +11,18 @@ import dataclasses
 
 from selfexec_jax.sandbox.events import Event
 from selfexec_jax.sandbox.types import Trace
+from selfexec_jax.traces.steps import loop_ends
 
 TOO_LONG = "rounds"  # what such a trace was stopped by
 
 
 @dataclasses.dataclass
 class _Loop:
-    """A loop under way: its statement, the calls around it, and where its rounds begin among the events."""
+    """A loop under way: its statement, the calls around it, its line, and where its rounds begin among the events."""
 
     stmt: int
     depth: int
+    line: int
     begins: list[int] = dataclasses.field(default_factory=list)
 
 
@@ -44,7 +46,7 @@ def limited(trace: Trace, rounds: int, told: int) -> Trace | None:
             depth = max(depth - 1, 0)
         elif event.kind == "catch":  # where calls ended that returned nothing
             depth = event.values[1]
-            while under_way and under_way[-1].depth > depth:
+            while under_way and (under_way[-1].depth > depth or not _holds(trace.source, under_way[-1], event)):
                 under_way.pop()
         elif _begins_round(event):
             n += 1
@@ -52,7 +54,7 @@ def limited(trace: Trace, rounds: int, told: int) -> Trace | None:
                 while (under_way[-1].stmt, under_way[-1].depth) != (stmt, depth):
                     under_way.pop()
             else:
-                under_way.append(_Loop(stmt, depth))
+                under_way.append(_Loop(stmt, depth, event.site.line))
             under_way[-1].begins.append(at)
         elif event.kind == "jump" and event.site.src == "break" and under_way:
             under_way.pop()
@@ -65,6 +67,11 @@ def limited(trace: Trace, rounds: int, told: int) -> Trace | None:
     last = trace.events[ends]
     events = (*trace.events[: ends + 1], Event("limit", last.site, (rounds,)))
     return dataclasses.replace(trace, events=events, stop=TOO_LONG)
+
+
+def _holds(source: str, loop: _Loop, handler: Event) -> bool:
+    """Whether a loop goes on where an exception is caught: in a call around it, or in itself."""
+    return loop.depth < handler.values[1] or handler.site.line <= loop_ends(source).get(loop.line, handler.site.line)
 
 
 def _begins_round(event: Event) -> bool:

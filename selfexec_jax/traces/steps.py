@@ -331,6 +331,8 @@ class _Builder:
         how, number = site.how, None
         if how == "loop":
             number = self.rounds[-1][site.line] = self.rounds[-1].get(site.line, -1) + 1
+            if site.line in _of_generators(self.source):  # several of them may be under way
+                number = None
         for name, value in zip(site.names, values, strict=True):
             if value is not None:
                 self.bound(Bind(site.line, name, text_of(value), how=how, round=number))
@@ -382,14 +384,14 @@ class _Builder:
         self.put(Catch(site.line, kind))
         del self.calls[depth + 1 :]
         del self.rounds[depth + 1 :]
-        for line in [n for n in self.rounds[-1] if not n <= site.line <= _loops(self.source)[n]]:
+        for line in [n for n in self.rounds[-1] if not n <= site.line <= loop_ends(self.source)[n]]:
             del self.rounds[-1][line]  # left by the exception
 
     def jump(self, site):
         if site.src == "round":  # of `while True`: nobody needs to be told
             return
         if site.src == "break":
-            inner = max(n for n, end in _loops(self.source).items() if n <= site.line <= end)
+            inner = max(n for n, end in loop_ends(self.source).items() if n <= site.line <= end)
             self.rounds[-1].pop(inner, None)
         self.put(Jump(site.line, _one_line(site.src)))
 
@@ -409,10 +411,18 @@ class _Builder:
 
 
 @functools.lru_cache(maxsize=256)
-def _loops(source: str) -> dict[int, int]:
+def loop_ends(source: str) -> dict[int, int]:
     """The first and the last line of every loop."""
     loops = (node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.For, ast.While)))
     return {node.lineno: node.end_lineno or node.lineno for node in loops}
+
+
+@functools.lru_cache(maxsize=256)
+def _of_generators(source: str) -> frozenset[int]:
+    """The first lines of loops in functions that yield."""
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    generators = [f for f in functions if any(isinstance(n, (ast.Yield, ast.YieldFrom)) for n in ast.walk(f))]
+    return frozenset(n.lineno for f in generators for n in ast.walk(f) if isinstance(n, (ast.For, ast.While)))
 
 
 def _plain(value: str) -> bool:
@@ -425,7 +435,8 @@ def _are_characters(items: list[str]) -> bool:
 
 
 def _one_line(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    text = text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair is no text
 
 
 _KINDS = {

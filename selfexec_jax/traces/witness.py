@@ -50,6 +50,8 @@ _VALUE = re.compile(
     scan.STRING.pattern
     + r"|b?'[^']*'|(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])|\b(?:True|False|None|inf|nan)\b|<(?=[A-Za-z])|[\[{(]"
 )
+_DENIAL = re.compile(r"\b(?:not|never|cannot|nothing|neither|nor|no longer|instead of|rather than)\b", re.IGNORECASE)
+_TEXTS = ("text", "value", "target", "message", "word", "type")  # fields of steps that are said as they are
 _NO = r"\b(?:not|false|no|fails?|failed|skip\w*|isn't|doesn't|don't|won't|never|wrong|untrue)\b"
 _YES = r"\b(?:true|yes|holds?|succeeds?|pass(?:es)?|satisfied|met|right|correct|indeed)\b"
 
@@ -132,7 +134,18 @@ def _tells(said: str, steps: list[Step]) -> bool:
             witness(step, whole, said) or (isinstance(step, Bind) and witness(step, bare, said))
         ):
             return False
-    return _has_no_other_value(whole, steps)
+    return _has_no_other_value(whole, steps) and not _denies_more(said, steps)
+
+
+def _denies_more(said: str, steps: list[Step]) -> bool:
+    """Whether a text says no to more than the steps do, remarks apart: "3 + 4 isn't 7" names what is right."""
+    spoken = len(_DENIAL.findall(re.sub(r"\([^()]*\)", "", scan.STRING.sub("", said))))
+    for step in steps:
+        fields = (str(getattr(step, name, "")) for name in _TEXTS)
+        spoken -= len(_DENIAL.findall(" ".join(scan.STRING.sub("", field) for field in fields)))
+        fails = isinstance(step, Compare) and not step.holds
+        spoken -= fails or isinstance(step, (Branch, LoopEnd, Jump)) and not getattr(step, "taken", False)
+    return spoken > 0
 
 
 def _tight(said: str) -> str:
@@ -143,8 +156,7 @@ def _tight(said: str) -> str:
 
 def _has_no_other_value(whole: str, steps: list[Step]) -> bool:
     """Whether every value in a text is said by one of the steps."""
-    fields = ("text", "value", "target", "message", "word", "type")
-    known = " ".join(str(getattr(step, name, "")) for step in steps for name in fields)
+    known = " ".join(str(getattr(step, name, "")) for step in steps for name in _TEXTS)
     known += " ".join(f" {i} {item}" for step in steps if isinstance(step, Spell) for i, item in enumerate(step.items))
     known += " ".join(f" {value}" for step in steps if isinstance(step, Call) for _, value in step.args)
     mine = set(_values(scan.squeeze(known))) | set(re.findall(r"-?\d+(?:\.\d+)?", known)) | {"True", "False", "None"}

@@ -80,6 +80,30 @@ def test_verdicts_on_its_releases(pool, row):
     assert found == SAMPLES[row["task_id"]]
 
 
+@pytest.mark.parametrize(
+    ("task", "args", "solution"),
+    [
+        ("Mbpp/124", ["0.0", "1j"], "import cmath\ndef f(a, b): return round(cmath.phase(a + b), 3)\n"),
+        ("Mbpp/2", [[3, 4], [4, 5]], "def f(a, b): return a + (5,) + b\n"),
+        ("Mbpp/63", [[[3, 4]]], "def f(a): return a[0] + (5,)\n"),
+        ("Mbpp/75", [[[6, 24]], 6], "def f(a, k): return [x + (k,) for x in a]\n"),
+        ("Mbpp/106", [[5], [9]], "def f(a, b): return tuple(a) + b\n"),
+        ("Mbpp/307", [[1, [2]], 0, 50], "def f(a, m, n): return a + (m, n)\n"),
+        ("Mbpp/278", [[1, [2, [3]]]], "def f(a): return a + a[1] + a[1][1]\n"),
+        ("Mbpp/115", [[[1], []]], "def f(a): return a[0] | {2}, a[1] == {}\n"),
+        ("Mbpp/252", ["3j"], "def f(a): return a.imag\n"),
+        ("Mbpp/722", [{"a": [6.2, 70]}, 6.0], "def f(a, h): return a['a'] + (h,)\n"),
+        ("Mbpp/9", [[1e999, 2.5]], "def f(a): return max(a) > 1e308\n"),
+    ],
+)
+def test_arguments_that_json_cannot_say(pool, task, args, solution):
+    row = {"task_id": task, "prompt": "", "entry_point": "f", "canonical_solution": solution, "base_input": [args],
+           "plus_input": [], "atol": 0}  # fmt: skip
+    problem = read_row(json.loads(json.dumps(row)))
+    for text, status in ((solution, "passed"), ("def f(*args): return 0\n", "failed")):
+        assert judge(text, problem, problem.private_tests, pool).result(60).status == status
+
+
 @pytest.mark.skipif(shutil.which("evalplus.evaluate") is None, reason="evalplus is not installed")
 def test_evalplus_says_the_same_of_samples_that_we_write(tmp_path):
     (tmp_path / "plus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))

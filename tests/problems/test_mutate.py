@@ -23,6 +23,11 @@ def test_the_seed_decides():
     assert more_inputs(KNOWN, 9, 3) == more_inputs(KNOWN, 9, 3) != more_inputs(KNOWN, 9, 4)
 
 
+def test_bytes_stay_bytes():
+    for seed in range(40):  # a capital of ÿ is no byte
+        assert all(type(ast.literal_eval(text)) is bytes for text in more_inputs(["b'\\xff\\xb5'"], 3, f"{seed}"))
+
+
 def test_what_cannot_be_changed_is_left_alone():
     assert mutated("g(1), x", random.Random(0)) == "g(1), x"
     assert mutated("", random.Random(0)) == ""

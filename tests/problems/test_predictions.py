@@ -45,6 +45,22 @@ def test_wrong_programs_where_asked_for(pool):
     assert [(row["output"], row["is_right"]) for row in rows] == [(f"{i}\n", False) for i in (0, 0, 1, 1, 2, 2)]
 
 
+def test_python_tests_have_no_outputs(pool):
+    problem = Problem("p", "", kind="check", public_tests=(Test("for i in range(f(2)): assert f(i) == i * i", ""),))
+    with pytest.raises(ValueError, match="problem p: what Python tests ask"):
+        prediction_set([problem], [Sample("p", "def f(x): return x * x", "m")], pool)
+
+
+def test_what_equals_a_literal_is_none(pool):
+    """HumanEval's own judge calls these right; there is nothing to be predicted of them."""
+    test = Test("'a'", "{'a': 1}")
+    problem = Problem("p", "", kind="call", entry_point="f", public_tests=(test,), source="humaneval")
+    samples = [Sample("p", f"import collections\ndef f(x): return {kind}(x)", "m")
+               for kind in ("collections.Counter", "dict(collections.Counter(x)) or dict")]  # fmt: skip
+    rows, counts = prediction_set([problem], samples, pool)
+    assert [row["output"] for row in rows] == ["{'a': 1}"] and counts == {"kept": 1, "wrong": 1}
+
+
 def test_a_sample_of_no_problem(pool):
     with pytest.raises(ValueError, match="there is no problem 'sub'"):
         prediction_set([ADD], [Sample("sub", "print(1)", "m")], pool)

@@ -266,6 +266,11 @@ def test_what_a_run_has_said_cannot_be_taken_back(pool):
         assert (done.status, done.stdout) == ("ok", "5\n")
 
 
+def test_a_traced_program_has_the_names_of_a_plain_one(pool):
+    source = "print(len(globals()), dir())"
+    assert run(pool, source, trace=TraceBudget()).stdout == run(pool, source).stdout
+
+
 def test_the_seal_of_a_trace_lies_nowhere_to_be_read(pool):
     source = "import os\ntry: print(os.pread(4, 9, 0))\nexcept OSError as error: print(error.errno)"
     assert run(pool, source, trace=TraceBudget()).stdout == "9\n"  # EBADF

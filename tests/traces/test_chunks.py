@@ -133,6 +133,8 @@ def test_the_state_is_enough_to_go_on_from_and_the_pieces_are_the_run(pool):
         "ys = [[0], [1]]\nrow = ys[0]\nfor x in a:\n    row.append(x)\nprint(ys)\n",
         "ys = [1]\nzs = ys if a else []\nfor x in a:\n    zs.append(x)\nprint(ys)\n",
         "def same(of):\n    return of\nys = [1]\nzs = same(ys)\nfor x in a:\n    zs.append(x)\nprint(ys)\n",
+        "ys = 0\nys = lambda v: v + 1\nfor x in a:\n    print(ys(x))\n",
+        "ys = 0\ndef ys(v):\n    return v\nfor x in a:\n    print(ys(x))\n",
         "class C:\n    def __init__(self):\n        self.n = 0\n    def add(self, x):\n        self.n += x\n"
         "ys = C()\nfor x in a:\n    ys.add(x)\nprint(ys.n)\n",
     ],
@@ -140,6 +142,13 @@ def test_the_state_is_enough_to_go_on_from_and_the_pieces_are_the_run(pool):
 def test_what_may_change_untold_is_not_carried(pool, body):
     source = "a = list(map(int, input().split()))\n" + body
     assert not [c for c in chunks(traced(pool, source, "3 1 4 1 5\n"), source, "compact", 1) if "ys=" in c.carried]
+
+
+def test_names_of_comprehensions_are_their_own(pool):
+    loop = "for i in a:\n    y = [x * 2 for x in range(3)]\n    print(i + x)\n"
+    source = f"a = list(map(int, input().split()))\nx = 5\n{loop}"
+    states = [c.carried for c in chunks(traced(pool, source, "3 1 4\n"), source, "compact", 1)]
+    assert any("x=5" in state for state in states) and not any("x=2" in state for state in states)
 
 
 def test_what_words_do_not_say_is_not_gone_on_from(pool):

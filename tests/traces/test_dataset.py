@@ -1,5 +1,6 @@
 """Many narrated runs: what is kept and why not, killed at any time and gone on with, the same bytes as in one go."""
 
+import gzip
 import json
 import os
 import pathlib
@@ -11,6 +12,8 @@ import time
 import grain
 import pytest
 
+from selfexec_jax.problems import Problem, Test
+from selfexec_jax.problems.datasets import save_problems
 from selfexec_jax.tools import narrate as tool
 from selfexec_jax.traces.dataset import Recipe, build, jobs_of, read, summary
 
@@ -111,11 +114,22 @@ def test_functions_get_more_inputs_and_those_that_run_are_kept(tmp_path):
 
 def test_rows_of_programs(tmp_path, capsys):
     file = tmp_path / "programs.jsonl"
-    rows = [{"source": "print(input())", "stdin": "a\n"}, {"source": "def f(x): return x", "call": "f(2)", "id": "two"}]
-    file.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    half = "try:\n    raise ValueError('\\ud800\u2028')\nexcept ValueError:\n    print(1)\n"  # half a pair
+    rows = [{"source": "print(input())", "stdin": "a\n"}, {"source": "def f(x): return x", "call": "f(2)", "id": "two"},
+            {"source": half, "stdin": ""}]  # fmt: skip
+    file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n", encoding="utf-8")
     assert tool.main([str(file), "--out", str(tmp_path / "out"), "--min-tier=rlimits_only", "--workers=1"]) == 0
-    assert "2 of 2 runs narrated, 2 programs" in capsys.readouterr().out
-    assert [(row["id"], row["output"]) for row in read(tmp_path / "out")] == [("1", "a\n"), ("two", "2")]
+    assert "3 of 3 runs narrated, 3 programs" in capsys.readouterr().out
+    assert [(row["id"], row["output"]) for row in read(tmp_path / "out")] == [("1", "a\n"), ("two", "2"), ("3", "1\n")]
+
+
+def test_problems_in_a_compressed_file(tmp_path, capsys):
+    problem = Problem("p", "", public_tests=(Test("2\n", "2\n"),), solutions=("print(input())",))
+    save_problems(tmp_path / "own.jsonl", [problem])
+    file = tmp_path / "own.jsonl.gz"
+    file.write_bytes(gzip.compress((tmp_path / "own.jsonl").read_bytes()))
+    assert tool.main([str(file), "--out", str(tmp_path / "out"), "--min-tier=rlimits_only", "--workers=1"]) == 0
+    assert "1 of 1 runs narrated" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

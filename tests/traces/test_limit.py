@@ -38,6 +38,10 @@ ENDLESS = {
         "def f(n):\n    while 1:\n        if n > 3:\n            break\n        n += 9\n    while 1:\n        n += 1\n"
         "f(2)\n",
         "f(n=2):\n2>3 no\nn=2+9=11\n11>3 yes\nbreak\nn=11+1=12"),
+    "after one that an exception ended": (
+        "try:\n    for x in range(50):\n        if x == 2:\n            raise ValueError\nexcept ValueError:\n"
+        "    n = 1\nwhile n:\n    n += 1\n",
+        "x=0;0==2 no\nx=1;1==2 no\nx=2;2==2 yes\nraise ValueError\ncatch ValueError\nn=1\nn yes\nn=1+1=2\nn yes"),
     "around calls that raise": (
         "def f(n):\n    raise ValueError(n)\nn = 5\nwhile n > 0:\n    try:\n        f(n)\n    except ValueError:\n"
         "        n += 1\n",

@@ -37,6 +37,44 @@ def test_full_example(traced):
     assert "trace" not in "".join(text)
 
 
+_HEAD = "from collections import defaultdict\nimport statistics\n"
+CALLS = {  # what is said of calls whose arguments are not those of the function that ended last, or not all that is
+    "of a class that a container makes": (
+        f"{_HEAD}class A:\n    def __init__(self, v=7):\n        self.v = v\nd = defaultdict(A)\nd[0]\n"
+        "m = statistics.mean([1, 2, 3])\n", "statistics.mean([1, 2, 3]) is 2"),
+    "in an argument": (
+        f"{_HEAD}class A:\n    def __init__(self, v=7):\n        self.v = v\nd = defaultdict(A)\n"
+        "m = statistics.mean([d[0].v, 1])\n", "statistics.mean([d[0].v, 1]) is 4"),
+    "of more arguments": ("def f(*a, **b):\n    return sum(a)\nt = f(1, 2, k=3)\n", "f(1, 2, k=3) is 3"),
+    "by a keyword": ("def f(a, *, b):\n    return a - b\nt = f(3, b=1)\n", "f(3, b=1) is 2"),
+    "through the class": (
+        "class A:\n    def f(self, x):\n        return x + 1\na = A()\nt = A.f(a, 2)\nt = a.f(4)\n",
+        "A.f(a, 2) is 3"),
+    "of a bound one": (
+        "class A:\n    def f(self, x):\n        return x + 1\na = A()\nn = 4\nt = a.f(n)\n", "a.f(4) is 5"),
+    "by another name": ("def f(x):\n    return x + 1\ng = f\nn = 4\nt = g(n)\n", "g(4) is 5"),
+    "of a lambda in place": ("n = 4\nt = (lambda x: x + 1)(n)\n", "(lambda x: x + 1)(n) is 5"),
+    "of what is cached": (
+        "from functools import lru_cache\n@lru_cache\ndef f(x):\n    return x + 1\nn = 4\nt = f(n) + f(n)\n",
+        "f(4) is 5"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_is_told_with_its_own_arguments(traced, name):
+    source, said = CALLS[name]
+    trace = traced(source).trace
+    told = narrate(trace).text
+    assert said in told and check_claims(parse_claims(told), trace).ok
+
+
+def test_every_exception_is_told(traced):
+    """One may get the place in memory of one that is gone."""
+    source = "class A:\n    __iter__ = lambda self: self\n    def __next__(self):\n        raise StopIteration()\n"
+    told = narrate(traced(source + 5 * "for x in A():\n    pass\n" + 3 * "list(A())\n").trace).text
+    assert told.count("it raises StopIteration") == 8
+
+
 CASES = {
     "items": ("a = [1, 2]\na[1] = 7\nx = a[1]\na[0] += x\n", "a=[1,2]\na[1]=7\nx=a[1]=7\na[0]=1;a[0]=1+7=8"),
     "nested items": ("g = [[1], [2]]\ng[1][0] = 5\n", "g=[[1],[2]]\ng[1]=[2];g[1][0]=5"),

@@ -57,6 +57,7 @@ def test_a_wrong_number_is_found(traced, right, wrong, reason):
         ("for a in 'xy':\n    try:\n        1 // 0\n    except ZeroDivisionError:\n        pass\n", [0, 1]),
         ("def f(n):\n    for a in 'xy':\n        if n:\n            return f(n - 1)\nf(1)\nf(0)\n", [0, 0, 1, 0, 1]),
         ("for i, a in enumerate('xy'):\n    pass\n", [0, 1]),
+        ("def g(n):\n    for x in range(n):\n        yield x\nfor a, b in zip(g(2), g(2)):\n    pass\n", [0, 1]),
     ],
 )  # fmt: skip
 def test_rounds_are_counted_from_where_their_loop_begins(traced, source, rounds):

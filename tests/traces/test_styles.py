@@ -63,6 +63,11 @@ def test_brief_sums_up_the_middle_of_long_loops(traced):
     assert len(text) < 0.6 * len(narrate(run.trace, "full").text)
 
 
+def test_brief_does_not_say_a_list_that_has_changed_since(traced):
+    trace = traced("a = [0]\nfor i in range(8):\n    a.append(i)\n    a[0] = i\n").trace
+    assert "5 more rounds leave i = 6." in narrate(trace, "brief").text
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "reason"),
     [

@@ -45,6 +45,23 @@ def test_other_words_for_a_call(traced, text):
     assert check.ok, check.first_error
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("Line 2: 3 + 4 is 7, so t becomes 7.", "Line 2: 3 + 4 gives 7, and t never becomes 7."),
+        ("Line 2: 3 + 4 is 7, so t becomes 7.", "Line 2: 3 + 4 isn't 7, so t doesn't become 7."),
+        ("Line 4: t becomes 0.", "Line 4: t cannot be 0."),
+        ("Line 4: t becomes 0.", "Line 4: t becomes something, not 0."),
+        ("Line 5: it prints 0.", "Line 5: nothing is printed, least of all 0."),
+    ],
+)
+def test_what_is_denied_is_not_told(traced, right, wrong):
+    trace = traced("t = 3\nt = t + 4\nif t % 3 == 1:\n    t = 0\nprint(t)\n").trace
+    told = narrate(trace, "full").text
+    assert right in told and check_claims(parse_claims(told, "full"), trace).ok
+    assert not check_claims(parse_claims(told.replace(right, wrong), "full"), trace).ok
+
+
 @pytest.mark.parametrize("text", SUM_TOLD)
 def test_any_other_value_in_other_words_is_found(traced, text):
     """Every number in the text, one at a time, is made another one."""
