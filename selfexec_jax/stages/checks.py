@@ -24,7 +24,7 @@ def check(config) -> None:
     words_of(config)
     if config.eval.benchmark:
         benchmark_named(config.eval.benchmark)
-    for field in ("rl", "eval"):
+    for field in () if config.eval.endpoint else ("rl", "eval"):  # a served model has room of its own
         most = config[field].max_new_tokens
         if most >= config.rollout.cache_length:
             raise ValueError(
