@@ -6,7 +6,6 @@ Standard library only; runs inside the jailed child.
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import types
@@ -15,7 +14,17 @@ from selfexec_jax.sandbox import encode
 from selfexec_jax.sandbox.events import NO_PART
 from selfexec_jax.sandbox.operands import SEQUENCES, SMALL, Operands
 from selfexec_jax.sandbox.sites import QUIET
-from selfexec_jax.sandbox.stands import FINDERS, LEAVES, MUTATORS, READERS, Stand, owner_of, recorded
+from selfexec_jax.sandbox.stands import (
+    FINDERS,
+    LEAVES,
+    MUTATORS,
+    NOT_OURS,
+    READERS,
+    Stand,
+    code_of,
+    owner_of,
+    recorded,
+)
 from selfexec_jax.sandbox.stdout import text_of
 
 
@@ -267,11 +276,11 @@ class Hooks:
             if not self._log.stop:
                 return Stand(self, k, function)
         elif not self._log.stop:
-            self._called[id(sys._getframe(1)), k] = _code_of(function)
+            self._called[id(sys._getframe(1)), k] = code_of(function)
         return function
 
     def r(self, k, value):
-        code, is_bound = self._called.pop((id(sys._getframe(1)), k), _NOT_OURS)
+        code, is_bound = self._called.pop((id(sys._getframe(1)), k), NOT_OURS)
         if self._done:
             self._done = False
             return value
@@ -482,27 +491,6 @@ class Hooks:
         self._failed(self._tracer.site_at(line), error)
 
 
-def _code_of(function):
-    """The program's own code that a call runs, if any, and whether it gets an argument that is not written."""
-    kind = type(function)
-    if kind is types.FunctionType:
-        return function.__code__, False
-    if kind is types.MethodType:
-        return _code_of(function.__func__)[0], True
-    if kind is functools._lru_cache_wrapper:
-        return _code_of(getattr(function, "__wrapped__", None))[0], False
-    is_class = issubclass(kind, type)
-    name = "__init__" if is_class else "__call__"
-    for cls in _mro(function if is_class else kind):
-        found = _contents(cls).get(name)
-        if found is not None:
-            return (found.__code__, True) if type(found) is types.FunctionType else _NOT_OURS
-    return _NOT_OURS
-
-
-# What a class holds, whatever its metaclass says.
-_mro, _contents = type.__dict__["__mro__"].__get__, type.__dict__["__dict__"].__get__
-_NOT_OURS = None, False
 _GATHERS = 0x04 | 0x08  # *args and **kwargs
 _STDOUT_FD = 1
 _SELF = (("self",), ("cls",))

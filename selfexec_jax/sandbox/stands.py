@@ -1,4 +1,4 @@
-"""Which builtins are recorded when they are called, and what is called in their place.
+"""Which builtins are recorded when they are called, what is called in their place, and what calls of others run.
 
 Standard library only; runs inside the jailed child.
 """
@@ -32,6 +32,9 @@ _RECORDED_TYPES = frozenset(
     for kind in (*encode.KNOWN, enumerate, zip, map, filter, reversed)
     if kind not in (type(None), type(Ellipsis))
 )
+# What a class holds, whatever its metaclass says.
+_mro, _contents = type.__dict__["__mro__"].__get__, type.__dict__["__dict__"].__get__
+NOT_OURS = None, False
 
 
 def recorded(function):
@@ -48,6 +51,24 @@ def owner_of(function):
         return None
     owner = function.__self__
     return None if type(owner) is types.ModuleType or owner is None else owner
+
+
+def code_of(function):
+    """The program's own code that a call runs, if any, and whether it gets an argument that is not written."""
+    kind = type(function)
+    if kind is types.FunctionType:
+        return function.__code__, False
+    if kind is types.MethodType:
+        return code_of(function.__func__)[0], True
+    if kind is functools._lru_cache_wrapper:
+        return code_of(getattr(function, "__wrapped__", None))[0], False
+    is_class = issubclass(kind, type)
+    name = "__init__" if is_class else "__call__"
+    for cls in _mro(function if is_class else kind):
+        found = _contents(cls).get(name)
+        if found is not None:
+            return (found.__code__, True) if type(found) is types.FunctionType else NOT_OURS
+    return NOT_OURS
 
 
 class Stand:
