@@ -92,9 +92,11 @@ ABLATIONS = {
     # Feedback that says more needs longer prompts, so these start from a base that has room for them.
     "roomy": Row(
         "What fuller feedback is compared with: rows and caches that are long enough for it.",
-        {"sft.row_tokens": 512, "sft.batch_rows": lambda c: c.sft.batch_rows // 2, "rl.row_tokens": 640,
-         "rollout.cache_length": 768, "rollout.prompt_buckets": (64, 96, 128, 160, 192, 256, 384, 512),
-         "eval.episodes": 4},
+        {"sft.batch_rows": lambda c: c.sft.batch_rows * c.sft.row_tokens // max(c.sft.row_tokens, 512),
+         "sft.row_tokens": lambda c: max(c.sft.row_tokens, 512),
+         "rl.row_tokens": lambda c: max(c.rl.row_tokens, 640),
+         "rollout.cache_length": lambda c: max(c.rollout.cache_length, 768),
+         "rollout.prompt_buckets": lambda c: tuple(sorted({*c.rollout.prompt_buckets, 512})), "eval.episodes": 4},
     ),
     "departure_feedback": Row(
         "Saying where a run leaves what is wanted repairs more than its output.",

@@ -25,6 +25,7 @@ from selfexec_jax.stages import eval as evaluation
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages import problems as first
 from selfexec_jax.stages import rl, sft
+from selfexec_jax.stages.checks import check
 from selfexec_jax.stages.questions import problems_and_cases
 from selfexec_jax.stages.sharing import READS, alone, folder_of, is_done, prepare
 from selfexec_jax.stages.workdir import Workdir
@@ -70,6 +71,7 @@ def test_a_row_changes_the_fields_that_it_states_and_no_other(module, name):
     assert stated and {field: changed[field] for field in stated} == stated
     differing = {field for field in base if base[field] != changed[field]} - {"ablation"}
     assert differing == {field for field, value in stated.items() if base[field] != value}
+    check(module.get_config(name))
     assert changed["ablation"] == name and row.claim.endswith((".", "?")) and "\n" not in row.claim
 
 
