@@ -5,7 +5,7 @@ from __future__ import annotations
 from selfexec_jax.rollout.endpoint import Chat, Endpoint
 from selfexec_jax.self_execution import Asking
 from selfexec_jax.stages import model as models
-from selfexec_jax.stages.checks import check_rl, check_votes
+from selfexec_jax.stages.checks import check_votes
 from selfexec_jax.stages.shared_engine import SharedEngine
 from selfexec_jax.stages.workdir import Workdir
 
@@ -20,8 +20,6 @@ def who_answers(config, workdir: Workdir) -> tuple:
             raise ValueError("eval.endpoint: a served model is asked by one host; leave --hosts out")
         served = Endpoint(e.endpoint, e.endpoint_model, workdir.data / "endpoint.jsonl", e.endpoint_at_once)
         return served, Chat(), "served", None
-    if config.rl.steps:
-        check_rl(config)
     loaded = models.load(config, workdir)
     policy = "rl" if config.rl.steps and loaded.has("rl") else "sft"
     params = loaded.params(policy)

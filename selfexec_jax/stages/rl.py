@@ -8,7 +8,6 @@ import random
 
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages import watch
-from selfexec_jax.stages.checks import check_rl
 from selfexec_jax.stages.environment import ExecutionTasks
 from selfexec_jax.stages.looking import Looking
 from selfexec_jax.stages.material import problems_and_programs
@@ -29,7 +28,6 @@ def run(config, workdir: Workdir) -> dict:
     """Trains from the SFT parameters; leaves checkpoints/rl, rl_best and samples/. Returns what it trained on."""
     if not config.rl.steps:
         return {"skipped": "rl.steps=0"}
-    check_rl(config)
     loaded = models.load(config, workdir)
     params, engine = loaded.params("sft"), loaded.engine()
     with open_pool(config) as pool, contextlib.closing(Looking(config, workdir, "rl")) as looking:
