@@ -42,7 +42,7 @@ class Group:
     base: str
     comparisons: list[Comparison]
     kept: tuple[str, ...] = ()  # tables of the rows' reports that are kept beside
-    evaluated: tuple[str, ...] = ()  # FIELD=VALUE: no candidates and episodes where nothing is said of them
+    evaluated: tuple[str, ...] = ()  # FIELD=VALUE: no candidates or episodes where nothing is said of them
 
     @property
     def rows(self) -> list[str]:
@@ -70,7 +70,7 @@ GROUPS = {
             over_base(row, "Self-RLEF with real feedback", ALL, "self_rlef_executed", None),
             over_base(row, "single turn", ALL, SINGLE, None),
         )
-    ]),
+    ], evaluated=("eval.candidates=1",)),
     "steps": Group("early", [
         over_base(row, "output prediction", CASES, OUTPUTS) for row in ("step_rewards", "first_wrong_credit")
     ], evaluated=("eval.candidates=1", *ALONE)),
