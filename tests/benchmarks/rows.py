@@ -70,7 +70,7 @@ GROUPS = {
             over_base(row, "Self-RLEF with real feedback", ALL, "self_rlef_executed", None),
             over_base(row, "single turn", ALL, SINGLE, None),
         )
-    ], evaluated=("eval.candidates=1",)),
+    ], evaluated=("eval.candidates=4",)),  # an episode each
     "steps": Group("early", [
         over_base(row, "output prediction", CASES, OUTPUTS) for row in ("step_rewards", "first_wrong_credit")
     ], evaluated=("eval.candidates=1", *ALONE)),
