@@ -11,7 +11,7 @@ import dataclasses
 
 from selfexec_jax.sandbox.events import Event
 from selfexec_jax.sandbox.types import Trace
-from selfexec_jax.traces.steps import loop_ends
+from selfexec_jax.traces.steps import in_loop
 
 TOO_LONG = "rounds"  # what such a trace was stopped by
 
@@ -71,7 +71,7 @@ def limited(trace: Trace, rounds: int, told: int) -> Trace | None:
 
 def _holds(source: str, loop: _Loop, handler: Event) -> bool:
     """Whether a loop goes on where an exception is caught: in a call around it, or in itself."""
-    return loop.depth < handler.values[1] or handler.site.line <= loop_ends(source).get(loop.line, handler.site.line)
+    return loop.depth < handler.values[1] or in_loop(source, loop.line, handler.site.line)
 
 
 def _begins_round(event: Event) -> bool:

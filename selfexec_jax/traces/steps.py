@@ -384,14 +384,14 @@ class _Builder:
         self.put(Catch(site.line, kind))
         del self.calls[depth + 1 :]
         del self.rounds[depth + 1 :]
-        for line in [n for n in self.rounds[-1] if not n <= site.line <= loop_ends(self.source)[n]]:
-            del self.rounds[-1][line]  # left by the exception
+        for loop in [n for n in self.rounds[-1] if not in_loop(self.source, n, site.line)]:
+            del self.rounds[-1][loop]  # left by the exception
 
     def jump(self, site):
         if site.src == "round":  # of `while True`: nobody needs to be told
             return
         if site.src == "break":
-            inner = max(n for n, end in loop_ends(self.source).items() if n <= site.line <= end)
+            inner = max(n for n in _loop_ends(self.source) if in_loop(self.source, n, site.line))
             self.rounds[-1].pop(inner, None)
         self.put(Jump(site.line, _one_line(site.src)))
 
@@ -410,8 +410,13 @@ class _Builder:
         self.put(Frame(site.line, how, tuple(variables.items()), source, value, scope=scope))
 
 
+def in_loop(source: str, loop: int, line: int) -> bool:
+    """Whether a line lies in the loop that begins at another, or after the target of a `for` that stands below it."""
+    return loop <= line <= _loop_ends(source).get(loop, line)
+
+
 @functools.lru_cache(maxsize=256)
-def loop_ends(source: str) -> dict[int, int]:
+def _loop_ends(source: str) -> dict[int, int]:
     """The first and the last line of every loop."""
     loops = (node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.For, ast.While)))
     return {node.lineno: node.end_lineno or node.lineno for node in loops}
