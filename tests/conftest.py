@@ -8,10 +8,11 @@ import tempfile
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# What one test compiled, another one, or the process that it starts, need not compile again.
-_compiled = tempfile.mkdtemp(prefix="selfexec-compiled-")
-atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
+# What one test compiled, another one, or the process that it starts, need not compile again; workers share it.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _compiled = tempfile.mkdtemp(prefix="selfexec-compiled-")
+    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 
