@@ -172,6 +172,10 @@ ABLATIONS = {
         "Fitted probabilities tell right programs from wrong ones better than counted votes, and save most of them.",
         {"belief.problems": 200}, "votes_5",
     ),
+    "believed_feedback": Row(
+        "Fix turns that are told only of failures that are believed break fewer programs, for no more tokens.",
+        {"belief.problems": 200, "belief.votes": 1, "belief.search_votes": 1},
+    ),
     "one_public_test": Row("One public test tells few programs apart.", {"problems.n_public": 1}),
     "own_tests": Row(
         "Inputs that the model proposes, their outputs voted over its candidates, make up for public tests.",

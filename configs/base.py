@@ -208,6 +208,7 @@ def get_config() -> ConfigDict:
     c.belief.first = 2  # programs that a search begins with; it doubles them up to eval.candidates
     c.belief.search_votes = 2  # simulations of a test that it makes at most
     c.belief.sure = 0.9  # probability of being right at which a program is submitted
+    c.belief.fails = 0.5  # probability of failing a public test from which a fix turn is told so
     c.belief.least_gains = (0.1, 0.05, 0.02, 0.01, 0.005, 0.0)  # in the chance to solve, for which runs are executed
 
     c.eval = ConfigDict()

@@ -58,7 +58,8 @@ def _strategies(canvas, report, _):
     rows = [(name, colour) for name, colour in (
         ("pass_at_1", PLAIN), (f"random_at_{k}", PLAIN), (f"short1_at_{k}", PLAIN),
         (f"best_at_{k}_simulated", SIMULATED), (f"best_at_{k}_executed", EXECUTED), ("single_turn", PLAIN),
-        ("self_rlef", SIMULATED), ("self_rlef_executed", EXECUTED)) if name in results]
+        ("self_rlef", SIMULATED), ("self_rlef_believed", SIMULATED), ("self_rlef_executed", EXECUTED),
+    ) if name in results]  # fmt: skip
     if not rows:
         return False
     canvas.set_size_inches(8, 1.3 + 0.42 * len(rows))

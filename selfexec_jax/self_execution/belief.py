@@ -67,6 +67,15 @@ class Seen:
     executed: dict[int, bool] = dataclasses.field(default_factory=dict)
 
 
+def seen_of(
+    problem: Problem, source: str, runs: Sequence[Sequence[Prediction]], doubt: Doubt, written: int = 1, others: int = 0
+) -> Seen:
+    """A program with its simulated runs, public test by public test."""
+    cells = [[vote_of(problem, source, test, said, doubt) for said in cell]
+             for test, cell in zip(problem.public_tests, runs, strict=True)]  # fmt: skip
+    return Seen(problem, cells, written, others)
+
+
 @dataclasses.dataclass(frozen=True)
 class Evidence:
     """What is known of P programs with up to T tests and V votes each, as arrays.

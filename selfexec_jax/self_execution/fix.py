@@ -25,6 +25,8 @@ class Told:
 
 
 Words = Callable[[str, str, str], str]  # of a narration, the wanted output and the program: how the output came about
+# Of a problem, a program and its simulated runs by public test: of which tests it is believed that the program fails.
+Believed = Callable[[Problem, str, Sequence[Sequence[Prediction]]], Sequence[bool]]
 FeedbackSource = Callable[[Sequence[tuple[Problem, str]]], list[Told]]  # of (problem, source) pairs
 
 
@@ -52,20 +54,25 @@ class Episode:
 
 
 def simulated_feedback(
-    engine, tokenizer, seed: int, asking: Asking, votes: int = 1, words: Words | None = None
-) -> FeedbackSource:
+    engine, tokenizer, seed: int, asking: Asking, votes: int = 1, words: Words | None = None,
+    believed: Believed | None = None,
+) -> FeedbackSource:  # fmt: skip
     """Feedback by the model itself; of several votes the commonest output counts, the earliest among equals. `words`
-    are told of what disagrees."""
+    are told of what disagrees; a failure that is not believed, by `believed`, is told as a pass."""
 
     def ask(pairs: Sequence[tuple[Problem, str]]) -> list[Told]:
         cases = [Invocation.of(source, problem, test) for problem, source in pairs for test in problem.public_tests]
         found = dict(zip(cases, simulate(engine, tokenizer, cases, votes, seed, asking), strict=True))
         answers = []
         for problem, source in pairs:
-            cells = [(test, found[Invocation.of(source, problem, test)]) for test in problem.public_tests]
-            feedback = [_feedback(problem, source, test, cell, words) for test, cell in cells]
-            generated = sum(p.n_tokens for _, cell in cells for p in cell)
-            answers.append(Told(feedback, generated, sum(p.n_prompt for _, cell in cells for p in cell)))
+            cells = [found[Invocation.of(source, problem, test)] for test in problem.public_tests]
+            fails = believed(problem, source, cells) if believed else [True] * len(cells)
+            feedback = [
+                _feedback(problem, source, test, cell, words) if may_fail else Feedback(test, test.output, problem.kind)
+                for test, cell, may_fail in zip(problem.public_tests, cells, fails, strict=True)
+            ]
+            said = [p for cell in cells for p in cell]
+            answers.append(Told(feedback, sum(p.n_tokens for p in said), sum(p.n_prompt for p in said)))
         return answers
 
     return ask

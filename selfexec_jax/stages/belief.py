@@ -16,8 +16,10 @@ import numpy as np
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.self_execution import verify
-from selfexec_jax.self_execution.belief import Belief, Doubt, Seen, fit, vote_of
+from selfexec_jax.self_execution.belief import Belief, Doubt, Seen, fit, seen_of
 from selfexec_jax.self_execution.candidates import candidates, program_of
+from selfexec_jax.self_execution.fix import Believed
+from selfexec_jax.self_execution.simulate import Prediction
 from selfexec_jax.self_execution.verify import Ranking
 from selfexec_jax.stages.asking import asks_of, who_answers
 from selfexec_jax.stages.problems import check_references, open_pool, problems_of
@@ -92,6 +94,17 @@ def doubt_of(config) -> Doubt:
     return lambda source, said: contradicts(source, said.text, said.output)
 
 
+def believed_failures(config, belief: Belief) -> Believed:
+    """Which tests a program is believed to fail, as likely as `belief.fails` at least."""
+    doubt = doubt_of(config)
+
+    def believed(problem: Problem, source: str, runs: Sequence[Sequence[Prediction]]) -> list[bool]:
+        _, passes = belief([seen_of(problem, source, runs, doubt)])
+        return (1 - passes[0] >= config.belief.fails).tolist()
+
+    return believed
+
+
 def programs_of(
     problem: Problem, sources: Sequence[str | None], ranking: Ranking, doubt: Doubt, n: int
 ) -> dict[str, Seen]:
@@ -99,11 +112,6 @@ def programs_of(
     times = Counter(s for s in sources[:n] if s is not None)
     rows = dict(zip(sources, ranking.predictions, strict=False))
     return {
-        source: Seen(
-            problem,
-            [[vote_of(problem, source, test, said, doubt) for said in cell]
-             for test, cell in zip(problem.public_tests, rows[source], strict=True)],
-            written, n - written,
-        )
+        source: seen_of(problem, source, rows[source], doubt, written, n - written)
         for source, written in times.items()
-    }  # fmt: skip
+    }

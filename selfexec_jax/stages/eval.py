@@ -19,11 +19,11 @@ from selfexec_jax.problems.judge import judge, limits_of, run_on
 from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.self_execution import Asking, Episode, Invocation, fix, simulate, verify
 from selfexec_jax.self_execution.candidates import candidates, program_of
-from selfexec_jax.self_execution.fix import FeedbackSource, Told, random_feedback, simulated_feedback
+from selfexec_jax.self_execution.fix import Believed, FeedbackSource, Told, random_feedback, simulated_feedback
 from selfexec_jax.self_execution.own_tests import own_tests
 from selfexec_jax.stages import searching, verifier
 from selfexec_jax.stages.asking import asks_of, who_answers
-from selfexec_jax.stages.belief import belief_of
+from selfexec_jax.stages.belief import belief_of, believed_failures
 from selfexec_jax.stages.measures import (
     choose_examples,
     grade_cases,
@@ -37,6 +37,7 @@ from selfexec_jax.stages.problems import open_pool
 from selfexec_jax.stages.questions import LIKE_TRAINING, Case, cases_of, problems_and_cases
 from selfexec_jax.stages.searching import SURE, Searches, executing
 from selfexec_jax.stages.strategies import (
+    BELIEVED,
     Decided,
     Judged,
     at_equal_tokens,
@@ -65,12 +66,15 @@ def run(config, workdir: Workdir) -> dict:
     done(f"{len(problems)} problems solved, verified and repaired")
     belief = belief_of(workdir) if problems else None
     if belief is not None:
+        source = own_feedback(config, engine, tokenizer, asks["simulate"], believed_failures(config, belief))
+        believed = repaired(config, engine, tokenizer, problems, decided.sources, source, asks["solve"])
+        decided.episodes[BELIEVED] = believed
         searches = Searches(config, engine, tokenizer, problems, decided, belief, asks["simulate"])
         decided.believed[:] = searches.believed()
         found = {sure: searches.search(sure) for sure in dict.fromkeys((config.belief.sure, *SURE))}
         decided.searches["search"] = found[config.belief.sure]
         decided.searches.update({f"search_until_{sure:.0%}_sure": found[sure] for sure in SURE})
-        done("searches")
+        done("repairs of what is believed to fail, and searches")
     cases += cases_of(config, problems, decided.sources)
     answers = {policy: predictions(config, engine, tokenizer, cases)}
     if policy == "rl":
@@ -159,9 +163,7 @@ def decide(config, engine, tokenizer, problems: list[Problem], asks: dict[str, A
     items = [(p, row[:K]) for p, row in zip(problems, sources, strict=True)]
     rankings = verify(engine, tokenizer, items, config.eval.votes, config.seed, asks["simulate"])
     told = {
-        "self_rlef": simulated_feedback(
-            engine, tokenizer, config.seed, asks["simulate"], config.eval.votes, words_of(config)
-        ),
+        "self_rlef": own_feedback(config, engine, tokenizer, asks["simulate"]),
         "self_rlef_random": random_feedback(config.seed, problems),
     }
     episodes = {
@@ -173,6 +175,11 @@ def decide(config, engine, tokenizer, problems: list[Problem], asks: dict[str, A
             engine, tokenizer, items, rankings, config.eval.own_tests, config.seed, ask, asks["simulate"]
         )
     return Decided(samples, sources, rankings, episodes, own)
+
+
+def own_feedback(config, engine, tokenizer, asking: Asking, believed: Believed | None = None) -> FeedbackSource:
+    """The feedback of Self-RLEF, on simulated runs."""
+    return simulated_feedback(engine, tokenizer, config.seed, asking, config.eval.votes, words_of(config), believed)
 
 
 def too_long(decided: Decided, predicted: list[list]) -> int:

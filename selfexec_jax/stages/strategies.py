@@ -19,6 +19,8 @@ from selfexec_jax.self_execution.search import Picked
 from selfexec_jax.self_execution.verify import tie_broken
 from selfexec_jax.stages.workdir import Workdir
 
+BELIEVED = "self_rlef_believed"  # where a fix turn is told of failures that are believed, and of no others
+
 
 @dataclasses.dataclass(frozen=True)
 class Decided:
@@ -91,14 +93,16 @@ def strategies_of(decided: Decided, judged: dict[str, Judged], K: int) -> dict[s
             np.array([np.mean([getattr(e, n) for e in row]) for row in episodes]) for n in ("n_tokens", "n_prefilled")
         )
         found[name] = Strategy(judged[name].correct.mean(1), first + generated, prompt + prefilled)
-    rlef = found["self_rlef"]
-    for suffix, before, after in (
-        ("", correct[:, :E], judged["self_rlef"].correct),
-        ("_public", public[:, :E] == 1.0, judged["self_rlef"].public == 1.0),
-    ):
+    flows = [
+        ("self_rlef", "", correct[:, :E], judged["self_rlef"].correct),
+        ("self_rlef", "_public", public[:, :E] == 1.0, judged["self_rlef"].public == 1.0),
+    ]
+    if BELIEVED in judged:
+        flows.append((BELIEVED, "_believed", correct[:, :E], judged[BELIEVED].correct))
+    for name, suffix, before, after in flows:
         fixed, broken = (after * (1.0 - before)).mean(1), ((1.0 - after) * before).mean(1)
-        found[f"fixed{suffix}"] = Strategy(fixed, rlef.tokens, rlef.prefilled)
-        found[f"broken{suffix}"] = Strategy(broken, rlef.tokens, rlef.prefilled)
+        found[f"fixed{suffix}"] = dataclasses.replace(found[name], values=fixed)
+        found[f"broken{suffix}"] = dataclasses.replace(found[name], values=broken)
     return found
 
 
@@ -118,6 +122,8 @@ def summarise(config, report: dict, strategies: dict[str, Strategy], problems: l
     for name in (f"best_at_{K}_frequent", f"best_at_{K}_own_tests", f"best_at_{K}_believed", "search"):
         if name in strategies:
             pairs[f"{name}_over_best_at_{K}_simulated"] = (name, f"best_at_{K}_simulated")
+    if BELIEVED in strategies:
+        pairs[f"{BELIEVED}_over_self_rlef"] = (BELIEVED, "self_rlef")
     for suffix, mask in groups_of(problems).items():
         for name, strategy in strategies.items():
             report["results"][name + suffix] = _result(config, strategy.values[mask], strategy.tokens[mask].sum())

@@ -29,8 +29,9 @@ from tests.benchmarks.ending import conclude, parser_of
 CONFIG = "configs/tiny.py"
 RESULTS = Path(__file__).with_name("rows")
 BEST, FREQUENT, BY_OWN = "best_at_8_simulated", "best_at_8_frequent", "best_at_8_own_tests"
-FIXED, SINGLE = "self_rlef", "single_turn"
+FIXED, BELIEVED, SINGLE = "self_rlef", "self_rlef_believed", "single_turn"
 VALIDATED = "validation/predict"
+ONE_VOTE = ("belief.problems=200", "belief.votes=1", "belief.search_votes=1")  # the simulations that there are anyway
 ALL, CASES = ("all held-out",), ("every kind", "longer inputs")
 TRAPS = ("a slow program is a trap", "a crash is a trap")
 
@@ -60,17 +61,26 @@ def under_base(row: str, what: str, splits, figure: str) -> Comparison:
 
 GROUPS = {
     "feedback": Group("roomy", [
+        ("believed_feedback", "Self-RLEF told of believed failures, over all failures", ALL,
+         ((1, BASE, BELIEVED), (-1, BASE, FIXED)), True),
+        ("believed_feedback", "Self-RLEF with real feedback, over believed failures", ALL,
+         ((1, BASE, "self_rlef_executed"), (-1, BASE, BELIEVED)), None),
+        ("believed_feedback", "programs that are broken by it", ALL,
+         ((1, BASE, "broken_believed"), (-1, BASE, "broken")), None),
+    ] + [
         comparison
         for row in ("departure_feedback", "narration_feedback")
         for comparison in (
             (row, "what Self-RLEF gains over a single turn", ALL,
              ((1, row, FIXED), (-1, row, SINGLE), (-1, BASE, FIXED), (1, BASE, SINGLE)),
              True if row == "departure_feedback" else None),
+            (row, "the same where fix turns are told of believed failures", ALL,
+             ((1, row, BELIEVED), (-1, row, SINGLE), (-1, BASE, BELIEVED), (1, BASE, SINGLE)), None),
             over_base(row, "Self-RLEF", ALL, FIXED, None),
             over_base(row, "Self-RLEF with real feedback", ALL, "self_rlef_executed", None),
             over_base(row, "single turn", ALL, SINGLE, None),
         )
-    ], evaluated=("eval.candidates=4",)),  # an episode each
+    ], evaluated=("eval.candidates=4", *ONE_VOTE)),  # an episode each
     "steps": Group("early", [
         over_base(row, "output prediction", CASES, OUTPUTS) for row in ("step_rewards", "first_wrong_credit")
     ], evaluated=("eval.candidates=1", *ALONE)),

@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from selfexec_jax.configs.base import get_config
 from selfexec_jax.problems import Problem, Test
 from selfexec_jax.rollout import Sample
 from selfexec_jax.self_execution.belief import Belief, Seen, Vote, fit, passing_all, vote_of
 from selfexec_jax.self_execution.search import Execute, Means, Simulate, Spending, Write, search
 from selfexec_jax.self_execution.simulate import Prediction
+from selfexec_jax.stages.belief import believed_failures
 
 TESTS = (Test("1\n", "1\n"), Test("2\n", "2\n"), Test("3\n", "3\n"))
 
@@ -78,6 +80,19 @@ def test_evidence_counts_as_it_should(belief):
     assert right((miss,), (), (), executed={0: True}) > nothing
     silent = Vote("", False, 0.0, False)
     assert right((silent,), (), ()) == pytest.approx(nothing, abs=0.05)  # no output says nothing of the program
+
+
+def test_a_failure_is_believed_as_far_as_the_model_was_sure(belief):
+    config = get_config()
+    said = lambda text, logprob: [Prediction(text, f"print {text}\n=>{text}", "stop", 1, 1, logprob)]  # noqa: E731
+
+    def believed(*runs):
+        return believed_failures(config, belief)(problem(), "print(input())", runs)
+
+    assert believed(said("1", -0.1), said("2", -0.1), said("7", -8.0)) == [False, False, False]
+    assert believed(said("1", -0.1), said("2", -0.1), said("7", -0.1)) == [False, False, True]
+    config.belief.fails = 0.0  # all is told
+    assert believed(said("1", -0.1), said("2", -0.1), said("7", -8.0)) == [True, True, True]
 
 
 def test_problems_may_have_different_numbers_of_tests_and_of_votes(belief):

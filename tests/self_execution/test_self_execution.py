@@ -248,6 +248,23 @@ def test_simulated_feedback_is_the_commonest_prediction_and_is_charged():
     assert not add.feedback[0].agrees and add.feedback[1].agrees
 
 
+def test_a_failure_that_is_not_believed_is_told_as_a_pass():
+    engine, asked = outputs({("p", "1 2"): ["4", "4", "3"], ("p", "4 5"): ["8", "8", "8"]}), []
+
+    def believed(problem, source, runs):
+        asked.append((problem, source, [[p.output.strip() for p in cell] for cell in runs]))
+        return [False, True]
+
+    words = lambda text, wanted, source: "so"  # noqa: E731
+    (told,) = simulated_feedback(engine, Characters(), 0, COMPACT, 3, words, believed)([(ADD, "p")])
+    assert asked == [(ADD, "p", [["4", "4", "3"], ["8", "8", "8"]])]
+    assert [(f.agrees, f.words) for f in told.feedback] == [(True, ""), (False, "so")]
+    assert "1 2" in (shown := fix_task.render(ADD, "p", told.feedback, "compact")[0]["content"])
+    assert "got 8" in shown and "got 4" not in shown
+    everything = simulated_feedback(engine, Characters(), 0, COMPACT, 3)([(ADD, "p")])[0]
+    assert (told.n_tokens, told.n_prefilled) == (everything.n_tokens, everything.n_prefilled)  # it costs as much
+
+
 def test_random_feedback_knows_nothing_of_the_program():
     tests = [(Test("1", f"{i}\n"), Test("2", f"{i + 1}\n")) for i in range(200)]
     problems = [Problem(str(i), "Add.", public_tests=pair) for i, pair in enumerate(tests)]

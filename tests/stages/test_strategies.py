@@ -1,5 +1,7 @@
 """Figures of strategies by hand: what counts as right, what is paid for, and what as many tokens buy otherwise."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,20 @@ def test_several_episodes_of_a_problem_count_as_their_mean():
         ("right", "right", 1, 4, 0.25), ("right", "wrong", 1, 4, 0.25), ("wrong", "right", 2, 4, 0.5),
         ("wrong", "wrong", 0, 4, 0.0),
     ]  # fmt: skip
+
+
+def test_repairs_of_what_is_believed_to_fail_have_figures_of_their_own():
+    episodes = {"self_rlef_believed": [[Episode("a", "b", (), 30, 20)], [Episode("a", "a", (), 0, 0)]]}
+    decided = dataclasses.replace(DECIDED, episodes=DECIDED.episodes | episodes)
+    judged = JUDGED | {"self_rlef_believed": Judged(np.array([[1.0], [1.0]]), np.array([[1.0], [1.0]]))}
+    found, report = strategies_of(decided, judged, 2), {"results": {}, "comparisons": {}}
+    values = {name: s.values.tolist() for name, s in found.items()}
+    assert values["self_rlef_believed"] == [1.0, 1.0] and values["self_rlef"] == [1.0, 0.0]
+    assert (values["fixed_believed"], values["broken_believed"]) == ([1.0, 0.0], [0.0, 0.0])
+    assert found["broken_believed"].tokens.tolist() == [4 + 30, 8]
+    both = dict.fromkeys(("self_rlef_executed", "self_rlef_random"), found["self_rlef"])
+    summarise(config(), report, found | both, PROBLEMS, 2)
+    assert report["comparisons"]["self_rlef_believed_over_self_rlef"]["value"] == 0.5
 
 
 def test_a_prompt_is_paid_for_once():
