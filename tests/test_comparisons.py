@@ -17,8 +17,9 @@ from tests.benchmarks.lengths import Answered, halved
 
 IDS = [f"heldout-{i}" for i in range(30)]
 TEST = (Test("1\n", "1\n"),)
-STRATEGIES = ("pass_at_1", "single_turn", "self_rlef", "self_rlef_executed", "self_rlef_random", "fixed", "broken",
-              "fixed_public", "broken_public", "best_at_8_own_tests", "best_at_8_frequent",
+STRATEGIES = ("pass_at_1", "single_turn", "self_rlef", "self_rlef_believed", "self_rlef_executed", "self_rlef_random",
+              "fixed", "broken", "broken_believed", "fixed_public", "broken_public",
+              "best_at_8_own_tests", "best_at_8_frequent",
               *(f"{kind}_at_{k}{end}" for k in KS for kind, end in
                 (("best", "_simulated"), ("best", "_executed"), ("short1", ""))))  # fmt: skip
 LEVELS = {BASE: 0.6, "output_prediction_only": 0.7, "no_rl": 0.5}  # of everything; 0.4 for the other runs
@@ -33,7 +34,8 @@ def made(folder, name):
                         wrong_solutions=("pass\n",), tags=(("edges", "limits")[n % 2], "open" if n < 10 else "trap"))
                 for n, i in enumerate(IDS)]  # fmt: skip
     save_problems(work.data / "heldout.jsonl", problems)
-    lift = {"self_rlef": 0.2, "self_rlef_executed": 0.3, "self_rlef_random": -0.1, "fixed": -level + 0.2,
+    lift = {"self_rlef": 0.2, "self_rlef_believed": 0.25, "self_rlef_executed": 0.3, "broken_believed": -level + 0.01,
+            "self_rlef_random": -0.1, "fixed": -level + 0.2,
             "fixed_public": -level + 0.2, "broken": -level + 0.05, "broken_public": -level + 0.05}  # fmt: skip
     rows = []
     for strategy in STRATEGIES:
