@@ -59,18 +59,26 @@ def under_base(row: str, what: str, splits, figure: str) -> Comparison:
     return row, what, splits, ((1, BASE, figure), (-1, row, figure)), True
 
 
+def by_belief(claim: str, row: str) -> list[Comparison]:
+    """Of one row, what being told of believed failures alone does."""
+    return [
+        (claim, "Self-RLEF told of believed failures, over all failures", ALL,
+         ((1, row, BELIEVED), (-1, row, FIXED)), True),
+        (claim, "programs broken, told of believed failures, over all", ALL,
+         ((1, row, "broken_believed"), (-1, row, "broken")), None),
+    ]  # fmt: skip
+
+
 GROUPS = {
     "feedback": Group("roomy", [
-        ("believed_feedback", "Self-RLEF told of believed failures, over all failures", ALL,
-         ((1, BASE, BELIEVED), (-1, BASE, FIXED)), True),
+        *by_belief("believed_feedback", BASE),
         ("believed_feedback", "Self-RLEF with real feedback, over believed failures", ALL,
          ((1, BASE, "self_rlef_executed"), (-1, BASE, BELIEVED)), None),
-        ("believed_feedback", "programs that are broken by it", ALL,
-         ((1, BASE, "broken_believed"), (-1, BASE, "broken")), None),
     ] + [
         comparison
         for row in ("departure_feedback", "narration_feedback")
         for comparison in (
+            *by_belief(row, row),
             (row, "what Self-RLEF gains over a single turn", ALL,
              ((1, row, FIXED), (-1, row, SINGLE), (-1, BASE, FIXED), (1, BASE, SINGLE)),
              True if row == "departure_feedback" else None),
