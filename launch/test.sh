@@ -15,5 +15,6 @@ if [ ! -e .venv/installed-dev ] || [ setup.py -nt .venv/installed-dev ]; then
 fi
 .venv/bin/ruff check .
 .venv/bin/lint-imports
-# two workers take seven tenths of the time of one on two cores; each keeps to a run of tests, for what a file prepares
+# two workers take seven tenths of the time of one on two cores; each keeps to a run of tests, for what a file
+# prepares once
 exec .venv/bin/python -m pytest -q -n 2 --dist worksteal ${marks[@]+"${marks[@]}"} ${rest[@]+"${rest[@]}"}

@@ -21,6 +21,7 @@ from selfexec_jax.configs.ablations import row_named
 from selfexec_jax.configs.tiny import ROWS
 from selfexec_jax.evals.looks import COLOURS, STYLE, axis_of
 from selfexec_jax.stages.metrics import read_metrics
+from selfexec_jax.stages.strategies import BELIEVED
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, OUTPUTS, Run, resumable, run
 from tests.benchmarks.comparisons import ALONE, Comparison, compared, interval, measured_in, missed, sizes, table
@@ -29,9 +30,9 @@ from tests.benchmarks.ending import conclude, parser_of
 CONFIG = "configs/tiny.py"
 RESULTS = Path(__file__).with_name("rows")
 BEST, FREQUENT, BY_OWN = "best_at_8_simulated", "best_at_8_frequent", "best_at_8_own_tests"
-FIXED, BELIEVED, SINGLE = "self_rlef", "self_rlef_believed", "single_turn"
+FIXED, SINGLE = "self_rlef", "single_turn"
 VALIDATED = "validation/predict"
-ONE_VOTE = ("belief.problems=200", "belief.votes=1", "belief.search_votes=1")  # the simulations that there are anyway
+WITH_BELIEF = tuple(f"{field}={value}" for field, value in row_named("believed_feedback").change.items())
 ALL, CASES = ("all held-out",), ("every kind", "longer inputs")
 TRAPS = ("a slow program is a trap", "a crash is a trap")
 
@@ -88,7 +89,7 @@ GROUPS = {
             over_base(row, "Self-RLEF with real feedback", ALL, "self_rlef_executed", None),
             over_base(row, "single turn", ALL, SINGLE, None),
         )
-    ], evaluated=("eval.candidates=4", *ONE_VOTE)),  # an episode each
+    ], evaluated=("eval.candidates=4", *WITH_BELIEF)),  # an episode each
     "steps": Group("early", [
         over_base(row, "output prediction", CASES, OUTPUTS) for row in ("step_rewards", "first_wrong_credit")
     ], evaluated=("eval.candidates=1", *ALONE)),
