@@ -15,7 +15,7 @@ from selfexec_jax.tools.given import complain
 from selfexec_jax.traces.clean import clean
 from selfexec_jax.traces.dataset import Recipe, build, jobs_of, summary
 from selfexec_jax.traces.narrate import STYLES
-from selfexec_jax.traces.teacher import Teacher, more_inputs
+from selfexec_jax.traces.teacher import Teacher
 
 
 def main(argv=None):
@@ -28,8 +28,7 @@ def main(argv=None):
     for field in dataclasses.fields(Recipe)[1:]:
         name = "--" + field.name.replace("_", "-")
         parser.add_argument(name, type=type(field.default), default=field.default, help=_HELP[field.name])
-    parser.add_argument("--teacher", metavar="URL", help="OpenAI-compatible endpoint that --asked inputs come from")
-    parser.add_argument("--teacher-model", metavar="NAME", default="", help="the model to ask there")
+    parser.add_argument("--teacher", metavar="URL", help="OpenAI-compatible endpoint to ask for --asked and --reworded")
     parser.add_argument("--tokenizer", metavar="FILE", help="count tokens with this sentencepiece model")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one a core)")
     parser.add_argument("--min-tier", default="uid_chroot", help="weakest protection to accept")
@@ -45,15 +44,18 @@ def main(argv=None):
         if args.tokenizer:
             _count(args.tokenizer, "")
         recipe = Recipe(styles, **fields)
-        if recipe.asked and not args.teacher:
-            return complain("--asked needs a --teacher to ask")
-        teacher = Teacher(args.teacher, args.teacher_model)
-        ask = functools.partial(more_inputs, teacher=teacher) if args.teacher else None
+        needing = [name for name in ("asked", "reworded") if getattr(recipe, name)]
+        if needing and not args.teacher:
+            return complain(f"--{needing[0]} needs a --teacher to ask")
+        if recipe.reworded and "full" not in styles:
+            return complain("--reworded needs style full, which is what a teacher words")
+        teacher = functools.partial(Teacher, args.teacher, recipe.teacher_model, attempts=recipe.reworded)
+        ask = teacher(args.out / "inputs.jsonl").more_inputs if recipe.asked else None
         jobs = jobs_of(args.programs, recipe, ask)
         if not jobs:
             return complain(f"{args.programs}: no programs with inputs to run them on")
         with tqdm.tqdm(total=None, unit="shard", disable=None) as bar:
-            for done, n in build(jobs, recipe, args.out, args.workers, args.min_tier, tokens):
+            for done, n in build(jobs, recipe, args.out, args.workers, args.min_tier, tokens, teacher):
                 bar.total, bar.n = n, done
                 bar.refresh()
     except KeyboardInterrupt:
@@ -72,6 +74,8 @@ _HELP = {
     "inputs": "known inputs of a program that are narrated (default 3)",
     "mutated": "new inputs of a call-style program, mutated from known ones (default 0)",
     "asked": "new inputs of a call-style program, from a --teacher (default 0)",
+    "reworded": "attempts of a --teacher at a narration, in style full, until one checks (default 0: our words)",
+    "teacher_model": "the model to ask there",
     "solutions": "programs of a problem (default 1)",
     "per_shard": "runs a shard (default 500)",
     "cpu_s": "seconds of CPU a run (default 2)",

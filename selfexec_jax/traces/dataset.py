@@ -23,6 +23,7 @@ from selfexec_jax.problems.mutate import more_inputs
 from selfexec_jax.sandbox import Execution, Limits, Run, SandboxPool, TraceBudget
 from selfexec_jax.traces.claims import check_claims, parse_claims
 from selfexec_jax.traces.narrate import narrate, recorded_for
+from selfexec_jax.traces.teacher import Teacher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Recipe:
     inputs: int = 3  # known inputs of a program that are narrated
     mutated: int = 0  # new inputs of a call-style program, mutated from known ones
     asked: int = 0  # new inputs of a call-style program, from a teacher
+    reworded: int = 0  # attempts of a teacher at a narration of style `full`, until one checks; 0 keeps our words
+    teacher_model: str = ""  # who the teacher is
     solutions: int = 1  # programs of a problem
     per_shard: int = 500  # runs
     cpu_s: float = 2.0  # of CPU a run
@@ -109,12 +112,13 @@ def _jobs_of_problem(problem: Problem, recipe: Recipe, ask: Callable | None) -> 
 
 def build(
     jobs: Sequence[Job], recipe: Recipe, out: pathlib.Path, workers: int, min_tier: str,
-    tokens: Callable[[str], int] | None = None,
+    tokens: Callable[[str], int] | None = None, teacher: Callable[[pathlib.Path], Teacher] | None = None,
 ) -> Iterator[tuple[int, int]]:  # fmt: skip
     """Writes the shards that are not there yet; yields (shards done, shards) as they come.
 
-    tokens: counts those of a text, in another process, so it must pickle. Raises ValueError when `out` holds
-    another data set. Can be interrupted at any time: a shard appears whole or not at all.
+    tokens: counts those of a text; teacher: who words narrations, given a file for the answers so far; both are called
+    in other processes, so they must pickle. Raises ValueError when `out` holds another data set, RuntimeError where the
+    teacher does not answer. Can be interrupted at any time: a shard appears whole or not at all.
     """
     out.mkdir(parents=True, exist_ok=True)
     parts = _parts(jobs, recipe.per_shard)
@@ -127,7 +131,9 @@ def build(
         return
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(min(workers, len(left)), mp_context=context) as processes:
-        futures = [processes.submit(_write_shard, parts[i], recipe, out / names[i], min_tier, tokens) for i in left]
+        futures = [
+            processes.submit(_write_shard, parts[i], recipe, out / names[i], min_tier, tokens, teacher) for i in left
+        ]
         try:
             for future in concurrent.futures.as_completed(futures):
                 future.result()
@@ -181,7 +187,7 @@ def _write_whole(file: pathlib.Path, write: Callable[[pathlib.Path], object]) ->
         place.unlink(missing_ok=True)
 
 
-def _write_shard(jobs: Sequence[Job], recipe: Recipe, stem: pathlib.Path, min_tier: str, tokens) -> None:
+def _write_shard(jobs: Sequence[Job], recipe: Recipe, stem: pathlib.Path, min_tier: str, tokens, teacher) -> None:
     kinds = sorted({recorded_for(style) for style in recipe.styles})
     limits = Limits(cpu_s=recipe.cpu_s, wall_s=max(10.0, 5 * recipe.cpu_s), memory_mb=recipe.memory_mb)
     with SandboxPool(workers=1, limits=limits, min_tier=min_tier) as pool:
@@ -189,8 +195,11 @@ def _write_shard(jobs: Sequence[Job], recipe: Recipe, stem: pathlib.Path, min_ti
             {kind: pool.submit(Run(job.source, job.stdin, job.call, TraceBudget(of=kind))) for kind in kinds}
             for job in jobs
         ]
-        results = [_row(job, {k: f.result() for k, f in by_kind.items()}, recipe.styles)
-                   for job, by_kind in zip(jobs, futures, strict=True)]  # fmt: skip
+        executions = [{kind: future.result() for kind, future in by_kind.items()} for by_kind in futures]
+    results = [_row(job, by_kind, recipe.styles) for job, by_kind in zip(jobs, executions, strict=True)]
+    answers = stem.with_suffix(".answers.jsonl")
+    if recipe.reworded:
+        _reword(results, executions, teacher(answers))
     rows = [row for row, _ in results if row is not None]
     lengths = {"bytes": lambda text: len(text.encode()), **({"tokens": tokens} if tokens else {})}
     counted = {"tokens": {}} | {
@@ -205,6 +214,18 @@ def _write_shard(jobs: Sequence[Job], recipe: Recipe, stem: pathlib.Path, min_ti
     }  # fmt: skip
     _write_whole(stem.with_suffix(".array_record"), lambda place: _write_records(place, rows))
     _write_whole(stem.with_suffix(".json"), lambda place: place.write_text(json.dumps(report, indent=1)))
+    answers.unlink(missing_ok=True)
+
+
+def _reword(results: list[tuple[dict | None, str]], executions: Sequence[dict[str, Execution]], teacher) -> None:
+    """Puts the teacher's words in the rows, and takes those out whose words do not check."""
+    told = [i for i, (row, _) in enumerate(results) if row is not None]
+    texts = teacher.rewrite([executions[i][recorded_for("full")].trace for i in told])
+    for i, found in zip(told, texts, strict=True):
+        if found.text is None:
+            results[i] = None, f"ok: the teacher's words do not check ({found.reason})"
+        else:
+            results[i][0]["narrations"]["full"] = found.text
 
 
 def _row(job: Job, executions: dict[str, Execution], styles: Sequence[str]) -> tuple[dict | None, str]:

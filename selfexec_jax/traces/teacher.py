@@ -5,12 +5,13 @@ The teacher is any model behind an OpenAI-compatible endpoint (extra `[endpoint]
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from selfexec_jax.problems.answers import arguments_in
+from selfexec_jax.problems.served import Served
 from selfexec_jax.sandbox.types import Trace
 from selfexec_jax.traces.claims import check_claims, parse_claims
 from selfexec_jax.traces.narrate import narrate
@@ -40,19 +41,6 @@ alone, no text around them."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Teacher:
-    """Which model to ask, where, and how patiently; the key comes from the environment (OPENAI_API_KEY)."""
-
-    url: str
-    model: str
-    temperature: float = 0.7
-    max_tokens: int = 8192
-    attempts: int = 2  # rewritings that are asked for until one checks
-    at_once: int = 16  # requests under way
-    timeout_s: float = 300.0
-
-
-@dataclasses.dataclass(frozen=True)
 class Rewritten:
     """One narration in the teacher's words, or None with why the last attempt was rejected."""
 
@@ -60,57 +48,48 @@ class Rewritten:
     reason: str = ""
 
 
-def rewrite(traces: Sequence[Trace], teacher: Teacher, style: str = "full") -> tuple[list[Rewritten], dict]:
-    """Narrations rewritten, in order, and {"asked", "kept", "rejection_rate"} over the traces.
+class Teacher:
+    """A served model that words narrations and thinks of inputs; errors as `Served`.
 
-    Raises RuntimeError where the extra is missing, and what the client raises where the endpoint cannot be reached.
+    file: jsonl of its answers so far, which are not asked for again. attempts: at a narration, until one checks.
     """
-    client = client_of(teacher.url, teacher.timeout_s)
-    with client, concurrent.futures.ThreadPoolExecutor(teacher.at_once) as threads:
-        found = list(threads.map(lambda trace: _rewrite_one(client, trace, teacher, style), traces))
-    kept = sum(one.text is not None for one in found)
-    rate = 1 - kept / len(found) if found else 0.0
-    return found, {"asked": len(found), "kept": kept, "rejection_rate": rate}
+
+    def __init__(
+        self, url: str, model: str, file: Path | None = None, attempts: int = 2, temperature: float = 0.7,
+        max_tokens: int = 8192, at_once: int = 16, timeout_s: float = 300.0, retries: int = 8,
+    ):  # fmt: skip
+        self._served = Served(url, model, file, at_once, timeout_s, retries)
+        self._attempts, self._temperature, self._max_tokens = attempts, temperature, max_tokens
+
+    def rewrite(self, traces: Sequence[Trace]) -> list[Rewritten]:
+        """Their narrations in style `full`, in the teacher's words, in order."""
+        found = [Rewritten(None)] * len(traces)
+        for attempt in range(self._attempts):
+            left = [i for i, one in enumerate(found) if one.text is None]
+            questions = (_ASKED.format(source=traces[i].source, text=narrate(traces[i]).text) for i in left)
+            texts = self._answers(questions, attempt)
+            for i, text in zip(left, texts, strict=True):
+                found[i] = _checked(text, traces[i])
+        return found
+
+    def more_inputs(self, source: str, name: str, known: Sequence[str], n: int) -> list[str]:
+        """Up to `n` new argument lists for a function, as source; those that are no literals are dropped."""
+        asked = _ASKED_INPUTS.format(source=source, name=name, known="\n".join(known[:8]), n=n)
+        (text,) = self._answers([asked])
+        lines = (re.sub(r"^[-*•] +", "", line.strip()).strip("` ") for line in text.splitlines())
+        found = (arguments_in(line, name) for line in lines if line)
+        return list(dict.fromkeys(args for args in found if args is not None and args not in known))[:n]
+
+    def _answers(self, questions: Iterable[str], seed: int = 0) -> list[str]:
+        rows = self._served.answers(
+            {"messages": [{"role": "user", "content": text}], "temperature": self._temperature,
+             "max_tokens": self._max_tokens, "seed": seed} for text in questions
+        )  # fmt: skip
+        return [row["text"].strip() for row in rows]
 
 
-def more_inputs(source: str, name: str, known: Sequence[str], n: int, teacher: Teacher) -> list[str]:
-    """Up to `n` new argument lists for a function, as source, in the teacher's words; those that are no literals are
-    dropped. Raises as `rewrite` does."""
-    asked = _ASKED_INPUTS.format(source=source, name=name, known="\n".join(known[:8]), n=n)
-    with client_of(teacher.url, teacher.timeout_s) as client:
-        text = _answer(client, teacher, asked)
-    lines = (re.sub(r"^[-*•] +", "", line.strip()).strip("` ") for line in text.splitlines())
-    found = (arguments_in(line, name) for line in lines if line)
-    return list(dict.fromkeys(args for args in found if args is not None and args not in known))[:n]
-
-
-def _answer(client, teacher: Teacher, asked: str) -> str:
-    answer = client.chat.completions.create(
-        model=teacher.model, messages=[{"role": "user", "content": asked}],
-        temperature=teacher.temperature, max_tokens=teacher.max_tokens,
-    )  # fmt: skip
-    return (answer.choices[0].message.content or "").strip()
-
-
-def client_of(url: str, timeout_s: float, retries: int = 2):
-    """A client of an OpenAI-compatible endpoint. Raises RuntimeError where the extra or the key is missing."""
-    try:
-        import openai
-    except ImportError:
-        raise RuntimeError("an endpoint needs the extra: pip install 'selfexec_jax[endpoint]'") from None
-    try:
-        return openai.OpenAI(base_url=url, timeout=timeout_s, max_retries=retries)
-    except openai.OpenAIError as error:
-        raise RuntimeError(f"{url}: {error}") from None
-
-
-def _rewrite_one(client, trace: Trace, teacher: Teacher, style: str) -> Rewritten:
-    asked = _ASKED.format(source=trace.source, text=narrate(trace, style).text)
-    reason = ""
-    for _ in range(teacher.attempts):
-        text = _answer(client, teacher, asked)
-        check = check_claims(parse_claims(text, style), trace, style)
-        if check.ok:
-            return Rewritten(text)
-        reason = check.first_error.reason if check.first_error else "nothing to check"
-    return Rewritten(None, reason)
+def _checked(text: str, trace: Trace) -> Rewritten:
+    check = check_claims(parse_claims(text, "full"), trace, "full")
+    if check.ok:
+        return Rewritten(text)
+    return Rewritten(None, check.first_error.reason if check.first_error else "nothing to check")
