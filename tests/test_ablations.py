@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import psutil
 import pytest
@@ -38,7 +39,8 @@ MICRO = {
     "problems.n_train": 24, "problems.n_heldout": 3, "problems.n_unseen": 1, "problems.real_data": "/nowhere",
     "text.vocab_size": 400, "model.d_model": 16, "model.n_layers": 1, "model.head_dim": 8, "model.n_heads": 2,
     "model.n_kv_heads": 2, "model.d_ff": 16, "sft.steps": 2, "sft.log_every": 1, "rl.problems": 16, "rl.long_inputs": 1,
-    "rl.own_programs": 2, "rl.max_new_tokens": 24, "rl.checkpoint_every": 2, "rollout.slots": 8,
+    "rl.own_programs": 2, "rl.max_new_tokens": 24, "rl.checkpoint_every": 2, "rl.short_row_tokens": 0,
+    "rl.micro_tokens": 1, "rollout.slots": 8,  # one shape of micro-batch: each is compiled
     "rollout.prompt_buckets": (128, 320), "eval.max_new_tokens": 16, "eval.bootstrap": 50,
 }  # fmt: skip
 # Fields that a row may change and that are made small here too: its own value counts, if it is no larger.
@@ -98,6 +100,14 @@ def pool():
 def _one_pool(monkeypatch, pool):
     for stage in (first, rl):
         monkeypatch.setattr(stage, "open_pool", lambda config: contextlib.nullcontext(pool))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_fast():
+    """What runs for two steps need not run fast."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
