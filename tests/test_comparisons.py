@@ -11,8 +11,8 @@ from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tools.ablate import BASE, Run
 from tests.benchmarks import beyond
 from tests.benchmarks import rows as rows_of
-from tests.benchmarks.claims import COMPARISONS, KS, ROWS, at_equal_tokens, summary
-from tests.benchmarks.comparisons import compared, full_table, holds, table
+from tests.benchmarks.claims import COMPARISONS, KS, RESULTS, ROWS, at_equal_tokens, in_brief, summary
+from tests.benchmarks.comparisons import compared, full_table, holds, measured_in, table
 from tests.benchmarks.lengths import Answered, halved
 
 IDS = [f"heldout-{i}" for i in range(30)]
@@ -73,14 +73,14 @@ def test_claims_are_compared_seed_by_seed(tmp_path):
     assert found["RL over SFT", "every kind"]["n"] == 3 * 30 - 1  # own programs differ, and one did not end well
     assert found["RL over SFT", "not narrated"]["n"] == 2 * 30
     assert found["RL over SFT", "not narrated, own programs too"]["n"] == 3 * 30
-    assert abs(found["gain after RL over gain before", "all held-out"]["value"] - 0.1) < 0.02
+    assert abs(found["Self-RLEF's gain after RL less its gain before", "all held-out"]["value"] - 0.1) < 0.02
     # 80 tokens a problem less a prompt of 10 buy seven programs and a bit, of about ten tokens.
     assert found["Self-RLEF over short1@k'", "all held-out"]["k"] in ("7", "8")
     out = table({0: rows, 1: rows})
     found = {(r["what"], r["split"]): holds(r) for r in out}
-    assert found["RL over SFT", "every kind"] and found["private tests", "all held-out"]
+    assert found["RL over SFT", "every kind"] and found["fixed less broken, all tests", "all held-out"]
     assert found["output prediction alone over joint", "every kind"]
-    assert found["gain with random feedback", "all held-out"] is True
+    assert found["Self-RLEF's gain with random feedback", "all held-out"] is True
     assert found["simulation gap at 8", "all held-out"] is None
     assert found["best@16 simulated over pass@k' (a ceiling, no method)", "all held-out"] is None
     assert full_table(out, [0, 1]).count("\n") == len(out) + 1
@@ -91,6 +91,13 @@ def test_claims_are_compared_seed_by_seed(tmp_path):
     assert line.split(" | ")[5] == f"{(low + high) / 2:+.1f} ({low:+.1f} to {high:+.1f}, {best['holding']} of 2)"
     differences = short.count(" to ")
     assert differences == len(out)  # each stands somewhere
+
+
+def test_readme_has_what_was_measured():
+    rows = table(measured_in(RESULTS))
+    brief = in_brief(rows)
+    assert brief.count("\n") == 10 and f"\n\n{brief}\n\n" in (RESULTS.parents[2] / "README.md").read_text()
+    assert summary(rows) in (RESULTS / "README.md").read_text()
 
 
 def test_a_claim_must_hold_in_each_seed():

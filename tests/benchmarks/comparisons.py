@@ -100,8 +100,8 @@ def table(seeds: dict[int, list[dict]]) -> list[dict]:
     for (claim, what, split), row in sorted(found.items(), key=lambda item: item[0][0]):
         each = list(row["seeds"].values())
         holding = sum(r["low"] > 0 for r in each) if row["claimed"] else None
-        if what == "gain with random feedback":
-            real = found[claim, "gain with real feedback", split]["seeds"]
+        if what == "Self-RLEF's gain with random feedback":
+            real = found[claim, "Self-RLEF's gain with real feedback", split]["seeds"]
             holding = sum(r["high"] < 0.5 * real[seed]["value"] for seed, r in row["seeds"].items())
         out.append({"claim": claim, "what": what, "split": split, "holding": holding, "seeds": row["seeds"],
                     "range": [min(r["value"] for r in each), max(r["value"] for r in each)]})  # fmt: skip
