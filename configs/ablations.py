@@ -87,7 +87,7 @@ ABLATIONS = {
         {"rl.feedback": "simulated", "rl.feedback_end": "simulated"},
     ),
     "annealed_feedback": Row(
-        "So does going over from real to simulated feedback.", {"rl.feedback_end": "simulated"}
+        "Going over from real to simulated feedback does as well as real feedback.", {"rl.feedback_end": "simulated"}
     ),
     # Feedback that says more needs longer prompts, so these start from a base that has room for them.
     "roomy": Row(
@@ -103,7 +103,7 @@ ABLATIONS = {
         {"tasks.feedback": "departure"}, "roomy",
     ),
     "narration_feedback": Row(
-        "Saying all of the run does not (the paper found it unstable).", {"tasks.feedback": "narration"}, "roomy"
+        "Telling all of the run repairs no more than its output does (the paper found it unstable).", {"tasks.feedback": "narration"}, "roomy"
     ),
     "random_feedback": Row(
         "Feedback that knows nothing teaches nothing about repairing.",
@@ -137,9 +137,9 @@ ABLATIONS = {
                              {"rl.advantage": "mean_std"}),
     "rloo": Row("A baseline without the sample itself: the same gradient, larger by G / (G - 1).",
                 {"rl.advantage": "leave_one_out"}),
-    "batch_baseline": Row("A baseline of the batch does not know how hard a prompt is.", {"rl.advantage": "batch"}),
-    "token_normaliser": Row("Every token the same: a batch's length sets its step.", {"rl.normaliser": "token"}),
-    "sequence_normaliser": Row("Every answer the same: long ones are blamed less.", {"rl.normaliser": "sequence"}),
+    "batch_baseline": Row("A baseline (and deviation) of the batch does not know how hard a prompt is.", {"rl.advantage": "batch"}),
+    "token_normaliser": Row("Every token of a batch counts the same.", {"rl.normaliser": "token"}),
+    "sequence_normaliser": Row("Every answer counts the same, so a token of a long one is blamed less.", {"rl.normaliser": "sequence"}),
     "with_kl": Row("Holding on to the policy before RL slows it down.", {"rl.kl": 0.05}),
     "entropy_bonus": Row("A bonus for entropy keeps exploring.", {"rl.entropy_bonus": 0.003}),
     "unfiltered": Row("Rollouts without advantage add nothing but time.", {"rl.zero_advantage_filter": False},
@@ -147,13 +147,13 @@ ABLATIONS = {
     "policy_gradient": Row("On policy, with one update a batch, the clipped ratio is the plain policy gradient.",
                            {"rl.objective": "policy_gradient"}, expected_null=True),
     "staleness_1": Row("A batch that is one update old does no harm.", {"rl.staleness": 1}),
-    "staleness_4": Row("Nor does one that is four updates old.", {"rl.staleness": 4}),
-    "staleness_8": Row("At eight, the paper's limit, it begins to.", {"rl.staleness": 8}),
+    "staleness_4": Row("A batch that is four updates old does no harm.", {"rl.staleness": 4}),
+    "staleness_8": Row("A batch that is eight updates old, the paper's limit, begins to do harm.", {"rl.staleness": 8}),
     # On policy these are all the same gradient, so they start from a base that is not.
     "off_policy": Row("Four updates a batch that is one update old, under the clip.",
                       {"rl.staleness": 1, "rl.updates": 4}),
     "symmetric_clip": Row("Without the wider bound unlikely tokens gain less.", {"rl.clip_high": 0.2}, "off_policy"),
-    "no_clip": Row("Nothing holds back what has moved already.", {"rl.objective": "policy_gradient"}, "off_policy"),
+    "no_clip": Row("Without a clip nothing holds back tokens that have moved already.", {"rl.objective": "policy_gradient"}, "off_policy"),
     "gspo": Row(
         "One ratio an answer is less noisy than one a token.",
         {"rl.objective": "sequence_clipped", "rl.normaliser": "sequence", "rl.clip_low": 3e-4, "rl.clip_high": 4e-4},
@@ -162,12 +162,14 @@ ABLATIONS = {
     "importance_weights": Row("Sampler and trainer agree so well that weights between them change nothing.",
                               {"rl.importance_cap": 2.0}, "off_policy", expected_null=True),
     # ---- inference
-    "votes_3": Row("Three simulations a test.", {"eval.votes": 3, "eval.simulate_temperature": 1.0}),
-    "votes_5": Row("Five, the paper's number.", {"eval.votes": 5, "eval.simulate_temperature": 1.0}),
-    "candidates_2": Row("Verification with few candidates: 2.", {"eval.candidates": 2}),
-    "candidates_4": Row("The same with 4.", {"eval.candidates": 4}),
-    "candidates_8": Row("The same with 8.", {"eval.candidates": 8}),
-    "candidates_16": Row("The same with 16.", {"eval.candidates": 16}),
+    "votes_3": Row("Three simulations a test, sampled at temperature 1.",
+                   {"eval.votes": 3, "eval.simulate_temperature": 1.0}),
+    "votes_5": Row("Five simulations a test, the paper's number, sampled at temperature 1.",
+                   {"eval.votes": 5, "eval.simulate_temperature": 1.0}),
+    "candidates_2": Row("Verification with few candidates, 2.", {"eval.candidates": 2}),
+    "candidates_4": Row("Verification with 4 candidates.", {"eval.candidates": 4}),
+    "candidates_8": Row("Verification with 8 candidates.", {"eval.candidates": 8}),
+    "candidates_16": Row("Verification with 16 candidates.", {"eval.candidates": 16}),
     "belief": Row(
         "Fitted probabilities tell right programs from wrong ones better than counted votes, and save most of them.",
         {"belief.problems": 200}, "votes_5",

@@ -21,6 +21,6 @@ def get_config(arg: str | None = None):
     c.rl.validation_samples = 2
     c.eval.simulate_temperature = 1.0  # (paper)
     c.eval.candidates = 16
-    c.eval.episodes = 4  # one is right or wrong: most of an interval's width
+    c.eval.episodes = 4  # a single one is right or wrong, which is most of an interval's width
     c.eval.more_candidates = 112
     return ablations.apply(c, arg, ROWS)

@@ -1,4 +1,4 @@
-"""Every family of problems, a larger model: for hours of CPU or minutes of one chip.
+"""Eight families of problems, a larger model: for hours of CPU, or a chip; not measured yet.
 
     python -m selfexec_jax.main --config=configs/mini.py --workdir=runs/mini
 

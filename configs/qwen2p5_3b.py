@@ -1,4 +1,4 @@
-"""The paper's Qwen2.5-3B: as `qwen2p5_7b.py` on half the chips.
+"""The paper's Qwen2.5-3B: as `qwen2p5_7b.py`, on 64 chips of v5e or 32 of v6e.
 
     python -m selfexec_jax.main --config=configs/qwen2p5_3b.py --config.init_from=DIR --workdir=runs/qwen2p5_3b
 

@@ -137,7 +137,7 @@ push() {
   rm -rf "$(dirname "$archive")"
   patiently everywhere "chmod -f 600 .selfexec_env; rm -rf $home/code $home/installed && mkdir -p $home/code &&
 tar -xzf code.tar.gz -C $home/code && { [ -x $home/venv/bin/python ] || python3 -m venv $home/venv; } &&
-$home/venv/bin/pip install -q -e '$home/code[tpu]' && touch $home/installed"
+$home/venv/bin/pip install -q -e '$home/code[tpu,hf]' && touch $home/installed"
 }
 
 # Starts the run on every worker; what it ends with is kept beside its log. All workers see the bucket of --workdir in
