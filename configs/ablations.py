@@ -103,7 +103,8 @@ ABLATIONS = {
         {"tasks.feedback": "departure"}, "roomy",
     ),
     "narration_feedback": Row(
-        "Telling all of the run repairs no more than its output does (the paper found it unstable).", {"tasks.feedback": "narration"}, "roomy"
+        "Telling all of the run repairs no more than its output does (the paper found it unstable).",
+        {"tasks.feedback": "narration"}, "roomy",
     ),
     "random_feedback": Row(
         "Feedback that knows nothing teaches nothing about repairing.",
@@ -137,9 +138,11 @@ ABLATIONS = {
                              {"rl.advantage": "mean_std"}),
     "rloo": Row("A baseline without the sample itself: the same gradient, larger by G / (G - 1).",
                 {"rl.advantage": "leave_one_out"}),
-    "batch_baseline": Row("A baseline (and deviation) of the batch does not know how hard a prompt is.", {"rl.advantage": "batch"}),
+    "batch_baseline": Row("A baseline (and deviation) of the batch does not know how hard a prompt is.",
+                          {"rl.advantage": "batch"}),
     "token_normaliser": Row("Every token of a batch counts the same.", {"rl.normaliser": "token"}),
-    "sequence_normaliser": Row("Every answer counts the same, so a token of a long one is blamed less.", {"rl.normaliser": "sequence"}),
+    "sequence_normaliser": Row("Every answer counts the same, so a token of a long one is blamed less.",
+                               {"rl.normaliser": "sequence"}),
     "with_kl": Row("Holding on to the policy before RL slows it down.", {"rl.kl": 0.05}),
     "entropy_bonus": Row("A bonus for entropy keeps exploring.", {"rl.entropy_bonus": 0.003}),
     "unfiltered": Row("Rollouts without advantage add nothing but time.", {"rl.zero_advantage_filter": False},
@@ -153,7 +156,8 @@ ABLATIONS = {
     "off_policy": Row("Four updates a batch that is one update old, under the clip.",
                       {"rl.staleness": 1, "rl.updates": 4}),
     "symmetric_clip": Row("Without the wider bound unlikely tokens gain less.", {"rl.clip_high": 0.2}, "off_policy"),
-    "no_clip": Row("Without a clip nothing holds back tokens that have moved already.", {"rl.objective": "policy_gradient"}, "off_policy"),
+    "no_clip": Row("Without a clip nothing holds back tokens that have moved already.",
+                   {"rl.objective": "policy_gradient"}, "off_policy"),
     "gspo": Row(
         "One ratio an answer is less noisy than one a token.",
         {"rl.objective": "sequence_clipped", "rl.normaliser": "sequence", "rl.clip_low": 3e-4, "rl.clip_high": 4e-4},

@@ -118,7 +118,7 @@ def run() -> None:
     flags.mark_flags_as_required(["config", "workdir"])
     try:
         app.run(main, flags_parser=_parse)
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, stopping.Stopped) as error:
         code, said = _ending(error)
         if code == 1:
             raise

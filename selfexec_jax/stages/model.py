@@ -61,8 +61,8 @@ class Loaded:
     def _directory(self, stage: str) -> Path | None:
         names = ["rl_best", "rl"] if stage == "rl" and self.config.rl.keep == "best" else [stage]
         roots = [self.workdir, *map(Workdir, self.origin.runs)]
-        found = (root.checkpoints / name for root in roots for name in names)
-        return next((d for d in found if d.is_dir() and any(d.iterdir())), None)
+        found = (root.checkpoints / name for root in roots for name in names if root.has_checkpoints(name))
+        return next(found, None)
 
 
 def trained(folder: str) -> Loaded:

@@ -17,7 +17,7 @@ from selfexec_jax.stages.problems import open_pool
 from selfexec_jax.stages.progress import time_left
 from selfexec_jax.stages.rewards import Rewards
 from selfexec_jax.stages.verdicts import Verdicts
-from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.stages.workdir import Workdir, WorkdirError
 from selfexec_jax.train import rl
 from selfexec_jax.train.rollouts import Group
 
@@ -28,6 +28,8 @@ def run(config, workdir: Workdir) -> dict:
     """Trains from the SFT parameters; leaves checkpoints/rl, rl_best and samples/. Returns what it trained on."""
     if not config.rl.steps:
         return {"skipped": "rl.steps=0"}
+    if workdir.has_checkpoints("sft") and not workdir.is_done("sft"):
+        raise WorkdirError(f"{workdir.root}: SFT began there and is not done; run it first, --config.stages=sft,rl")
     loaded = models.load(config, workdir)
     params, engine = loaded.params("sft"), loaded.engine()
     with open_pool(config) as pool, contextlib.closing(Looking(config, workdir, "rl")) as looking:

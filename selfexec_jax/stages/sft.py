@@ -16,7 +16,7 @@ from selfexec_jax.stages.metrics import Metrics
 from selfexec_jax.stages.origin import origin_of
 from selfexec_jax.stages.progress import time_left
 from selfexec_jax.stages.telling import words_of
-from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.stages.workdir import Workdir, WorkdirError
 from selfexec_jax.tasks import fix, mixture, predict, propose, solve
 from selfexec_jax.text import Tokenizer
 from selfexec_jax.traces import Narration
@@ -30,6 +30,8 @@ def run(config, workdir: Workdir) -> dict:
     """Trains from random or pretrained weights; leaves checkpoints/sft. Returns what was trained on."""
     if origin_of(config).runs:
         return {"skipped": f"init_from={config.init_from}"}
+    if workdir.has_checkpoints("rl"):
+        raise WorkdirError(f"{workdir.root}: has RL that grew from something else than this SFT; give another --workdir")
     loaded = models.load(config, workdir)
     tokenizer = loaded.tokenizer
     sets = build_examples(config, workdir, tokenizer)

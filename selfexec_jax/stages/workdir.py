@@ -57,6 +57,11 @@ class Workdir:
         elsewhere = json.loads(path.read_text()).get("checkpoints") if path.exists() else ""
         return epath.Path(elsewhere or self.root / "checkpoints")
 
+    def has_checkpoints(self, name: str) -> bool:
+        """Whether there are any of a training stage."""
+        directory = self.checkpoints / name
+        return directory.is_dir() and any(directory.iterdir())
+
     def open(self, config: ConfigDict) -> None:
         """Makes the directory or checks that it belongs to this config (but for fields that are free).
 

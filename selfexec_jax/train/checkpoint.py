@@ -108,7 +108,7 @@ class Checkpoints:
             except OtherModel:
                 raise
             except Exception as error:  # orbax and what is below it have many
-                wrong = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+                wrong = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             wrongs = self._hosts.gather(f"{self._directory.name} {step}", wrong)
             if not any(wrongs):
                 if "checksums" not in told:

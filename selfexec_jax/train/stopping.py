@@ -13,8 +13,8 @@ _AGAIN_S = 0.1
 _asked, _trains = threading.Event(), threading.Event()
 
 
-class Stopped(Exception):
-    """The run was asked to end."""
+class Stopped(BaseException):
+    """The run was asked to end: nothing that looks after failures may take it for one."""
 
 
 def listen() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from selfexec_jax import main
 from selfexec_jax.configs import base
+from selfexec_jax.stages import rl, sft
 from selfexec_jax.stages.workdir import Workdir, WorkdirError, write_whole
 
 
@@ -31,6 +32,15 @@ def test_what_a_stage_was_made_of_stays(tmp_path):
     config.init_from = "elsewhere"
     with pytest.raises(WorkdirError, match="another init_from"):
         work.open(config)
+
+
+@pytest.mark.parametrize("begun, stage, said", [("sft", rl, "SFT began there and is not done"), ("rl", sft, "has RL that")])
+def test_training_does_not_go_on_from_what_is_not_what_it_was_made_of(tmp_path, begun, stage, said):
+    config, work = base.get_config(), Workdir(tmp_path / "run")
+    work.open(config)
+    (work.checkpoints / begun / "10").mkdir(parents=True)
+    with pytest.raises(WorkdirError, match=said):
+        stage.run(config, work)
 
 
 def test_stages_after_one_that_was_left_out_are_made_again(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from selfexec_jax.train.checkpoint import Checkpoints
 from selfexec_jax.train.checksum import checksums
 from selfexec_jax.train.sft import make_optimizer
 from selfexec_jax.train.state import abstract_state
+from selfexec_jax.train.stopping import Stopped
 from tests.train.toy import small_model
 
 
@@ -98,6 +99,24 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(made, tmp_path, caplog, ha
         checkpoints.save(3, given[2], {"data": 33})  # in the damaged one's place
     with Checkpoints(tmp_path / "c") as checkpoints:
         assert checkpoints.restore(made[1])[1] == {"data": 33}
+
+
+def test_what_a_read_fails_of_is_damage_unless_somebody_asks_to_end(made, tmp_path, monkeypatch, caplog):
+    given = states(made, 2)
+    save(tmp_path / "c", given)
+
+    def read(step, params):
+        if step.name == "2":
+            raise ends
+
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        monkeypatch.setattr(checkpoints, "_check", read)
+        ends = TimeoutError()  # which says nothing
+        assert same(checkpoints.restore_params(made[1].params), given[0].params)
+        assert "c/2: damaged (TimeoutError: )" in caplog.text
+        ends = Stopped("asked to end")
+        with pytest.raises(Stopped):
+            checkpoints.restore(made[1])
 
 
 def test_when_all_are_damaged_nothing_begins_again_by_itself(made, tmp_path):
