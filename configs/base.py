@@ -116,12 +116,12 @@ def get_config() -> ConfigDict:
     c.sft.learn_traps = False  # also learn solutions that crash or take too long, as data with weak tests has them
     c.sft.left_to_rl = ("range(",)  # programs that hold one of these are not narrated: RL has only their outcomes
     c.sft.micro_batches = 1  # parts that a batch goes through the model in, to save memory
-    c.sft.optimizer = "adamw"  # adamw | adafactor (little memory) | muon (on the layers' matrices, AdamW on the rest)
+    c.sft.optimizer = "adamw"  # adamw | adafactor (little memory) | muon (on the layers' matrices, Adam on the rest)
     c.sft.learning_rate = 2e-3  # peak, of AdamW and Adafactor
     c.sft.matrix_learning_rate = 0.02  # peak, of Muon
     c.sft.warmup_steps = 50
     c.sft.final_lr_share = 0.02  # cosine decay ends at this share of the peak
-    c.sft.weight_decay = 0.01
+    c.sft.weight_decay = 0.01  # of matrices; muon: of those that it trains; adafactor: none
     c.sft.beta2 = 0.98
     c.sft.grad_clip = 1.0  # global norm
     c.sft.checkpoint_every = 200  # updates

@@ -166,7 +166,8 @@ def rl_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
     _, _, target = abstract_state(s.model, tx, 0, s.mesh)
     gradients = update.make_learner(s.model, tx, knobs, target, s.mesh).gradients
     shapes = [(counts[0], row) for row, counts in packing.row_shapes(knobs, s.mesh).items()]
-    return _update_programs(s, "RL", gradients, target, shapes, packing.FLOATS)
+    compiled, kept = _update_programs(s, "RL", gradients, target, shapes, packing.FLOATS)
+    return compiled, kept | ({"policy before RL": bytes_a_chip(target.params)} if knobs.kl else {})
 
 
 def _update_programs(

@@ -7,7 +7,8 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """`n` answers to one prompt. Sample j depends on (seed, j) and the parameters alone."""
+    """`n` answers to one prompt. Sample j depends on (seed, j) and the parameters alone, up to
+    the rounding of sums over caches of different lengths."""
 
     prompt_tokens: tuple[int, ...]
     n: int = 1

@@ -19,7 +19,7 @@ def who_answers(config, workdir: Workdir) -> tuple:
         if workdir.hosts.count > 1:
             raise ValueError("eval.endpoint: a served model is asked by one host; leave --hosts out")
         served = Endpoint(e.endpoint, e.endpoint_model, workdir.data / "endpoint.jsonl", e.endpoint_at_once)
-        return served, Chat(), "served", None
+        return SharedEngine(served, workdir.hosts), Chat(), "served", None
     loaded = models.load(config, workdir)
     policy = "rl" if config.rl.steps and loaded.has("rl") else "sft"
     params = loaded.params(policy)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from selfexec_jax.problems.benchmarks import benchmark_named
+from selfexec_jax.problems.datasets import data_dir
+from selfexec_jax.stages.decontaminate import names_kept_out
 from selfexec_jax.stages.telling import words_of
 from selfexec_jax.train.losses import ADVANTAGES, NORMALISERS, OBJECTIVES
 
@@ -22,8 +26,13 @@ def check(config) -> None:
         check_rl(config)
     check_votes(config)
     words_of(config)
+    for field in ("episodes", "candidates", "votes", "chunk_votes", "prediction_samples"):
+        if config.eval[field] < 1:
+            raise ValueError(f"eval.{field}={config.eval[field]}: at least 1")
+    if config.belief.problems and config.belief.first < 1:
+        raise ValueError(f"belief.first={config.belief.first}: at least 1")
     if config.eval.benchmark:
-        benchmark_named(config.eval.benchmark)
+        check_kept_out(config)
     for field in () if config.eval.endpoint else ("rl", "eval"):  # a served model has room of its own
         most = config[field].max_new_tokens
         if most >= config.rollout.cache_length:
@@ -31,6 +40,18 @@ def check(config) -> None:
                 f"{field}.max_new_tokens={most}: an answer and its prompt share rollout.cache_length="
                 f"{config.rollout.cache_length}; raise that, or lower {field}.max_new_tokens"
             )
+
+
+def check_kept_out(config) -> None:
+    """Raises ValueError where a benchmark is not among what is kept out of further training data."""
+    file, folder = benchmark_named(config.eval.benchmark).file, data_dir(config.problems.real_data)
+    if not config.sft.sources:
+        return
+    path = Path(config.eval.benchmark_data) if config.eval.benchmark_data else folder / file
+    if path.resolve() not in {(folder / name).resolve() for name in names_kept_out(config)}:
+        raise ValueError(f"eval.benchmark_data={path}: not kept out of sft.sources; name it in problems.keep_out")
+    if not path.exists():
+        raise ValueError(f"eval.benchmark={config.eval.benchmark}: no {path} to keep out of sft.sources; put it there")
 
 
 def check_votes(config) -> None:

@@ -60,8 +60,13 @@ def removed_rows(workdir: Workdir) -> set[tuple[str, int]]:
 
 def evaluation_sets(config) -> dict[str, list[Problem]]:
     """The evaluation problems that are at hand, by the name of their file or folder."""
-    names = dict.fromkeys([*(benchmark.file for benchmark in BENCHMARKS.values()), *config.problems.keep_out])
-    return {name: load_problems(_folder(config) / name) for name in names if (_folder(config) / name).exists()}
+    folder = _folder(config)
+    return {name: load_problems(folder / name) for name in names_kept_out(config) if (folder / name).exists()}
+
+
+def names_kept_out(config) -> list[str]:
+    """Files and folders of evaluation problems, in the folder of real data."""
+    return list(dict.fromkeys([*(benchmark.file for benchmark in BENCHMARKS.values()), *config.problems.keep_out]))
 
 
 def _folder(config) -> Path:

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from selfexec_jax.hosts import ALONE, Hosts
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
+from selfexec_jax.problems.splits import normalised_ast
 from selfexec_jax.self_execution.simulate import request_seed
 from selfexec_jax.stages.problems import is_left_to_rl
 from selfexec_jax.stages.rewards import Case, Episode, Rewards, has_room, standing
@@ -34,14 +35,16 @@ class ExecutionTasks:
         self._template = config.tasks.template
         self._problems = {p.id: p for p in problems}
         held_back = max(config.rl.validation_prompts // 2, 1) if config.rl.validate_every else 0
-        kept = {p.id for p in problems[held_back:]}
+        held = {p.id for p in problems[:held_back]}
+        known = {normalised_ast(source) for p in problems[:held_back] for source in p.solutions}
+        kept = {p.id for p in problems[held_back:] if known.isdisjoint(map(normalised_ast, p.solutions))}
         rates = _solve_rates(config, problems, programs)
         self._pools, self._held_back = {}, []
         for task, prompts in self._prompts(problems, programs).items():
             self._pools[task] = [p for p in prompts if _problem_of(p).id in kept]
-            held = [p for p in prompts if _problem_of(p).id not in kept]
             if task != "rlef":
-                self._held_back += random.Random(config.seed).sample(held, min(held_back, len(held)))
+                validating = [p for p in prompts if _problem_of(p).id in held]
+                self._held_back += random.Random(config.seed).sample(validating, min(held_back, len(validating)))
         self._curriculum = Curriculum(config.rl.solve_rates, rates)
         self._recycled: list[list[str]] = []  # problem, source, input, output
 

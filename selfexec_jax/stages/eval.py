@@ -110,8 +110,8 @@ def run(config, workdir: Workdir) -> dict:
     if unasked:
         log.warning("eval: %d answers are missing, as their questions leave no room for any; raise rollout.cache_length"
                     " or lower eval.max_new_tokens", unasked)  # fmt: skip
-    facts = {"problems": len(problems), "cases": len(cases), "policy": policy, "K": config.eval.candidates, "tokens": 0,
-             "too_long": unasked}  # fmt: skip
+    facts = {"problems": len(problems), "cases": len(cases), "policy": policy, "K": config.eval.candidates,
+             "tokens": engine.n_tokens, "too_long": unasked}  # fmt: skip
     if problems:
         facts |= _summarise_strategies(config, report, workdir, problems, decided, verdicts)
     if cases:
@@ -124,7 +124,7 @@ def run(config, workdir: Workdir) -> dict:
 
 
 def _summarise_strategies(config, report: dict, workdir: Workdir, problems, decided: Decided, verdicts: dict) -> dict:
-    """Adds what was solved, and how, to the report; returns how many problems were not judged, and the tokens."""
+    """Adds what was solved, and how, to the report; returns how many problems were not judged."""
     verdict = lambda p, source: verdicts.get((p.id, source), (0.0, 0.0))  # no program: wrong  # noqa: E731
     pairs = list(zip(problems, decided.sources, strict=True))
     judged = {"": np.array([[verdict(p, s) for s in row] for p, row in pairs])}
@@ -147,7 +147,7 @@ def _summarise_strategies(config, report: dict, workdir: Workdir, problems, deci
     at_equal_tokens(config, report, strategies, decided, judged[""].correct, problems, K)
     save_values(workdir, [p.id for p in problems], strategies | searches, decided, judged[""].correct)
     report["tables"] |= verifier.tables(decided, judged, K, config.seed, config.eval.bootstrap)
-    return {"not_judged": int((~is_judged).sum()), "tokens": int(sum(s.tokens.sum() for s in strategies.values()))}
+    return {"not_judged": int((~is_judged).sum())}
 
 
 def _run(case: Case) -> Run:

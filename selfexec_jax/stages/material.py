@@ -5,29 +5,34 @@ from __future__ import annotations
 import collections
 import itertools
 import random
+from collections.abc import Callable
 
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.problems.generator import input_size
 from selfexec_jax.problems.judge import limits_of
-from selfexec_jax.rollout import Request
+from selfexec_jax.rollout import Engine, Request
 from selfexec_jax.sandbox import Run, SandboxPool
+from selfexec_jax.self_execution.candidates import program_of
 from selfexec_jax.self_execution.simulate import request_seed
 from selfexec_jax.stages.outcomes import outcome_by
 from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import solve
 
 
-def problems_and_programs(config, workdir: Workdir, tokenizer, engine, pool: SandboxPool) -> tuple[list, list[dict]]:
+def problems_and_programs(
+    config, workdir: Workdir, tokenizer, writer: Callable[[], Engine], pool: SandboxPool
+) -> tuple[list, list[dict]]:
     """Training problems, and a row a program: its source and what it gives.
 
-    The model writes its programs once; they are kept in data/own_programs.jsonl.gz, so that a resumed run
-    works on the same ones.
+    The model writes its programs once (`writer` gives its engine); they are kept in data/own_programs.jsonl.gz, so that
+    a resumed run works on the same ones.
     """
     problems = load_problems(workdir.data / "train.jsonl")
     problems = random.Random(f"{config.seed}/rl").sample(problems, min(config.rl.problems, len(problems)))
     path, hosts = workdir.data / "own_programs.jsonl.gz", workdir.hosts
     if not hosts.any("are there own programs", path.exists()):
+        engine = writer()
 
         def rows_of(problems: list[Problem]) -> list[list[dict]]:
             found = {problem.id: [] for problem in problems}
@@ -52,7 +57,7 @@ def own_programs(config, tokenizer, engine, problems: list[Problem]) -> list[dic
         for p in problems
     ]
     answers = engine.generate(requests)
-    sources = ([solve.extract(s.text, config.tasks.template) for s in samples] for samples in answers)
+    sources = ([program_of(s, config.tasks.template) for s in samples] for samples in answers)
     return [dict(collections.Counter(s for s in found if s)) for found in sources]
 
 

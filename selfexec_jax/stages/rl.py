@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import logging
 import random
+from contextlib import closing
 
 from selfexec_jax.stages import model as models
 from selfexec_jax.stages import watch
@@ -31,14 +32,17 @@ def run(config, workdir: Workdir) -> dict:
     if workdir.has_checkpoints("sft") and not workdir.is_done("sft"):
         raise WorkdirError(f"{workdir.root}: SFT began there and is not done; run it first, --config.stages=sft,rl")
     loaded = models.load(config, workdir)
-    params, engine = loaded.params("sft"), loaded.engine()
-    with open_pool(config) as pool, contextlib.closing(Looking(config, workdir, "rl")) as looking:
-        engine.load(params, 0)
-        problems, programs = problems_and_programs(config, workdir, loaded.tokenizer, engine, pool)
-        verdicts = Verdicts(workdir.data / "rl_verdicts", pool, workdir.hosts, outcome_by(config))
+    engine, initial = loaded.engine(), functools.partial(loaded.params, "sft")
+    with (
+        open_pool(config) as pool,
+        closing(Verdicts(workdir.data / "rl_verdicts", pool, workdir.hosts, outcome_by(config))) as verdicts,
+        closing(Metrics(workdir, "rl", config.wandb)) as metrics,
+        closing(Looking(config, workdir, "rl")) as looking,
+    ):
+        writer = lambda: engine.load(initial(), 0)  # noqa: E731
+        problems, programs = problems_and_programs(config, workdir, loaded.tokenizer, writer, pool)
         rewards = Rewards(config, loaded.tokenizer, problems, pool, verdicts)
         tasks = ExecutionTasks(config, loaded.tokenizer, problems, programs, rewards, workdir.hosts)
-        metrics = Metrics(workdir, "rl", config.wandb)
 
         def write(step: int, line: dict, groups: list[Group]) -> None:
             metrics.write(step, looking.with_memory(line))
@@ -48,11 +52,9 @@ def run(config, workdir: Workdir) -> dict:
             log.info("%s", progress_line(config, step, line))
 
         rl.train(
-            config.rl, loaded.model, engine, params, loaded.mesh, config.seed, workdir.checkpoints / "rl", tasks, write,
-            workdir.hosts, looking,
+            config.rl, loaded.model, engine, initial, loaded.mesh, config.seed, workdir.checkpoints / "rl", tasks,
+            write, workdir.hosts, looking,
         )  # fmt: skip
-        metrics.close()
-        verdicts.close()
     return {"prompts": tasks.counts}
 
 

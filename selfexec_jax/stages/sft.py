@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
+from contextlib import closing
 
 from selfexec_jax.problems import Problem, Test
 from selfexec_jax.problems.datasets import load_problems
@@ -31,7 +31,7 @@ def run(config, workdir: Workdir) -> dict:
     if origin_of(config).runs:
         return {"skipped": f"init_from={config.init_from}"}
     if workdir.has_checkpoints("rl"):
-        raise WorkdirError(f"{workdir.root}: has RL that grew from something else than this SFT; give another --workdir")
+        raise WorkdirError(f"{workdir.root}: has RL that grew from something else than its SFT; give another --workdir")
     loaded = models.load(config, workdir)
     tokenizer = loaded.tokenizer
     sets = build_examples(config, workdir, tokenizer)
@@ -42,20 +42,17 @@ def run(config, workdir: Workdir) -> dict:
     updates = data.PackedUpdates(
         kept, mix, knobs.batch_rows, knobs.row_tokens, config.seed, knobs.micro_batches, knobs.short_row_tokens
     )
-    metrics = Metrics(workdir, "sft", config.wandb)
-
     def write(step: int, values: dict) -> None:
         metrics.write(step, looking.with_memory(values))
         left = time_left(step, config.sft.steps, values["seconds"] / config.sft.log_every)
         log.info("sft %d/%d  loss %.4f  %.0f tokens/s  %s", step, config.sft.steps, values["loss"],
                  values["tokens_per_s"], left)  # fmt: skip
 
-    with contextlib.closing(Looking(config, workdir, "sft")) as looking:
+    with closing(Metrics(workdir, "sft", config.wandb)) as metrics, closing(Looking(config, workdir, "sft")) as looking:
         sft.train(
             config.sft, loaded.model, updates, loaded.mesh, config.seed, workdir.checkpoints / "sft", write,
             loaded.pretrained, workdir.hosts, looking,
         )  # fmt: skip
-    metrics.close()
     return {"examples": {k: len(v) for k, v in kept.items()}, "too_long": dropped}
 
 

@@ -14,6 +14,7 @@ class SharedEngine:
 
     def __init__(self, engine: Engine, hosts: Hosts):
         self._engine, self._hosts = engine, hosts
+        self.n_tokens = 0  # generated so far, by all hosts
 
     def load(self, params: dict, version: int) -> SharedEngine:
         self._engine.load(params, version)
@@ -21,9 +22,11 @@ class SharedEngine:
 
     def generate(self, requests: Sequence[Request]) -> list[list[Sample]]:
         """All samples of all requests, in order."""
-        if self._hosts.count == 1:
-            return self._engine.generate(requests)
+        found = self._engine.generate(requests) if self._hosts.count == 1 else self._divided(requests)
+        self.n_tokens += sum(len(sample.tokens) for samples in found for sample in samples)
+        return found
 
+    def _divided(self, requests: Sequence[Request]) -> list[list[Sample]]:
         def answers(share: Sequence[Request]) -> list[list[dict]]:
             return [[dataclasses.asdict(s) for s in samples] for samples in self._engine.generate(share)]
 

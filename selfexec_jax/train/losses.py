@@ -18,7 +18,8 @@ def sft_loss(logprobs_BxL: jax.Array, scale_BxL: jax.Array) -> jax.Array:
 
 
 # ---- advantages: (rewards_PxG, is_valid_PxG) -> advantage_PxG, on the host ---------------------------------------
-# Members without a valid reward leave every mean and get zero; of a group, so does one that is left alone.
+# Members without a valid reward leave every mean and get zero; where a group is the measure, so does one left alone.
+# P are the prompts of one task.
 def _off_the_mean(rewards_PxG: np.ndarray, is_valid_PxG: np.ndarray) -> np.ndarray:
     """Reward minus the group's mean, not divided by its standard deviation. Source: the paper, after CWM."""
     n_Px1 = is_valid_PxG.sum(1, keepdims=True)
@@ -42,7 +43,7 @@ def _leave_one_out(rewards_PxG: np.ndarray, is_valid_PxG: np.ndarray) -> np.ndar
 
 
 def _off_the_batch(rewards_PxG: np.ndarray, is_valid_PxG: np.ndarray) -> np.ndarray:
-    """Reward minus the batch's mean, over the batch's standard deviation. Source: Hu et al. 2025, "REINFORCE++"."""
+    """Reward minus the mean over all groups, over their standard deviation. Source: Hu et al. 2025, "REINFORCE++"."""
     if not is_valid_PxG.any():
         return np.zeros(rewards_PxG.shape)
     found = rewards_PxG[is_valid_PxG]

@@ -46,10 +46,11 @@ Log = Callable[[int, dict, list[Group]], None]
 
 
 def train(
-    knobs, model: Transformer, engine: Engine, params: dict, mesh: Mesh, seed: int, directory: str | Path,
-    environment: Environment, log: Log, hosts: Hosts = ALONE, begins: Callable[[int], None] = lambda step: None,
+    knobs, model: Transformer, engine: Engine, initial: Callable[[], dict], mesh: Mesh, seed: int,
+    directory: str | Path, environment: Environment, log: Log, hosts: Hosts = ALONE,
+    begins: Callable[[int], None] = lambda step: None,
 ) -> dict:  # fmt: skip
-    """Runs or resumes the loop from `params` and returns the final parameters.
+    """Runs or resumes the loop and returns the final parameters; those that `initial` gives become its own.
 
     Leaves checkpoints in `directory`, and in `directory`_best the one that did best on the validation prompts. `log`
     gets every step's metrics and groups, `begins` the number of steps made as each begins. Raises Unhealthy when
@@ -63,11 +64,11 @@ def train(
         Checkpoints(directory, knobs.checkpoints_kept, hosts) as checkpoints,
         Checkpoints(f"{directory}_best", 1, hosts) as best,
     ):
-        reference = params if knobs.kl else None
+        reference = initial() if knobs.kl else None
         loop = _Loop(knobs, engine, learner, environment, seed, reference, hosts, lambda: hosts.ask(is_asked_to_end()))
         found = checkpoints.restore(target)
         if found is None:
-            run = _Run(start(jax.tree.map(jnp.copy, params)))  # the caller's stay
+            run = _Run(start(initial() if reference is None else jax.tree.map(jnp.copy, reference)))
         else:
             state, extra, arrays = found
             batches = (Drawn.of(hosts.share(batch)) for batch in ready.unpacked(arrays))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -17,6 +18,7 @@ from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train import losses
 from selfexec_jax.train.checkpoint import Checkpoints
 from selfexec_jax.train.gradients import Gradients, make_gradients
+from selfexec_jax.train.health import Unhealthy
 from selfexec_jax.train.scores import scores
 from selfexec_jax.train.state import TrainState, abstract_state, adafactor, adamw, muon
 from selfexec_jax.train.stopping import Stopped, between_steps
@@ -124,6 +126,11 @@ def train(
                 log(done, line)
             ends_here = hosts.any(f"sft {done}", is_asked_to_end())
             if done % knobs.checkpoint_every == 0 or done == knobs.steps or ends_here:
+                if not math.isfinite(float(metrics["grad_norm"])):  # once it is not, it stays so
+                    raise Unhealthy(
+                        f"sft: the gradients are not finite at step {done} (sft.learning_rate?); the last checkpoint is"
+                        " from before: begin again with another --workdir"
+                    )
                 extra = {"data": updates.get_state(), "since_line": [tokens, examples]}
                 checkpoints.save(done, state, extra)
             if ends_here:

@@ -113,7 +113,7 @@ def adafactor(learning_rate, grad_clip: float) -> optax.GradientTransformation:
 def muon(
     matrix_learning_rate, learning_rate, beta2: float, weight_decay: float, grad_clip: float
 ) -> optax.GradientTransformation:
-    """Muon on the layers' matrices and AdamW on the rest.
+    """Muon on the layers' matrices, with decay, and Adam on the rest, without.
 
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
     """

@@ -108,7 +108,7 @@ def run_rl(folder, hosts, replays):
                 "answers": [[list(t.sample.tokens) for r in g.rollouts for t in r.turns] for g in groups]}  # fmt: skip
         told(said)
 
-    rl.train(options, model, engine, params, mesh, 0, folder / "rl", toy, log, hosts)
+    rl.train(options, model, engine, lambda: params, mesh, 0, folder / "rl", toy, log, hosts)
     if replays and not (folder / "samples.json").exists():
         engine.write()
 

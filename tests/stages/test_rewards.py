@@ -404,7 +404,7 @@ def test_a_field_that_cannot_be_is_named(field, value, says):
     [("rl.advantage", "grpo", "is none of"), ("eval.votes", 5, "simulate_temperature"),
      ("tasks.feedback", "all", "none of"), ("eval.benchmark", "humanevil", "unknown benchmark"),
      ("eval.max_new_tokens", 512, r"rollout\.cache_length=512"),
-     ("rl.max_new_tokens", 600, r"rollout\.cache_length=512")],
+     ("rl.max_new_tokens", 600, r"rollout\.cache_length=512"), ("eval.episodes", 0, r"eval\.episodes=0: at least 1")],
 )  # fmt: skip
 def test_what_would_be_found_out_after_training_is_found_out_before(field, value, says):
     config = base.get_config()
@@ -417,6 +417,24 @@ def test_what_would_be_found_out_after_training_is_found_out_before(field, value
     if name == "max_new_tokens":
         config.eval.endpoint = "http://somewhere"  # has a cache of its own
         check(config)
+
+
+def test_a_benchmark_is_kept_out_of_further_training_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("SELFEXEC_DATA", str(tmp_path))
+    config = base.get_config()
+    config.sft.sources = (("more.jsonl", 0.5, "openmath"),)
+    check(config)
+    config.eval.benchmark = "own"
+    with pytest.raises(ValueError, match="no .*own.jsonl to keep out of sft.sources"):
+        check(config)
+    (tmp_path / "own.jsonl").touch()
+    check(config)
+    config.eval.benchmark_data = str(tmp_path / "mine.jsonl")
+    with pytest.raises(ValueError, match="mine.jsonl: not kept out of sft.sources; name it in problems.keep_out"):
+        check(config)
+    config.problems.keep_out = ("mine.jsonl",)
+    (tmp_path / "mine.jsonl").touch()
+    check(config)
 
 
 # ---- the journal ----------------------------------------------------------------------------------------
@@ -487,9 +505,11 @@ def problems(n):
     ]
 
 
-def tasks_of(rewards, n=10, **changes):
+def tasks_of(rewards, n=10, alike=(), **changes):
+    """alike: numbers of problems whose reference is another's, number 0's."""
     made = rewards(**changes)
-    found = problems(n)
+    found = [dataclasses.replace(p, solutions=(f"{RIGHT}print({0 if i in alike else i})\n",))
+             for i, p in enumerate(problems(n))]  # fmt: skip
     rows = [
         {"problem": p.id, "source": source, "written": count, "public": [output], "long": [["9 9\n", "18\n"]]}
         for i, p in enumerate(found)
@@ -564,10 +584,10 @@ def test_feedback_is_annealed(rewards):
 
 
 def test_validation_prompts_are_never_drawn(rewards):
-    tasks = tasks_of(rewards, validate_every=1, validation_prompts=6)
+    tasks = tasks_of(rewards, alike=(5, 8), validate_every=1, validation_prompts=6)
     held = {(p.task, p.name) for p in tasks.validation()}
     assert len(held) == 6 and {task for task, _ in held} == {"predict", "solve"}
     problems_held = {p.subject.problem.id if p.task == "predict" else p.name for p in tasks.validation()}
-    for step in range(20):
-        for p in tasks.draw(step, 12):
-            assert (p.subject.id if p.task == "solve" else p.subject.problem.id) not in problems_held
+    drawn = [p for step in range(20) for p in tasks.draw(step, 12)]
+    names = {p.subject.id if p.task == "solve" else p.subject.problem.id for p in drawn}
+    assert names == {f"add-{i}" for i in (3, 4, 6, 7, 9)} and names.isdisjoint(problems_held)

@@ -34,7 +34,9 @@ def test_what_a_stage_was_made_of_stays(tmp_path):
         work.open(config)
 
 
-@pytest.mark.parametrize("begun, stage, said", [("sft", rl, "SFT began there and is not done"), ("rl", sft, "has RL that")])
+@pytest.mark.parametrize(
+    "begun, stage, said", [("sft", rl, "SFT began there and is not done"), ("rl", sft, "has RL that grew")]
+)
 def test_training_does_not_go_on_from_what_is_not_what_it_was_made_of(tmp_path, begun, stage, said):
     config, work = base.get_config(), Workdir(tmp_path / "run")
     work.open(config)

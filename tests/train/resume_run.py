@@ -27,7 +27,7 @@ def main(directory, steps, staleness):
 
     stopping.listen()
     try:
-        rl.train(options, model, engine, params, make_mesh(devices=jax.devices()[:1]), 0, directory, toy, log)
+        rl.train(options, model, engine, lambda: params, make_mesh(devices=jax.devices()[:1]), 0, directory, toy, log)
     except stopping.Stopped as stopped:
         print(stopped)
         sys.exit(EXIT_CODE)

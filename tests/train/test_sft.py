@@ -13,6 +13,7 @@ from selfexec_jax.model import Transformer
 from selfexec_jax.model.sharding import make_mesh
 from selfexec_jax.model.transformer import merged
 from selfexec_jax.train import sft
+from selfexec_jax.train.health import Unhealthy
 from selfexec_jax.train.scores import scores
 from selfexec_jax.train.sft import make_optimizer, make_update, rows_of
 from selfexec_jax.train.state import abstract_state, trainable
@@ -58,6 +59,15 @@ def test_tokens_before_an_interruption_are_counted(tiny, tmp_path, monkeypatch):
     asked.clear()
     train()
     assert lines == [(4, 4 * 60), (8, 4 * 60), (9, 60)]
+
+
+def test_a_run_that_diverges_says_so_and_saves_nothing_of_it(tiny, tmp_path):
+    knobs = base.get_config().sft
+    knobs.update({"steps": 9, "batch_rows": 4, "micro_batches": 1, "checkpoint_every": 3, "learning_rate": 1e30})
+    mesh = make_mesh(devices=jax.devices()[:1])
+    with pytest.raises(Unhealthy, match=r"sft: the gradients are not finite at step 3 \(sft.learning_rate\?\)"):
+        sft.train(knobs, tiny[0], Repeating(), mesh, 0, tmp_path, lambda step, line: None)
+    assert not any(p.name.isdigit() for p in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("chunk", "cap", "temperature"), [(64, 0.0, 0.7), (25, 3.0, 1.3), (100, 0, 1)])
