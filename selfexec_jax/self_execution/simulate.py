@@ -43,8 +43,7 @@ class Prediction:
     all answers that were drawn for it.
 
     `n_prompt`: tokens that were read for it; several votes on one case read their first prompt, of `n_first`, once,
-    which counts for the first. `logprob`, `least`: log-probability of the answer, in nats, and of its least likely
-    token.
+    which counts for the first. `logprob`: of the answer, in nats.
     """
 
     output: str | None
@@ -53,7 +52,6 @@ class Prediction:
     n_tokens: int
     n_prompt: int
     logprob: float = 0.0
-    least: float = 0.0
     n_first: int = 0
 
 
@@ -119,9 +117,6 @@ def _predicted(run: Sequence[_Piece], vote: int) -> Prediction:
     taken, last = [piece.taken for piece in run], run[-1].taken
     text = "\n".join([*(predict.narration_of(s.text.rstrip()) for s in taken[:-1]), last.text])
     read = sum(len(s.prompt_tokens) for s in taken[bool(vote) :])
-    logprobs = [p for s in taken for p in s.logprobs]
+    logprob = sum(sum(s.logprobs) for s in taken)
     spent = sum(len(s.tokens) for piece in run for s in piece.drawn)
-    return Prediction(
-        run[-1].output, text, last.finish_reason, spent, read, sum(logprobs), min(logprobs, default=0.0),
-        len(taken[0].prompt_tokens),
-    )  # fmt: skip
+    return Prediction(run[-1].output, text, last.finish_reason, spent, read, logprob, len(taken[0].prompt_tokens))

@@ -107,7 +107,7 @@ def train(
         else:
             state, extra, _ = found
             updates.set_state(extra["data"])
-            tokens, examples = extra.get("since_line", (0, 0))
+            tokens, examples = extra["since_line"]
         update = make_update(model, tx, target, mesh)
         started, earlier = time.monotonic(), tokens  # earlier: of a run that was interrupted
         for step in range(int(state.step), knobs.steps):

@@ -118,7 +118,7 @@ def test_how_sure_a_simulation_was_is_told():
             return dataclasses.replace(super()._sample(request, j), logprobs=(-0.5, -2.0, -0.25))
 
     ((said,),) = simulate(Sure(lambda prompt, j: "=>3"), Characters(), [Invocation("a", "")], 1, 0, COMPACT)
-    assert (said.logprob, said.least) == (-2.75, -2.0)
+    assert said.logprob == -2.75
 
 
 # ---- verify ----------------------------------------------------------------------------------------------
