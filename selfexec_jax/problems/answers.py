@@ -6,6 +6,7 @@ import ast
 import re
 import warnings
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.problems.compare import is_literal, literals_match, outputs_match
 
 LABELS = ("ok", "wrong", "not_literal", "no_answer", "truncated")
@@ -36,7 +37,7 @@ def label_output(prediction: str | None, expected: str, kind: str = "call", rule
 def canonical(prediction: str) -> str:
     """One spelling for predictions that differ in layout alone, so that votes for them count together."""
     text = prediction.strip()
-    return ast.unparse(ast.parse(text, mode="eval")) if is_literal(text) else text
+    return ast.unparse(syntax.parse(text, mode="eval")) if is_literal(text) else text
 
 
 def program_in(answer: str) -> str:
@@ -48,7 +49,7 @@ def program_in(answer: str) -> str:
 def _is_program(text: str) -> bool:
     try:
         with warnings.catch_warnings(action="ignore"):
-            ast.parse(text)
+            syntax.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
@@ -76,7 +77,7 @@ def asserted(line: str) -> str | None:
     if len(line) > _LONGEST_LINE:
         return None
     try:
-        test = ast.parse(line).body[0].test
+        test = syntax.parse(line).body[0].test
         if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
             return ast.get_source_segment(line, test.comparators[0])
     except (SyntaxError, ValueError, RecursionError, MemoryError, AttributeError, IndexError):
@@ -94,7 +95,7 @@ def arguments_in(answer: str, function: str) -> str | None:
         return None
     for source in (text, f"{function}({text})"):
         try:
-            node = ast.parse(source, mode="eval").body
+            node = syntax.parse(source, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         node = node.left if isinstance(node, ast.Compare) else node

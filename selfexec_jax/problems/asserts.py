@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.problems.compare import is_literal
 from selfexec_jax.problems.types import Test
 
@@ -14,7 +15,7 @@ def literal_tests(source: str, entry_point: str) -> tuple[Test, ...] | None:
     source: asserts that call `entry_point`, or a function `check(candidate)` made of them, as HumanEval has it.
     """
     try:
-        body = ast.parse(source).body
+        body = syntax.parse(source).body
     except (SyntaxError, ValueError, RecursionError):
         return None
     name = entry_point

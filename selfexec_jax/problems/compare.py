@@ -12,6 +12,8 @@ import decimal
 import math
 import re
 
+from selfexec_jax.problems import syntax
+
 _RULES = ("exact", "tokens", "lines")
 _TOLERANCE = 1e-5
 _LITERAL_CHARS = 8 << 20
@@ -73,7 +75,7 @@ def answers_match(kind: str, expected: str, actual: str | None) -> bool:
 def is_literal(source: str | ast.expr) -> bool:
     """Whether a text, or a piece of a syntax tree, is a Python literal."""
     try:
-        read_literal(source) if isinstance(source, str) else ast.literal_eval(source)
+        read_literal(source) if isinstance(source, str) else syntax.literal_eval(source)
     except (ValueError, TypeError, SyntaxError, MemoryError, OverflowError, RecursionError):
         return False
     return True
@@ -116,7 +118,7 @@ def read_literal(source: str):
     if _depth(source) > _DEEPEST:  # some parsers take exponential time to give up on these
         raise ValueError("nested too deep")
     try:
-        return ast.literal_eval(source.strip())
+        return syntax.literal_eval(source.strip())
     except (SyntaxError, TypeError, RecursionError, MemoryError, OverflowError) as error:  # 10**400 + 1j overflows
         raise ValueError(str(error)) from error
 

@@ -5,7 +5,6 @@ A program is told its test's input. The expected outputs go no further than the 
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import re
@@ -13,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.problems.compare import is_literal, literals_match, outputs_match
 from selfexec_jax.problems.dialogue import Dialogue, together
 from selfexec_jax.problems.endings import ending
@@ -243,6 +243,6 @@ def _check(problem: Problem, tests: Sequence[Test], rule: str | None) -> None:
     if problem.kind == "check":
         for i, test in enumerate(tests):
             try:
-                ast.parse(test.input)
+                syntax.parse(test.input)
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 raise ValueError(f"problem {problem.id}, test {i}: not a Python program") from None

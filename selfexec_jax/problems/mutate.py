@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import random
 
+from selfexec_jax.problems import syntax
+
 _LETTERS = "abcxyz AZ09_-.,"
 _NUMBERS = (0, 1, -1, 2, 10, 100)
 
@@ -25,7 +27,7 @@ def more_inputs(known: list[str], n: int, seed: int | str) -> list[str]:
 
 def mutated(arguments: str, rng: random.Random) -> str:
     """An argument list with at least one literal changed, as source."""
-    call = ast.parse(f"f({arguments})", mode="eval").body
+    call = syntax.parse(f"f({arguments})", mode="eval").body
     parts = [*call.args, *(keyword.value for keyword in call.keywords)]
     values = [_literal(part) for part in parts]
     usable = [i for i, value in enumerate(values) if value is not None]
@@ -41,7 +43,7 @@ def mutated(arguments: str, rng: random.Random) -> str:
 
 def _literal(node: ast.expr) -> tuple | None:
     try:
-        return (ast.literal_eval(node),)
+        return (syntax.literal_eval(node),)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
 

@@ -6,6 +6,7 @@ import ast
 import collections
 from collections.abc import Iterable, Iterator
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.problems.judge import judge, rule_of
 from selfexec_jax.problems.samples import Sample
 from selfexec_jax.problems.types import Problem
@@ -56,7 +57,7 @@ def _distinct(samples: Iterable[Sample], counts: collections.Counter) -> Iterato
     seen = set()
     for sample in samples:
         try:
-            program = ast.dump(ast.parse(sample.text))
+            program = ast.dump(syntax.parse(sample.text))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             counts["no program"] += 1
             continue

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import builtins
 
+from selfexec_jax.problems import syntax
+
 _BUILTINS = frozenset(dir(builtins))
 
 
@@ -38,4 +40,4 @@ def normalised_ast(source: str, keeps_constants: bool = True) -> str:
 
     Raises SyntaxError for text that is not Python.
     """
-    return ast.dump(_Rename(keeps_constants).visit(ast.parse(source)))
+    return ast.dump(_Rename(keeps_constants).visit(syntax.parse(source)))

@@ -13,6 +13,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.sandbox.types import Trace
 from selfexec_jax.traces import numbered, scan
 from selfexec_jax.traces.narrate import style_named
@@ -172,7 +173,7 @@ def _left(ahead: Sequence[Step], is_numbered: bool) -> str | None:
 
 def _loops(source: str) -> dict[int, _Loop]:
     """The loops of a program's top level by their first line."""
-    tree = ast.parse(source)
+    tree = syntax.parse(source)
     body, hidden = tree.body, _hidden(tree)
     functions = [node for node in body if isinstance(node, ast.FunctionDef)]
     in_functions = {name for f in functions for name in _loaded(f) - _own(f)}

@@ -11,10 +11,10 @@ Items are joined by ";". An item is `op=value`, `target=value`, `target=op=value
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import re
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.traces import scan
 from selfexec_jax.traces.steps import (
     Bind,
@@ -228,7 +228,7 @@ def _rest_of_line(line: str) -> Step | None:
         return Print(0, rest + "\n")
     if word == "write":
         try:
-            text = ast.literal_eval(rest)
+            text = syntax.literal_eval(rest)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return Unreadable(0, line)
         return Print(0, text) if type(text) is str else Unreadable(0, line)

@@ -11,6 +11,7 @@ import functools
 import warnings
 from collections.abc import Sequence
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.problems.compare import outputs_match
 from selfexec_jax.problems.endings import ending_name
 from selfexec_jax.traces.claims import parse_claims
@@ -148,7 +149,7 @@ def _parsed(text: str, mode: str = "eval") -> ast.AST | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(text.strip() if mode == "eval" else text, mode=mode)
+            tree = syntax.parse(text.strip() if mode == "eval" else text, mode=mode)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
     return tree.body if mode == "eval" else tree

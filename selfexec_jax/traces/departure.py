@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.traces.claims import parse_claims
 from selfexec_jax.traces.steps import Bind, Op, Print, Return, Rounds, Step
@@ -28,7 +29,7 @@ def departure(text: str, style: str, wanted: str, source: str) -> str:
     if end is None:
         return ""
     try:
-        tree = ast.parse(source)
+        tree = syntax.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
     loops = {name for loop in ast.walk(tree) if isinstance(loop, ast.For) for name in _names(loop.target)}

@@ -14,6 +14,7 @@ import functools
 import re
 import warnings
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.traces import scan
 from selfexec_jax.traces.steps import (
     Bind,
@@ -231,7 +232,7 @@ def _may_be_code(text: str) -> bool:
         return False
     try:
         with warnings.catch_warnings(action="ignore"):
-            ast.parse(f"({text.strip()}\n)", mode="eval")
+            syntax.parse(f"({text.strip()}\n)", mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
@@ -243,7 +244,7 @@ def _may_be_value(text: str) -> bool:
         return True
     try:
         with warnings.catch_warnings(action="ignore"):
-            body = ast.parse(text.strip(), mode="eval").body
+            body = syntax.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return "<" in text and bool(re.match(r"[\[{(]|\w+\(", text))  # the display of a container of objects
     if isinstance(body, (ast.Name, ast.Subscript, ast.Attribute, ast.Compare, ast.BoolOp)):
@@ -296,7 +297,7 @@ def _rest_of_sentence(line: int, rest: str) -> Step | None:
         return Jump(line, rest[11:])
     if rest.startswith("it writes "):
         try:
-            text = ast.literal_eval(rest[10:])
+            text = syntax.literal_eval(rest[10:])
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return Unreadable(line, rest)
         return Print(line, text) if type(text) is str else Unreadable(line, rest)

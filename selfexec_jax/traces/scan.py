@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import re
 from collections.abc import Iterator
+
+from selfexec_jax.problems import syntax
 
 STRING = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
 _TIGHT = re.compile(r" ?([-+*/%@&|^<>=!,:~]) ?")
@@ -26,7 +27,7 @@ def _quoted(string: str) -> str:
     if string[0] == "'" or "'" in string:
         return string
     try:
-        return repr(ast.literal_eval(string))
+        return repr(syntax.literal_eval(string))
     except (ValueError, SyntaxError):
         return string
 

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import re
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.sandbox.events import NO_PART, Event, text_of
 from selfexec_jax.sandbox.types import Trace
 
@@ -418,14 +419,14 @@ def in_loop(source: str, loop: int, line: int) -> bool:
 @functools.lru_cache(maxsize=256)
 def _loop_ends(source: str) -> dict[int, int]:
     """The first and the last line of every loop."""
-    loops = (node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.For, ast.While)))
+    loops = (node for node in ast.walk(syntax.parse(source)) if isinstance(node, (ast.For, ast.While)))
     return {node.lineno: node.end_lineno or node.lineno for node in loops}
 
 
 @functools.lru_cache(maxsize=256)
 def _of_generators(source: str) -> frozenset[int]:
     """The first lines of loops in functions that yield."""
-    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in ast.walk(syntax.parse(source)) if isinstance(node, ast.FunctionDef)]
     generators = [f for f in functions if any(isinstance(n, (ast.Yield, ast.YieldFrom)) for n in ast.walk(f))]
     return frozenset(n.lineno for f in generators for n in ast.walk(f) if isinstance(n, (ast.For, ast.While)))
 

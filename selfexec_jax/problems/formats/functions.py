@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import re
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.problems.asserts import literal_tests
 from selfexec_jax.problems.formats.fields import text, texts
 from selfexec_jax.problems.types import Problem, Test
@@ -96,10 +97,10 @@ def evalplus(row: dict) -> Problem:
     if number and int(number[1]) in _ARGUMENTS:
         inputs = list(map(_ARGUMENTS[int(number[1])], inputs))
     try:
-        body = [*ast.parse(source).body, ast.parse(f"return {name}").body[0]]
+        body = [*syntax.parse(source).body, syntax.parse(f"return {name}").body[0]]
     except SyntaxError:
         raise KeyError("prompt, canonical_solution (together no Python)") from None
-    inside = ast.FunctionDef("make", ast.parse("def f(): pass").body[0].args, body, [])
+    inside = ast.FunctionDef("make", syntax.parse("def f(): pass").body[0].args, body, [])
     reference = ast.unparse(ast.fix_missing_locations(ast.Module([inside], [])))
     atol = float(row.get("atol") or 0)
     calls = "\n".join(f"check({name}, {args!r}, {atol})" for args in inputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.problems.formats.fields import text
 from selfexec_jax.problems.types import Problem, Test
 
@@ -27,7 +28,7 @@ def program_output(row: dict) -> Problem:
     name, args = None, row.get("stdin")
     if isinstance(row.get("call"), str):
         try:
-            name = ast.unparse(ast.parse(row["call"], mode="eval").body.func)
+            name = ast.unparse(syntax.parse(row["call"], mode="eval").body.func)
         except (SyntaxError, ValueError, AttributeError, RecursionError, MemoryError):
             raise KeyError("call (the source of one call)") from None
         args = row["call"][len(name) + 1 : -1]
