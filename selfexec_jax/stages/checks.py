@@ -43,7 +43,7 @@ def check(config) -> None:
 
 
 def check_kept_out(config) -> None:
-    """Raises ValueError where a benchmark is not among what is kept out of further training data."""
+    """Raises ValueError for a benchmark that there is not, or that is not kept out of further training data."""
     file, folder = benchmark_named(config.eval.benchmark).file, data_dir(config.problems.real_data)
     if not config.sft.sources:
         return

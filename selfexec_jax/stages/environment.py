@@ -35,9 +35,10 @@ class ExecutionTasks:
         self._template = config.tasks.template
         self._problems = {p.id: p for p in problems}
         held_back = max(config.rl.validation_prompts // 2, 1) if config.rl.validate_every else 0
-        held = {p.id for p in problems[:held_back]}
-        known = {normalised_ast(source) for p in problems[:held_back] for source in p.solutions}
-        kept = {p.id for p in problems[held_back:] if known.isdisjoint(map(normalised_ast, p.solutions))}
+        first, rest = problems[:held_back], problems[held_back:]
+        held = {p.id for p in first}
+        known = {normalised_ast(source) for p in first for source in p.solutions}
+        kept = {p.id for p in rest if known.isdisjoint(map(normalised_ast, p.solutions))}
         rates = _solve_rates(config, problems, programs)
         self._pools, self._held_back = {}, []
         for task, prompts in self._prompts(problems, programs).items():
