@@ -5,9 +5,9 @@ tests/benchmarks/lengths/ROW-seed-N.json, and of all that lie there prints the a
 its interval over programs, seeds of a row together, the tokens that were generated, how often the numbers of the
 input were read right, and the size at which the share of simulations falls to half of what it is on the shortest:
 those whose output is right and that read the input right, since up to two fifths of these outputs are right by a
-guess. With `--chunk_votes 1,5` each run is measured with one answer and with what most of five say to every piece
-of a simulation, which is the whole where it is not told in pieces. The runs are those of the rows `long_runs*` of
-configs/tiny.py, with `--config.stages=problems,sft`.
+guess. Draws those shares and the tokens beside the table. With `--chunk_votes 1,5` each run is measured with one
+answer and with what most of five say to every piece of a simulation, which is the whole where it is not told in
+pieces. The runs are those of the rows `long_runs*` of configs/tiny.py, with `--config.stages=problems,sft`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ import random
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from selfexec_jax.evals import bootstrap_ci
+from selfexec_jax.evals.looks import COLOURS, INK, STYLE, axis_of
 from selfexec_jax.problems.compare import outputs_match
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.sandbox import Run
@@ -61,10 +64,11 @@ def main() -> int:
             rows.setdefault(path.stem.partition("-seed-")[0], []).append(Answered.of_text(kept))
     print("| row | seeds | " + " | ".join(f"{n} numbers" for n in sizes) + " | half of the first at |")
     print("|" + "---|" * (len(sizes) + 3))
-    found = {}
+    found, curves = {}, {}
     for name, runs in rows.items():
         right, read, tokens = (np.concatenate([getattr(r, key) for r in runs]) for key in ("right", "read", "tokens"))
         both = right * read
+        curves[name] = [bootstrap_ci(column, 0) for column in both.T], tokens.mean(0)
         cells = []
         for i in range(len(sizes)):
             value, low, high = (100 * x for x in bootstrap_ci(right[:, i], 0))
@@ -74,6 +78,7 @@ def main() -> int:
         found[name] = {"n": len(right), "seeds": len(runs), "right": right.mean(0).tolist(), "half": half,
                        "read": read.mean(0).tolist(), "both": both.mean(0).tolist(), "tokens": tokens.mean(0).tolist()}
         print(f"| `{name}` | {len(runs)} | {' | '.join(cells)} | " + "{:.1f} [{:.1f}, {:.1f}] |".format(*half))
+    draw(sizes, curves, args.results / "lengths.png")
     return conclude(args, found, [])
 
 
@@ -128,6 +133,22 @@ def answered(folder: str, sizes: list[int], n: int, longest: int, votes: int, te
             shares = f"{np.mean(right[-1]):.1%}, input {np.mean(read[-1]):.1%}"
             print(folder, size, shares, ends, file=sys.stderr, flush=True)
     return Answered(*(np.array(each, float).T for each in (right, read, tokens)))
+
+
+def draw(sizes: list[int], curves: dict[str, tuple[list, np.ndarray]], path: Path) -> None:
+    """A line a row: the shares that are right and whose input was read right, with their intervals, and the tokens."""
+    with matplotlib.rc_context(STYLE):
+        canvas = Figure(figsize=(9.6, 3.6), layout="constrained")
+        shares, costs = canvas.subplots(1, 2)
+        for (name, (intervals, tokens)), colour in zip(curves.items(), itertools.cycle([*COLOURS, INK])):
+            value, low, high = 100 * np.array(intervals).T
+            shares.plot(sizes, value, color=colour, marker="o", markersize=4, label=name)
+            shares.fill_between(sizes, low, high, color=colour, alpha=0.12, linewidth=0)
+            costs.plot(sizes, tokens, color=colour, marker="o", markersize=4)
+        axis_of(shares, "Output right, input read right", "numbers in the input", "%")
+        axis_of(costs, "Tokens of a simulation", "numbers in the input")
+        shares.legend(fontsize=8)
+        canvas.savefig(path, dpi=140, facecolor="white", metadata={"Software": None})
 
 
 def halved(sizes: list[int], right: np.ndarray) -> tuple[float, float, float]:
