@@ -168,7 +168,7 @@ def get_config() -> ConfigDict:
     c.rl.claims_share = 0.0  # of a simulation's reward (< 1/2), for what it tells right before its first false line
     c.rl.wrong_programs = True  # predict outputs of wrong programs too (paper: right ones only)
     c.rl.recycled = 0.0  # share of the outputs to predict that are those of programs that just failed
-    c.rl.recycled_kept = 1000  # such programs, the newest
+    c.rl.recycled_kept = 1000  # of their runs on public tests, the newest
     c.rl.solve_rates = (0.1, 0.7)  # prompts whose solve rate lies outside come last; (0, 1): all alike (paper: CWM)
 
     c.rl.problems = 600  # training problems whose programs, the model's own among them, RL works on

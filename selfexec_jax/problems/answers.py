@@ -37,7 +37,10 @@ def label_output(prediction: str | None, expected: str, kind: str = "call", rule
 def canonical(prediction: str) -> str:
     """One spelling for predictions that differ in layout alone, so that votes for them count together."""
     text = prediction.strip()
-    return ast.unparse(syntax.parse(text, mode="eval")) if is_literal(text) else text
+    try:
+        return ast.unparse(syntax.parse(text, mode="eval")) if is_literal(text) else text
+    except syntax.UNREADABLE:
+        return text
 
 
 def program_in(answer: str) -> str:
@@ -50,7 +53,7 @@ def _is_program(text: str) -> bool:
     try:
         with warnings.catch_warnings(action="ignore"):
             syntax.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except syntax.UNREADABLE:
         return False
     return True
 
@@ -80,7 +83,7 @@ def asserted(line: str) -> str | None:
         test = syntax.parse(line).body[0].test
         if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
             return ast.get_source_segment(line, test.comparators[0])
-    except (SyntaxError, ValueError, RecursionError, MemoryError, AttributeError, IndexError):
+    except (*syntax.UNREADABLE, AttributeError, IndexError):
         pass
     return line.rsplit("==", 1)[1].strip()
 
@@ -95,13 +98,20 @@ def arguments_in(answer: str, function: str) -> str | None:
         return None
     for source in (text, f"{function}({text})"):
         try:
-            node = syntax.parse(source, mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            found = _literal_arguments(syntax.parse(source, mode="eval").body, function)
+        except syntax.UNREADABLE:
             continue
-        node = node.left if isinstance(node, ast.Compare) else node
-        if not isinstance(node, ast.Call) or ast.unparse(node.func) != function:
-            continue
-        values = [*node.args, *(keyword.value for keyword in node.keywords)]
-        if all(map(is_literal, values)) and all(keyword.arg for keyword in node.keywords):
-            return ", ".join([*map(ast.unparse, node.args), *map(ast.unparse, node.keywords)])
+        if found is not None:
+            return found
     return None
+
+
+def _literal_arguments(node: ast.expr, function: str) -> str | None:
+    """Of a call of the function, compared with something or not, whose arguments are all literals."""
+    node = node.left if isinstance(node, ast.Compare) else node
+    if not isinstance(node, ast.Call) or ast.unparse(node.func) != function:
+        return None
+    values = [*node.args, *(keyword.value for keyword in node.keywords)]
+    if not all(map(is_literal, values)) or not all(keyword.arg for keyword in node.keywords):
+        return None
+    return ", ".join([*map(ast.unparse, node.args), *map(ast.unparse, node.keywords)])

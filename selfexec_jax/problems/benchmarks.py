@@ -53,15 +53,18 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def load_benchmark(
-    name: str, path: str | Path | None = None, window: tuple[str, str] | None = None
-) -> list[Problem]:
-    """The problems of a named benchmark, from `path`, the folder of real data, or the hub (extra `[hf]`).
+    name: str, path: str | Path | None = None, window: tuple[str, str] | None = None,
+    folder: str | Path | None = None,
+) -> list[Problem]:  # fmt: skip
+    """The problems of a named benchmark, from where `place_of` says, or the hub (extra `[hf]`).
 
     window: keeps problems whose date (YYYY-MM-DD) lies in it, both ends included; a set that is cut has no fixed
     count. Raises ProblemFileError for data that cannot be had, or that holds another number of problems.
     """
     benchmark = benchmark_named(name)
-    place = Path(path) if path is not None else _found(benchmark)
+    place = place_of(name, path, folder)
+    if not path and not place.exists() and benchmark.hub is not None:
+        place = _downloaded(benchmark, place)
     problems = [problem for problem in load_problems(place) if benchmark.keeps(problem)]
     if window is not None:
         problems = [problem for problem in problems if window[0] <= _date_of(problem) <= window[1]]
@@ -83,11 +86,13 @@ def _date_of(problem: Problem) -> str:
     return next((tag[5:] for tag in problem.tags if tag.startswith("date:")), "")
 
 
-def _found(benchmark: Benchmark) -> Path:
-    """Where the data lies, after a download if need be."""
-    place = data_dir() / benchmark.file
-    if place.exists() or benchmark.hub is None:
-        return place
+def place_of(name: str, path: str | Path | None = None, folder: str | Path | None = None) -> Path:
+    """Where the data of a benchmark is looked for first: `path`, else its file in the folder of real data."""
+    return Path(path) if path else Path(folder or data_dir()) / benchmark_named(name).file
+
+
+def _downloaded(benchmark: Benchmark, place: Path) -> Path:
+    """Where its data lies after a download; `place` is where it is missing."""
     try:
         import huggingface_hub
     except ImportError:

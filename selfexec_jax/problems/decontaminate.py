@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from datasketch import MinHash, MinHashLSH
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.problems.splits import normalised_ast
 from selfexec_jax.problems.types import Problem
 
@@ -109,7 +110,7 @@ class Gate:
     def _tree(self, source: str) -> str | None:
         try:
             tree = normalised_ast(source, keeps_constants=False)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        except syntax.UNREADABLE:
             return None
         return tree if tree.count("(") >= self._shortest else None
 

@@ -244,5 +244,5 @@ def _check(problem: Problem, tests: Sequence[Test], rule: str | None) -> None:
         for i, test in enumerate(tests):
             try:
                 syntax.parse(test.input)
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
+            except syntax.UNREADABLE:
                 raise ValueError(f"problem {problem.id}, test {i}: not a Python program") from None

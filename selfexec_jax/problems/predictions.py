@@ -58,7 +58,7 @@ def _distinct(samples: Iterable[Sample], counts: collections.Counter) -> Iterato
     for sample in samples:
         try:
             program = ast.dump(syntax.parse(sample.text))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        except syntax.UNREADABLE:
             counts["no program"] += 1
             continue
         if (sample.problem, program) in seen:

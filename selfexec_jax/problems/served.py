@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import hashlib
 import json
+import multiprocessing.pool
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,13 +36,9 @@ class Served:
 
         asked: what the API takes, but for the model. Raises RuntimeError where the server does not answer.
         """
-        with concurrent.futures.ThreadPoolExecutor(self._at_once) as threads:
-            futures = [threads.submit(self._answer, {"model": self._model, **one}) for one in asked]
-            try:
-                return [future.result() for future in futures]
-            except BaseException:
-                threads.shutdown(wait=False, cancel_futures=True)
-                raise
+        questions = [{"model": self._model, **one} for one in asked]
+        with multiprocessing.pool.ThreadPool(self._at_once) as threads:  # left at once, whoever is still waiting
+            return list(threads.imap(self._answer, questions))
 
     def _answer(self, asked: dict) -> dict:
         key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()

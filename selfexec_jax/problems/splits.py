@@ -41,3 +41,11 @@ def normalised_ast(source: str, keeps_constants: bool = True) -> str:
     Raises SyntaxError for text that is not Python.
     """
     return ast.dump(_Rename(keeps_constants).visit(syntax.parse(source)))
+
+
+def program_key(source: str) -> str:
+    """The same for programs that differ in names and layout alone; a text that cannot be read stands for itself."""
+    try:
+        return normalised_ast(source)
+    except syntax.UNREADABLE:
+        return source

@@ -9,6 +9,10 @@ from __future__ import annotations
 import ast
 import threading
 
+# What parsing raises on texts that anybody may have written, and what unparsing or dumping raises on what was parsed:
+# trees too deep to walk, integers too long to print.
+UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+
 _one = threading.RLock()  # a finalizer may parse as well
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from selfexec_jax.problems import Problem
-from selfexec_jax.problems.splits import normalised_ast
+from selfexec_jax.problems.splits import program_key
 from selfexec_jax.rollout import Engine, Request, Sample
 from selfexec_jax.self_execution.simulate import Asking, request_seed
 from selfexec_jax.tasks import solve
@@ -34,13 +34,6 @@ def program_of(sample: Sample, template: str) -> str | None:
 
 def frequencies(sources: Sequence[str | None]) -> list[float]:
     """Of each candidate the share of all that are the same program but for its names; 0 for none."""
-    keys = [None if source is None else _key(source) for source in sources]
+    keys = [None if source is None else program_key(source) for source in sources]
     counts = Counter(keys)
     return [0.0 if key is None else counts[key] / len(keys) for key in keys]
-
-
-def _key(source: str) -> str:
-    try:
-        return normalised_ast(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return source

@@ -35,6 +35,8 @@ FILE = "belief.json"
 def run(config, workdir: Workdir) -> dict:
     """Leaves data/belief.json; nothing where no problems are asked for. Returns what it was fitted on."""
     knobs, asks = config.belief, asks_of(config)
+    if workdir.hosts.is_first:
+        (workdir.data / FILE).unlink(missing_ok=True)  # of a model that was trained further
     if not knobs.problems:
         return {"skipped": "belief.problems=0"}
     problems = problems_of(config, knobs.problems)[0]["validation"]
@@ -76,9 +78,9 @@ def run(config, workdir: Workdir) -> dict:
 
 
 def belief_of(workdir: Workdir) -> Belief | None:
-    """What was fitted; None where nothing was."""
+    """What was fitted to the model as it is now; None where nothing was."""
     path = workdir.data / FILE
-    return Belief(json.loads(path.read_text())) if path.exists() else None
+    return Belief(json.loads(path.read_text())) if workdir.is_done("belief") and path.exists() else None
 
 
 def doubt_of(config) -> Doubt:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 
-from selfexec_jax.problems.benchmarks import benchmark_named
+from selfexec_jax.problems.benchmarks import benchmark_named, place_of
 from selfexec_jax.problems.datasets import data_dir
 from selfexec_jax.stages.decontaminate import names_kept_out
+from selfexec_jax.stages.origin import runs_before
 from selfexec_jax.stages.telling import words_of
+from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.train.losses import ADVANTAGES, NORMALISERS, OBJECTIVES
+
+log = logging.getLogger(__name__)
 
 _FEEDBACK = ("real", "simulated", "random")
 _CHOICES = {
@@ -17,7 +23,7 @@ _CHOICES = {
     "feedback_end": _FEEDBACK, "keep": ("last", "best"),
 }  # fmt: skip
 _AT_LEAST = {"staleness": 0, "updates": 1, "prompts": 1, "group_size": 1, "checkpoint_every": 1, "validate_every": 0,
-             "health_window": 1, "fixes": 0, "temperature": 1e-3}  # fmt: skip
+             "health_window": 1, "recycled_kept": 1, "fixes": 0, "temperature": 1e-3}  # fmt: skip
 
 
 def check(config) -> None:
@@ -29,10 +35,13 @@ def check(config) -> None:
     for field in ("episodes", "candidates", "votes", "chunk_votes", "prediction_samples"):
         if config.eval[field] < 1:
             raise ValueError(f"eval.{field}={config.eval[field]}: at least 1")
-    if config.belief.problems and config.belief.first < 1:
-        raise ValueError(f"belief.first={config.belief.first}: at least 1")
+    for field in ("first", "candidates", "votes", "search_votes") if config.belief.problems else ():
+        if config.belief[field] < 1:
+            raise ValueError(f"belief.{field}={config.belief[field]}: at least 1")
+    if config.problems.n_public < 1:
+        raise ValueError(f"problems.n_public={config.problems.n_public}: at least 1, or there is nothing to simulate")
     if config.eval.benchmark:
-        check_kept_out(config)
+        check_benchmark(config)
     for field in () if config.eval.endpoint else ("rl", "eval"):  # a served model has room of its own
         most = config[field].max_new_tokens
         if most >= config.rollout.cache_length:
@@ -42,16 +51,29 @@ def check(config) -> None:
             )
 
 
-def check_kept_out(config) -> None:
-    """Raises ValueError for a benchmark that there is not, or that is not kept out of further training data."""
-    file, folder = benchmark_named(config.eval.benchmark).file, data_dir(config.problems.real_data)
-    if not config.sft.sources:
-        return
-    path = Path(config.eval.benchmark_data) if config.eval.benchmark_data else folder / file
-    if path.resolve() not in {(folder / name).resolve() for name in names_kept_out(config)}:
+def check_benchmark(config) -> None:
+    """Raises ValueError for a benchmark that cannot be had or asked, or that this run, or one that it begins with, did
+    not keep out of further training data."""
+    name = config.eval.benchmark
+    benchmark = benchmark_named(name)
+    path = place_of(name, config.eval.benchmark_data, data_dir(config.problems.real_data))
+    if benchmark.asks == "input":
+        raise ValueError(f"eval.benchmark={name}: asks for inputs; choose one that asks for programs or outputs")
+    if not path.exists() and (config.sft.sources or config.eval.benchmark_data or benchmark.hub is None):
+        raise ValueError(f"eval.benchmark={name}: there is no {path}; put it there")
+    if config.sft.sources and not _is_among(path, names_kept_out(config), config):
         raise ValueError(f"eval.benchmark_data={path}: not kept out of sft.sources; name it in problems.keep_out")
-    if not path.exists():
-        raise ValueError(f"eval.benchmark={config.eval.benchmark}: no {path} to keep out of sft.sources; put it there")
+    for run, before in runs_before(config).items():
+        kept = Workdir(run).facts("problems").get("kept_out")
+        if before.sft.sources and kept is None:
+            log.warning("init_from=%s: whether %s was kept out of its sft.sources is not known", run, path)
+        elif before.sft.sources and not _is_among(path, kept, before):
+            raise ValueError(f"eval.benchmark={name}: init_from={run} learned from sft.sources, but not without {path}")
+
+
+def _is_among(path: Path, names: Iterable[str], config) -> bool:
+    """Whether a path is one of these in the folder of real data."""
+    return path.resolve() in {(data_dir(config.problems.real_data) / name).resolve() for name in names}
 
 
 def check_votes(config) -> None:

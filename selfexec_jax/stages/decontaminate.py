@@ -60,8 +60,12 @@ def removed_rows(workdir: Workdir) -> set[tuple[str, int]]:
 
 def evaluation_sets(config) -> dict[str, list[Problem]]:
     """The evaluation problems that are at hand, by the name of their file or folder."""
-    folder = _folder(config)
-    return {name: load_problems(folder / name) for name in names_kept_out(config) if (folder / name).exists()}
+    return {name: load_problems(_folder(config) / name) for name in at_hand(config)}
+
+
+def at_hand(config) -> list[str]:
+    """Which of the files and folders of evaluation problems there are."""
+    return [name for name in names_kept_out(config) if (_folder(config) / name).exists()]
 
 
 def names_kept_out(config) -> list[str]:

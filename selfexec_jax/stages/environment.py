@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from selfexec_jax.hosts import ALONE, Hosts
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
-from selfexec_jax.problems.splits import normalised_ast
+from selfexec_jax.problems.splits import program_key
 from selfexec_jax.self_execution.simulate import request_seed
 from selfexec_jax.stages.problems import is_left_to_rl
 from selfexec_jax.stages.rewards import Case, Episode, Rewards, has_room, standing
@@ -37,12 +37,14 @@ class ExecutionTasks:
         held_back = max(config.rl.validation_prompts // 2, 1) if config.rl.validate_every else 0
         first, rest = problems[:held_back], problems[held_back:]
         held = {p.id for p in first}
-        known = {normalised_ast(source) for p in first for source in p.solutions}
-        kept = {p.id for p in rest if known.isdisjoint(map(normalised_ast, p.solutions))}
+        known = {program_key(source) for p in first for source in p.solutions}
+        kept = {p.id for p in rest if known.isdisjoint(map(program_key, p.solutions))}
+        known |= {program_key(row["source"]) for row in programs if row["problem"] in held}
+        apart = lambda p: p.task != "predict" or program_key(p.subject.source) not in known  # noqa: E731
         rates = _solve_rates(config, problems, programs)
         self._pools, self._held_back = {}, []
         for task, prompts in self._prompts(problems, programs).items():
-            self._pools[task] = [p for p in prompts if _problem_of(p).id in kept]
+            self._pools[task] = [p for p in prompts if _problem_of(p).id in kept and apart(p)]
             if task != "rlef":
                 validating = [p for p in prompts if _problem_of(p).id in held]
                 self._held_back += random.Random(config.seed).sample(validating, min(held_back, len(validating)))

@@ -65,6 +65,8 @@ def run(config, workdir: Workdir) -> dict:
     decided = decide(config, engine, tokenizer, problems, asks)
     done(f"{len(problems)} problems solved, verified and repaired")
     belief = belief_of(workdir) if problems else None
+    if config.belief.problems and problems and belief is None:
+        log.warning("eval: without belief, which was not fitted to this model; run the belief stage first")
     if belief is not None:
         source = own_feedback(config, engine, tokenizer, asks["simulate"], believed_failures(config, belief))
         believed = repaired(config, engine, tokenizer, problems, decided.sources, source, asks["solve"])
@@ -133,6 +135,10 @@ def _summarise_strategies(config, report: dict, workdir: Workdir, problems, deci
                                  for p, row in zip(problems, episodes, strict=True)])  # fmt: skip
     # What the sandbox could not decide is neither right nor wrong: such a problem stands in no figure.
     is_judged = ~np.isnan(np.concatenate(list(judged.values()), axis=1)).any((1, 2))
+    not_judged = {"not_judged": int((~is_judged).sum())}
+    if not is_judged.any():
+        log.warning("eval: the sandbox could judge no problem, so that there is no figure of any")
+        return not_judged
     problems, decided = only(is_judged, problems, decided)
     judged = {name: Judged(*np.moveaxis(values[is_judged], -1, 0)) for name, values in judged.items()}
     K = config.eval.candidates
@@ -147,7 +153,7 @@ def _summarise_strategies(config, report: dict, workdir: Workdir, problems, deci
     at_equal_tokens(config, report, strategies, decided, judged[""].correct, problems, K)
     save_values(workdir, [p.id for p in problems], strategies | searches, decided, judged[""].correct)
     report["tables"] |= verifier.tables(decided, judged, K, config.seed, config.eval.bootstrap)
-    return {"not_judged": int((~is_judged).sum())}
+    return not_judged
 
 
 def _run(case: Case) -> Run:

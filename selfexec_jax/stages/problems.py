@@ -13,7 +13,7 @@ from selfexec_jax.problems.generator import Rejected, generate, input_size, trap
 from selfexec_jax.problems.judge import judge, run_on
 from selfexec_jax.problems.splits import normalised_ast
 from selfexec_jax.sandbox import Limits, Run, SandboxPool, TraceBudget
-from selfexec_jax.stages.decontaminate import decontaminate
+from selfexec_jax.stages.decontaminate import at_hand, decontaminate
 from selfexec_jax.stages.origin import origin_of, runs_before
 from selfexec_jax.stages.outcomes import outcome_by, recorded
 from selfexec_jax.stages.progress import progress
@@ -55,6 +55,7 @@ def run(config, workdir: Workdir) -> dict:
         "open": {name: sum("open" in p.tags for p in splits[name]) for name in SPLITS},
         "rejected": dataclasses.asdict(rejected),
         "decontaminated": removed,
+        "kept_out": at_hand(config) if config.sft.sources else [],
         "narrations": len(narrations),
         "statuses": statuses,
         "real": real,
@@ -76,8 +77,9 @@ def check_references(problems: list[Problem], pool: SandboxPool) -> None:
     """Runs every evaluation problem's reference program on all its tests; a wrong one is an error."""
     futures = [judge(p.solutions[0], p, p.public_tests + p.private_tests, pool) for p in problems]
     for problem, future in zip(problems, progress(futures, "checking references"), strict=True):
-        if future.result().status != "passed":
-            raise RuntimeError(f"{problem.id}: the reference program and the generator disagree")
+        status = future.result().status
+        if status != "passed":
+            raise RuntimeError(f"{problem.id}: the reference program does not pass the generator's tests ({status})")
 
 
 def is_left_to_rl(config, source: str) -> bool:

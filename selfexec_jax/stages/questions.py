@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.benchmarks import benchmark_named, load_benchmark
-from selfexec_jax.problems.datasets import load_problems
+from selfexec_jax.problems.datasets import data_dir, load_problems
 from selfexec_jax.problems.generator import input_size, trapped
 from selfexec_jax.stages.problems import is_left_to_rl
 from selfexec_jax.stages.workdir import Workdir
@@ -35,17 +35,14 @@ def problems_and_cases(config, workdir: Workdir) -> tuple[list[Problem], list[Ca
     """Problems to solve, and cases that do not depend on what was written for them.
 
     Generated ones of the run, or those of `eval.benchmark`, where one that asks for outputs has cases alone. Raises
-    ValueError for a benchmark that asks for something else, ProblemFileError for data that cannot be had.
+    ProblemFileError for data that cannot be had.
     """
     name = config.eval.benchmark
     if not name:
         sizes = {"heldout": config.problems.n_heldout, "unseen": config.problems.n_unseen}
         return [p for split, n in sizes.items() if n for p in load_problems(workdir.data / f"{split}.jsonl")], []
-    benchmark = benchmark_named(name)
-    if benchmark.asks == "input":
-        raise ValueError(f"eval.benchmark: {name} asks for inputs; choose one that asks for programs or outputs")
-    problems = load_benchmark(name, config.eval.benchmark_data or None)
-    if benchmark.asks == "program":
+    problems = load_benchmark(name, config.eval.benchmark_data, folder=data_dir(config.problems.real_data))
+    if benchmark_named(name).asks == "program":
         return problems, []
     return [], [
         Case("benchmark", p, p.solutions[0], p.private_tests[0].input, p.private_tests[0].output) for p in problems

@@ -20,10 +20,9 @@ _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "sentencepiece
 
 def run(config, workdir: Workdir) -> dict:
     """Writes the report; returns where it lies. Raises ValueError when the eval stage has not run."""
-    path = workdir.data / "eval.json"
-    if not path.exists():
-        raise ValueError(f"{path}: not there; run the eval stage first")
-    found = json.loads(path.read_text())
+    if not workdir.is_done("eval"):
+        raise ValueError(f"{workdir.root}: its model was not evaluated; run the eval stage first")
+    found = json.loads((workdir.data / "eval.json").read_text())
     facts = {stage: workdir.facts(stage) for stage in STAGES}
     curves = read_metrics(workdir)
     report = {

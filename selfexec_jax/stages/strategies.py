@@ -173,7 +173,7 @@ def unsimulated(
 
     lengths, correct: problems x programs; prompts: problems, tokens that are read once.
     """
-    affordable = max(math.ceil((budget - prompts.mean()) / lengths.mean()), 1)
+    affordable = max(math.ceil((budget - prompts.mean()) / max(lengths.mean(), 1)), 1)
     k = min(affordable, correct.shape[1])
     shortest = ranked(-lengths, correct, k)
     return affordable, k, {"short1": shortest, "random": correct.mean(1), "pass": _pass_at(correct, k)}

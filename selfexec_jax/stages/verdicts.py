@@ -38,7 +38,7 @@ def then(first: Future, function: Callable) -> Future:
         try:
             value = done.result()
             value = function(value) if done is first else value
-        except BaseException as error:
+        except Exception as error:
             found.set_exception(error)
             return
         if isinstance(value, Future) and done is first:
@@ -136,7 +136,7 @@ class Verdicts:
                 value = done.result()
                 if value is not None:
                     self._write({"key": key, "value": value})
-            except BaseException as error:
+            except Exception as error:
                 self._forgotten(key)
                 found.set_exception(error)
                 return

@@ -13,7 +13,7 @@ import tqdm
 from selfexec_jax.text import SentencePieceTokenizer
 from selfexec_jax.tools.given import complain
 from selfexec_jax.traces.clean import clean
-from selfexec_jax.traces.dataset import Recipe, build, jobs_of, summary
+from selfexec_jax.traces.dataset import Recipe, build, check_recipe, jobs_of, summary
 from selfexec_jax.traces.narrate import STYLES
 from selfexec_jax.traces.teacher import Teacher
 
@@ -49,6 +49,7 @@ def main(argv=None):
             return complain(f"--{needing[0]} needs a --teacher to ask")
         if recipe.reworded and "full" not in styles:
             return complain("--reworded needs style full, which is what a teacher words")
+        check_recipe(recipe, args.out)  # before a teacher is paid
         teacher = functools.partial(Teacher, args.teacher, recipe.teacher_model, attempts=recipe.reworded)
         ask = teacher(args.out / "inputs.jsonl").more_inputs if recipe.asked else None
         jobs = jobs_of(args.programs, recipe, ask)

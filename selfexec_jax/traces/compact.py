@@ -229,7 +229,7 @@ def _rest_of_line(line: str) -> Step | None:
     if word == "write":
         try:
             text = syntax.literal_eval(rest)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except syntax.UNREADABLE:
             return Unreadable(0, line)
         return Print(0, text) if type(text) is str else Unreadable(0, line)
     if word == "raise" and rest:

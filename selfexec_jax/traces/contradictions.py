@@ -56,7 +56,8 @@ def _holds(claim: Op | Compare, value: str, operations: Sequence, names: dict[st
     if told is None:
         return False
     is_of_literals = not any(isinstance(node, ast.Name) for node in ast.walk(told))
-    if is_of_literals and given.setdefault(ast.dump(told), value) != value:
+    key = _dumped(told) if is_of_literals else None
+    if key is not None and given.setdefault(key, value) != value:
         return False
     if not operations or not isinstance(told, (ast.BinOp, ast.Compare)):
         return True  # calls, items and attributes are told in too many ways
@@ -84,7 +85,16 @@ def _may_stand_for(said: ast.expr, operand: ast.expr, names: dict[str, str]) -> 
 
 
 def _same(a: ast.expr, b: ast.expr) -> bool:
-    return ast.dump(a) == ast.dump(b)
+    dumped = _dumped(a)
+    return dumped is not None and dumped == _dumped(b)
+
+
+def _dumped(node: ast.expr) -> str | None:
+    """A piece of a syntax tree as text; None of one that is too deep, or holds too long a number."""
+    try:
+        return ast.dump(node)
+    except syntax.UNREADABLE:
+        return None
 
 
 def _follow(claim: Step, values: list[dict[str, str]], untold: frozenset[str]) -> None:
@@ -150,6 +160,6 @@ def _parsed(text: str, mode: str = "eval") -> ast.AST | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = syntax.parse(text.strip() if mode == "eval" else text, mode=mode)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
+    except syntax.UNREADABLE:
         return None
     return tree.body if mode == "eval" else tree

@@ -25,6 +25,8 @@ from selfexec_jax.traces.claims import check_claims, parse_claims
 from selfexec_jax.traces.narrate import narrate, recorded_for
 from selfexec_jax.traces.teacher import Teacher
 
+_OTHER = "this folder holds another data set; name another one or remove it"
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -166,14 +168,25 @@ def summary(out: pathlib.Path) -> dict:
     return total | {name: dict(counter.most_common()) for name, counter in counters.items()}
 
 
+def check_recipe(recipe: Recipe, out: pathlib.Path) -> None:
+    """Raises ValueError where a folder holds what another recipe made."""
+    file = out / "recipe.json"
+    if file.exists() and json.loads(file.read_text()).get("recipe") != _as_json(recipe):
+        raise ValueError(f"{file}: {_OTHER}")
+
+
+def _as_json(recipe: Recipe) -> dict:
+    return dataclasses.asdict(recipe) | {"styles": list(recipe.styles)}
+
+
 def _claim(out: pathlib.Path, jobs: Sequence[Job], recipe: Recipe, n_shards: int) -> None:
     """Says in the folder what it holds; ValueError if that is something else."""
     digest = hashlib.sha256(json.dumps([dataclasses.astuple(job) for job in jobs]).encode()).hexdigest()
-    mine = {"recipe": dataclasses.asdict(recipe) | {"styles": list(recipe.styles)}, "jobs": digest, "shards": n_shards}
+    mine = {"recipe": _as_json(recipe), "jobs": digest, "shards": n_shards}
     file = out / "recipe.json"
     if file.exists():
         if json.loads(file.read_text()) != mine:
-            raise ValueError(f"{file}: this folder holds another data set; name another one or remove it")
+            raise ValueError(f"{file}: {_OTHER}")
         return
     _write_whole(file, lambda place: place.write_text(json.dumps(mine, indent=1)))
 

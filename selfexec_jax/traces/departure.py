@@ -30,7 +30,7 @@ def departure(text: str, style: str, wanted: str, source: str) -> str:
         return ""
     try:
         tree = syntax.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except syntax.UNREADABLE:
         return ""
     loops = {name for loop in ast.walk(tree) if isinstance(loop, ast.For) for name in _names(loop.target)}
     told = list(_changes(claims[:end], _sources(tree, claims[end]), loops))

@@ -233,7 +233,7 @@ def _may_be_code(text: str) -> bool:
     try:
         with warnings.catch_warnings(action="ignore"):
             syntax.parse(f"({text.strip()}\n)", mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except syntax.UNREADABLE:
         return False
     return True
 
@@ -245,7 +245,7 @@ def _may_be_value(text: str) -> bool:
     try:
         with warnings.catch_warnings(action="ignore"):
             body = syntax.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except syntax.UNREADABLE:
         return "<" in text and bool(re.match(r"[\[{(]|\w+\(", text))  # the display of a container of objects
     if isinstance(body, (ast.Name, ast.Subscript, ast.Attribute, ast.Compare, ast.BoolOp)):
         return False
@@ -298,7 +298,7 @@ def _rest_of_sentence(line: int, rest: str) -> Step | None:
     if rest.startswith("it writes "):
         try:
             text = syntax.literal_eval(rest[10:])
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except syntax.UNREADABLE:
             return Unreadable(line, rest)
         return Print(line, text) if type(text) is str else Unreadable(line, rest)
     return None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from selfexec_jax.hosts import ALONE, Hosts
 from selfexec_jax.model.sharding import batch_rows, place
@@ -109,6 +109,7 @@ def train(
             updates.set_state(extra["data"])
             tokens, examples = extra["since_line"]
         update = make_update(model, tx, target, mesh)
+        norm_of = jax.jit(optax.global_norm, out_shardings=NamedSharding(mesh, PartitionSpec()))
         started, earlier = time.monotonic(), tokens  # earlier: of a run that was interrupted
         for step in range(int(state.step), knobs.steps):
             begins(step)
@@ -126,10 +127,10 @@ def train(
                 log(done, line)
             ends_here = hosts.any(f"sft {done}", is_asked_to_end())
             if done % knobs.checkpoint_every == 0 or done == knobs.steps or ends_here:
-                if not math.isfinite(float(metrics["grad_norm"])):  # once it is not, it stays so
+                if not math.isfinite(metrics["grad_norm"] + norm_of(state.params)):  # once it is not, it stays so
                     raise Unhealthy(
-                        f"sft: the gradients are not finite at step {done} (sft.learning_rate?); the last checkpoint is"
-                        " from before: begin again with another --workdir"
+                        f"sft: gradients or parameters are not finite at step {done} (sft.learning_rate?); begin again"
+                        " with another --workdir"
                     )
                 extra = {"data": updates.get_state(), "since_line": [tokens, examples]}
                 checkpoints.save(done, state, extra)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -88,11 +89,11 @@ _MATRICES = {
 
 
 def _is_decayed(params: dict) -> dict:
-    return jax.tree_util.tree_map_with_path(lambda path, _: "norm" not in str(path[-1]), params)
+    return jax.tree_util.tree_map_with_path(lambda path, _: not re.search("norm|bias", str(path[-1])), params)
 
 
 def adamw(learning_rate, beta2: float, weight_decay: float, grad_clip: float) -> optax.GradientTransformation:
-    """AdamW after clipping by global norm; norms are not decayed."""
+    """AdamW after clipping by global norm; norms and biases are not decayed."""
     return optax.chain(
         optax.clip_by_global_norm(grad_clip),
         optax.adamw(learning_rate, b2=beta2, weight_decay=weight_decay, mask=_is_decayed),

@@ -164,11 +164,13 @@ def test_inputs_are_argument_lists_of_literals():
     ):
         assert arguments_in(answer, "f") is None, answer
     assert arguments_in("", "f") == ""
+    assert arguments_in("f(0x" + 4000 * "f" + ")", "f") is None and arguments_in("f" + 800 * ".a" + "(1)", "f") is None
 
 
 def test_votes_for_one_value_have_one_spelling():
     assert canonical("[1,2]") == canonical(" [1, 2] ") == "[1, 2]"
     assert canonical("f( 1)") == "f( 1)"
+    assert canonical(long := "0x" + 4000 * "f") == long
 
 
 def test_parity_with_the_published_verdicts(data):

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,16 @@ def test_trouble_is_tried_again_and_then_told(server):
         endpoint.generate([request("c")])
     with pytest.raises(RuntimeError, match="no answer of m"):
         Endpoint("http://127.0.0.1:9/v1", "m", retries=0).generate([request("a")])
+
+
+def test_who_is_asked_to_end_does_not_wait_for_a_server(server):
+    served, is_over = threading.Event(), threading.Event()
+    server.answer = lambda body: served.set() or str(is_over.wait(60))
+    threading.Thread(target=lambda: served.wait(30) and signal.raise_signal(signal.SIGINT), daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        Endpoint(server.url, "m").generate([request("a", n=3)])
+    assert not is_over.is_set()
+    is_over.set()
 
 
 def test_a_missing_key_is_one_line(monkeypatch):

@@ -3,10 +3,22 @@
 import pytest
 
 from selfexec_jax.configs import tiny
+from selfexec_jax.problems import Problem, Test
 from selfexec_jax.problems.datasets import save_problems
 from selfexec_jax.problems.generator import generate
+from selfexec_jax.stages.checks import check
 from selfexec_jax.stages.questions import problems_and_cases
 from selfexec_jax.stages.workdir import Workdir
+
+
+def test_a_benchmark_is_read_where_it_was_kept_out_of_training(tmp_path, monkeypatch):
+    monkeypatch.delenv("SELFEXEC_DATA", raising=False)
+    problem = Problem("mine", "Say 3.", solutions=("print(3)",), private_tests=(Test("", "3"),))
+    save_problems(tmp_path / "own.jsonl", [problem])
+    config = tiny.get_config()
+    config.problems.real_data, config.eval.benchmark = str(tmp_path), "own"
+    check(config)
+    assert [p.id for p in problems_and_cases(config, Workdir(tmp_path))[0]] == ["mine"]
 
 
 @pytest.mark.parametrize("n_unseen", [0, 2])

@@ -2,6 +2,7 @@
 
 
 import dataclasses
+import json
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -10,12 +11,14 @@ import pytest
 from selfexec_jax.configs import base
 from selfexec_jax.problems import Problem, Test
 from selfexec_jax.problems.judge import run_on
+from selfexec_jax.problems.splits import program_key
 from selfexec_jax.rollout import Sample
 from selfexec_jax.sandbox import Execution, SandboxPool, TraceBudget
 from selfexec_jax.stages.checks import check, check_rl
 from selfexec_jax.stages.environment import ExecutionTasks
 from selfexec_jax.stages.rewards import Case, Episode, Rewards, has_room, is_gibberish, repeats, standing
 from selfexec_jax.stages.verdicts import Verdicts
+from selfexec_jax.stages.workdir import Workdir
 from selfexec_jax.tasks import fix, predict
 from selfexec_jax.traces import narrate, recorded_for
 from selfexec_jax.train.rollouts import Ask, Group, Outcome, Prompt, Rollout, Turn
@@ -404,13 +407,17 @@ def test_a_field_that_cannot_be_is_named(field, value, says):
     [("rl.advantage", "grpo", "is none of"), ("eval.votes", 5, "simulate_temperature"),
      ("tasks.feedback", "all", "none of"), ("eval.benchmark", "humanevil", "unknown benchmark"),
      ("eval.max_new_tokens", 512, r"rollout\.cache_length=512"),
-     ("rl.max_new_tokens", 600, r"rollout\.cache_length=512"), ("eval.episodes", 0, r"eval\.episodes=0: at least 1")],
+     ("rl.max_new_tokens", 600, r"rollout\.cache_length=512"), ("eval.episodes", 0, r"eval\.episodes=0: at least 1"),
+     ("belief.votes", 0, r"belief\.votes=0: at least 1"), ("problems.n_public", 0, r"problems\.n_public=0: at least 1"),
+     ("eval.benchmark", "cruxeval_i", "asks for inputs"), ("eval.benchmark", "own", r"there is no .*own\.jsonl")],
 )  # fmt: skip
 def test_what_would_be_found_out_after_training_is_found_out_before(field, value, says):
     config = base.get_config()
     check(config)
     section, _, name = field.partition(".")
     config.eval.simulate_temperature = 0.0
+    config.belief.update({"problems": 9, "votes": 1, "search_votes": 1})
+    check(config)
     config[section][name] = value
     with pytest.raises(ValueError, match=says):
         check(config)
@@ -425,15 +432,31 @@ def test_a_benchmark_is_kept_out_of_further_training_data(tmp_path, monkeypatch)
     config.sft.sources = (("more.jsonl", 0.5, "openmath"),)
     check(config)
     config.eval.benchmark = "own"
-    with pytest.raises(ValueError, match="no .*own.jsonl to keep out of sft.sources"):
+    with pytest.raises(ValueError, match="eval.benchmark=own: there is no .*own.jsonl; put it there"):
         check(config)
     (tmp_path / "own.jsonl").touch()
     check(config)
     config.eval.benchmark_data = str(tmp_path / "mine.jsonl")
+    (tmp_path / "mine.jsonl").touch()
     with pytest.raises(ValueError, match="mine.jsonl: not kept out of sft.sources; name it in problems.keep_out"):
         check(config)
     config.problems.keep_out = ("mine.jsonl",)
-    (tmp_path / "mine.jsonl").touch()
+    check(config)
+
+
+def test_a_benchmark_was_kept_out_of_what_earlier_runs_learned_from(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("SELFEXEC_DATA", str(tmp_path))
+    config, before, run = base.get_config(), base.get_config(), Workdir(tmp_path / "before")
+    before.sft.sources = (("more.jsonl", 0.5, "openmath"),)
+    run.write_json(run.root / "config.json", json.loads(before.to_json_best_effort()))
+    (tmp_path / "own.jsonl").touch()
+    config.init_from, config.eval.benchmark = str(run.root), "own"
+    check(config)
+    assert "own.jsonl was kept out of its sft.sources is not known" in caplog.text
+    run.mark_done("problems", {"kept_out": ["mbpp.jsonl"]})
+    with pytest.raises(ValueError, match="init_from=.*before learned from sft.sources, but not without .*own.jsonl"):
+        check(config)
+    run.mark_done("problems", {"kept_out": ["mbpp.jsonl", "own.jsonl"]})
     check(config)
 
 
@@ -505,15 +528,18 @@ def problems(n):
     ]
 
 
-def tasks_of(rewards, n=10, alike=(), **changes):
-    """alike: numbers of problems whose reference is another's, number 0's."""
+def tasks_of(rewards, n=10, alike=(), missed_alike=(), **changes):
+    """alike: numbers of problems whose reference is another's, number 0's; missed_alike: whose near miss is."""
     made = rewards(**changes)
     found = [dataclasses.replace(p, solutions=(f"{RIGHT}print({0 if i in alike else i})\n",))
              for i, p in enumerate(problems(n))]  # fmt: skip
     rows = [
         {"problem": p.id, "source": source, "written": count, "public": [output], "long": [["9 9\n", "18\n"]]}
         for i, p in enumerate(found)
-        for source, count, output in ((f"{RIGHT}# {i}", i % 5, "3\n"), (f"{WRONG}# {i}", 4 - i % 5, "-1\n"))
+        for source, count, output in (
+            (f"{RIGHT}# {i}\n{i}\n", i % 5, "3\n"),
+            (f"{WRONG}# {i}\n{0 if i in missed_alike else i}\n", 4 - i % 5, "-1\n"),
+        )
     ]
     config = config_with(**changes)
     return ExecutionTasks(config, Characters(), found, rows, made)
@@ -584,10 +610,12 @@ def test_feedback_is_annealed(rewards):
 
 
 def test_validation_prompts_are_never_drawn(rewards):
-    tasks = tasks_of(rewards, alike=(5, 8), validate_every=1, validation_prompts=6)
+    tasks = tasks_of(rewards, alike=(5, 8), missed_alike=(3, 4), validate_every=1, validation_prompts=6)
     held = {(p.task, p.name) for p in tasks.validation()}
     assert len(held) == 6 and {task for task, _ in held} == {"predict", "solve"}
     problems_held = {p.subject.problem.id if p.task == "predict" else p.name for p in tasks.validation()}
     drawn = [p for step in range(20) for p in tasks.draw(step, 12)]
     names = {p.subject.id if p.task == "solve" else p.subject.problem.id for p in drawn}
     assert names == {f"add-{i}" for i in (3, 4, 6, 7, 9)} and names.isdisjoint(problems_held)
+    told = lambda prompts: {program_key(p.subject.source) for p in prompts if p.task == "predict"}  # noqa: E731
+    assert len(told(drawn)) == 5 + 3 and told(drawn).isdisjoint(told(tasks.validation()))

@@ -107,6 +107,12 @@ def test_simulating_some_of_the_candidates_costs_what_their_programs_cost():
     assert strategies_module._simulating(DECIDED, 2, 2).tolist() == [[100.0, 40.0], [60.0, 20.0]]
 
 
+def test_answers_without_tokens_buy_what_there_is():
+    """As a server answers that counts none."""
+    affordable, k, _ = strategies_module.unsimulated(np.zeros((2, 4)), np.zeros(2), np.ones((2, 4)), 30.0)
+    assert (affordable, k) == (30, 4)
+
+
 def test_what_as_many_tokens_buy_without_simulating():
     found, report = strategies_of(DECIDED, JUDGED, 2), {"results": {}, "comparisons": {}, "tables": {}}
     at_equal_tokens(config(), report, found, DECIDED, CORRECT, PROBLEMS, 2)

@@ -6,7 +6,7 @@ import pytest
 
 from selfexec_jax import main
 from selfexec_jax.configs import base
-from selfexec_jax.stages import rl, sft
+from selfexec_jax.stages import belief, report, rl, sft
 from selfexec_jax.stages.workdir import Workdir, WorkdirError, write_whole
 
 
@@ -55,6 +55,19 @@ def test_stages_after_one_that_was_left_out_are_made_again(tmp_path, monkeypatch
         for name in wanted:
             main._run(name, None, work)
     assert made == ["sft", "eval", "report", "rl", "eval", "report"]
+
+
+def test_what_was_found_of_an_earlier_model_is_not_taken_for_this_one(tmp_path):
+    """After SFT is belief fitted and the model evaluated; then comes RL."""
+    work = Workdir(tmp_path)
+    work.write_json(work.data / belief.FILE, {})
+    work.write_json(work.data / "eval.json", {})
+    work.mark_done("belief", {})
+    assert belief.belief_of(work) is not None
+    work.unmark(["belief", "eval", "report"])
+    assert belief.belief_of(work) is None
+    with pytest.raises(ValueError, match="not evaluated; run the eval stage first"):
+        report.run(base.get_config(), work)
 
 
 def test_rows_are_the_same_bytes_for_the_same_rows(tmp_path):

@@ -58,6 +58,10 @@ def test_it_never_raises_on_what_a_model_or_anyone_wrote():
         contradictions(LARGEST, text, "compact", "3")
         contradictions("def (", text, "full")
     assert contradictions("def (", "1+1=2", "compact") == []
+    # too long to print, too deep to walk: what is not plainly a number may be any
+    for odd, places in (("0x" + 4000 * "f", [1]), ("(" + 1500 * "-" + "3)", [])):
+        assert contradictions(f"x = 7\nprint(x % {odd})\n", "x=7\n7%3=1\nprint 1", "compact", "1") == places
+        contradictions("print(1)", f"{odd[:390]}+1=2", "compact")
 
 
 def test_what_really_happened_contradicts_nothing(pool):

@@ -96,6 +96,7 @@ def test_the_command_narrates_what_the_teacher_gives_and_what_runs(server, comma
     assert len(server.asked) == 1 and list(read(tmp_path / "out")) == rows
     assert command("out", "--asked", "5", "--teacher", server.url, "--teacher-model", "other") == 2
     assert "this folder holds another data set" in capsys.readouterr().err
+    assert len(server.asked) == 1
 
 
 def test_the_command_has_narrations_reworded(server, command, tmp_path, capsys):
