@@ -117,11 +117,11 @@ def get_config() -> ConfigDict:
     c.sft.left_to_rl = ("range(",)  # programs that hold one of these are not narrated: RL has only their outcomes
     c.sft.micro_batches = 1  # parts that a batch goes through the model in, to save memory
     c.sft.optimizer = "adamw"  # adamw | adafactor (little memory) | muon (on the layers' matrices, Adam on the rest)
-    c.sft.learning_rate = 2e-3  # peak, of AdamW and Adafactor
+    c.sft.learning_rate = 2e-3  # peak, of AdamW and Adafactor; muon: of what Adam trains
     c.sft.matrix_learning_rate = 0.02  # peak, of Muon
-    c.sft.warmup_steps = 50
+    c.sft.warmup_steps = 50  # updates, from a rate of 0 in the first
     c.sft.final_lr_share = 0.02  # cosine decay ends at this share of the peak
-    c.sft.weight_decay = 0.01  # of matrices; muon: of those that it trains; adafactor: none
+    c.sft.weight_decay = 0.01  # of all but norms and biases; muon: of those that it trains; adafactor: none
     c.sft.beta2 = 0.98
     c.sft.grad_clip = 1.0  # global norm
     c.sft.checkpoint_every = 200  # updates
@@ -151,7 +151,7 @@ def get_config() -> ConfigDict:
     c.rl.optimizer = "adamw"  # adamw | adafactor
     c.rl.learning_rate = 1e-4  # after warm-up
     c.rl.warmup_steps = 2  # updates
-    c.rl.final_lr_share = 1.0  # of the learning rate, to which it falls in a straight line (paper: constant)
+    c.rl.final_lr_share = 1.0  # of the learning rate, to which it falls, update by update (paper: constant)
     c.rl.grad_clip = 0.1  # global norm (paper)
     c.rl.beta2 = 0.95
 
@@ -189,7 +189,7 @@ def get_config() -> ConfigDict:
     c.rl.stop_entropy_share = 0.02  # of the first batches' entropy: training stops below it (0: never; likewise below)
     c.rl.stop_length_share = 0.1  # of the first batches' answers in tokens
     c.rl.stop_reward_drop = 0.8  # from the best batches' reward
-    c.rl.stop_infra_share = 0.5  # of the rollouts that the sandbox could not judge, every batch of the window
+    c.rl.stop_infra_share = 0.5  # of a task's rollouts that the sandbox could not judge, every batch of the window
 
     c.rollout = ConfigDict()
     c.rollout.slots = 64  # sequences decoded at once on a host

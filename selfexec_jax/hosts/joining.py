@@ -103,14 +103,14 @@ def _lead(port: int, here: dict, until: float, limit_s: float) -> dict[int, tupl
                 sock, _ = server.accept()
                 sock.settimeout(10.0)
                 hello = _told(sock)
-                peer = hello["index"]
-            except (OSError, ValueError, KeyError):  # nobody, or nobody of ours
+                peer, count, name = hello["index"], hello["count"], hello["name"]
+            except (OSError, ValueError, KeyError, TypeError):  # nobody, or nobody of ours
                 continue
-            if hello["count"] != here["count"] or peer not in missing:
+            if count != here["count"] or peer not in missing:
                 missed = _names(missing, here["count"])
-                _tell(sock, {"lost": f"host {peer} of {hello['count']} is not waited for, only {missed}"})
+                _tell(sock, {"lost": f"host {peer} of {count} is not waited for, only {missed}"})
                 continue
-            there[peer] = sock, hello["name"]
+            there[peer] = sock, name
             missing.remove(peer)
     return there
 

@@ -15,6 +15,8 @@ _HEAD = struct.Struct("<cQ")  # kind and length of a frame
 _SIZE = struct.Struct("<Q")
 _DATA, _BEAT, _BYE, _ASK = b"D", b"B", b"E", b"A"
 
+_GOODBYE_S = 1.0  # at most, for a last message
+
 Ended = Callable[[int, str], None]  # (exit code, reason)
 
 
@@ -46,10 +48,17 @@ class Link:
         self._send(_ASK)
 
     def close(self, code: int, reason: str) -> None:
+        """Says goodbye, if the other host takes it: a message to one that is gone may be on its way for ever."""
         self._is_over.set()
-        self._send(_BYE, json.dumps([code, reason]).encode())
+        is_free = self._sending.acquire(timeout=_GOODBYE_S)
         with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_WR)
+            if is_free:
+                self._sock.settimeout(_GOODBYE_S)
+                payload = json.dumps([code, reason]).encode()
+                self._sock.sendall(_HEAD.pack(_BYE, len(payload)) + payload)
+            self._sock.shutdown(socket.SHUT_WR if is_free else socket.SHUT_RDWR)
+        if is_free:
+            self._sending.release()
 
     def _send(self, kind: bytes, payload: bytes = b"") -> None:
         with self._sending, contextlib.suppress(OSError):

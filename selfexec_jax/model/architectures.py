@@ -27,7 +27,8 @@ _LLAMA3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.
            "original_max_position_embeddings": 8192}  # fmt: skip
 # What a family's config.json may leave out, as transformers fills it in.
 _DEFAULTS = {
-    "gemma3_text": {"vocab_size": 262_208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256},
+    "gemma3_text": {"vocab_size": 262_208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+                    "sliding_window": 4096},
     "gemma2": {"head_dim": 256, "sliding_window": 4096, "attn_logit_softcapping": 50.0,
                "final_logit_softcapping": 30.0},
     "cwm": {"head_dim": 128, "rms_norm_eps": 1e-5, "sliding_window": 8192,
@@ -142,7 +143,10 @@ def _rope(fields: _Fields, base: float, said: dict) -> Rope:
     if kind == "default":
         rope = Rope(base)
     elif kind == "linear":
-        rope = Rope(base, "linear", float(said.pop("factor")))
+        factor = said.pop("factor", None)
+        if factor is None:
+            fields.refuse("rope_scaling.factor", None)
+        rope = Rope(base, "linear", float(factor))
     elif kind == "llama3":
         names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
         lost = next((name for name in names if name not in said), None)
@@ -171,7 +175,7 @@ def _windows(fields: _Fields, config: dict, family: str) -> tuple[int, ...]:
         elif family == "cwm":
             kinds = ["full_attention" if i % 4 == 0 else "sliding_attention" for i in range(n)]
         else:
-            first = config.get("max_window_layers", 0)
+            first = config.get("max_window_layers", 28)
             kinds = ["sliding_attention" if i >= first else "full_attention" for i in range(n)]
     strange = next((kind for kind in kinds if kind not in ("full_attention", "sliding_attention")), None)
     if strange is not None or len(kinds) != n:

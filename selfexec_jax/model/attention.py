@@ -8,6 +8,7 @@ all have the same causal work, and the keys and values of the whole row, gathere
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -146,13 +147,18 @@ def kernel_of(cfg: ModelConfig, length: int, window: int, mesh: Mesh | None):
     return _splash(cfg.n_heads // tensor, order, context, window, cfg.attention_cap, is_tpu)
 
 
+def block_of(length: int) -> int:
+    """Tokens that the splash kernel works on at a time, of so many that a device has of a row: it takes whole ones."""
+    return math.gcd(_SPLASH_BLOCK, length)
+
+
 @functools.lru_cache(maxsize=64)
 def _splash(heads: int, order: tuple[int, ...], context: int, window: int, cap: float, is_tpu: bool):
     """The kernel for one layer's mask; made once, since its tables take time."""
     L = len(order)
     mask = splash.LocalMask((L, L), (window - 1, 0), 0) if window else splash.CausalMask((L, L))
     mask.q_sequence = np.array(order, np.int32)
-    block = min(_SPLASH_BLOCK, L // context)
+    block = block_of(L // context)
     sizes = splash.BlockSizes(
         block_q=block, block_kv=block, block_kv_compute=block, block_q_dkv=block, block_kv_dkv=block,
         block_kv_dkv_compute=block, block_q_dq=block, block_kv_dq=block,

@@ -124,8 +124,10 @@ def load(
     return model, load_params(folder, model, dtype, mesh, progress)
 
 
-def load_params(folder: str, model: Transformer, dtype: str = "float32", mesh=None, progress: Callable = iter) -> dict:
-    """The parameters of a checkpoint folder for a model that `load_config` describes; adapters are fresh."""
+def load_params(
+    folder: str, model: Transformer, dtype: str = "float32", mesh=None, progress: Callable = iter, seed: int = 0
+) -> dict:
+    """The parameters of a checkpoint folder for a model that `load_config` describes; adapters are fresh, of a seed."""
     target = target_of(model, dtype, mesh)
     found = _matched(folder, places(model.cfg))
     params: dict[str, jax.Array] = {}
@@ -143,7 +145,7 @@ def load_params(folder: str, model: Transformer, dtype: str = "float32", mesh=No
     adapters = {name: whole.sharding for name, whole in target.items() if name not in params}
 
     def fresh() -> dict:
-        made = init_params(model, jax.random.key(0))
+        made = init_params(model, jax.random.key(seed))
         return {name: made[name] for name in adapters}
 
     return params | (jax.jit(fresh, out_shardings=adapters)() if adapters else {})

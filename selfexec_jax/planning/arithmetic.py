@@ -37,7 +37,10 @@ def training(cfg: ModelConfig, example: float) -> float:
 
 
 def kernels(cfg: ModelConfig, row: int, is_training: bool) -> float:
-    """Operations a token that attention's kernel does on rows of this many tokens, whatever examples are in them."""
+    """Operations a token that attention's kernel does on rows of this many tokens, whatever examples are in them; none
+    where there is no kernel, and the compiler counts them."""
+    if cfg.attention != "splash":
+        return 0.0
     passes = 1.0
     if is_training:
         passes += _SPLASH_BACKWARD + (cfg.remat != "none")

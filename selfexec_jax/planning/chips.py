@@ -86,8 +86,8 @@ def slice_named(name: str) -> Slice:
     if found := re.fullmatch(r"(\w+)-(\d+)", name):
         chip = next((c for c in CHIPS.values() if found[1] in (c.name, c.slice_type)), None)
         if chip:
-            n = int(found[2]) // (2 if chip.names_count == "cores" else 1)
-            if n in _SHAPES[chip.axes]:
+            n, odd = divmod(int(found[2]), 2 if chip.names_count == "cores" else 1)
+            if n in _SHAPES[chip.axes] and not odd:
                 return Slice(chip, tuple(map(int, _SHAPES[chip.axes][n].split("x"))))
     examples = ", ".join(f"{c.name}:{_SHAPES[c.axes][64]} = {Slice(c, (64,)).accelerator}" for c in CHIPS.values())
     raise ValueError(f"--topology={name}: no such slice; of 64 chips there are {examples}")

@@ -121,10 +121,10 @@ def plan_of(s: Setting, tell: Callable[[str], None] = lambda text: None) -> Plan
 
 
 def _evaluated(config) -> float:
-    """Answers of an evaluation, at most: candidates, their simulations, and Self-RLEF's turns with theirs."""
+    """Answers of an evaluation, at most: candidates, their simulations, and Self-RLEF's turns with theirs; not its
+    controls, belief, tests of its own, and outputs that are predicted for themselves."""
     knobs = config.eval
     problems = config.problems.n_heldout + config.problems.n_unseen
-    tests = config.problems.public_size[0]
-    simulations = 1 + tests * knobs.votes
-    turns = knobs.max_fixes + 1
+    simulations = 1 + config.problems.n_public * knobs.votes
+    turns = knobs.episodes * (knobs.max_fixes + 1)
     return problems * (knobs.candidates * simulations + turns * simulations + knobs.more_candidates)

@@ -206,7 +206,7 @@ def rollout_programs(s: Setting) -> tuple[list[Compiled], dict[str, int]]:
     state["key"] = jax.ShapeDtypeStruct((slots, 2), jnp.uint32, sharding=whole)
     number = jax.ShapeDtypeStruct((), jnp.int32)
     lengths = tuple(length for _, length in classes)
-    longest = max(b for b in knobs.prompt_buckets if b < knobs.cache_length)
+    longest = max((b for b in knobs.prompt_buckets if b < knobs.cache_length), default=knobs.cache_length)
     rows = max(1, knobs.prefill_tokens // longest)
     prompts = jax.ShapeDtypeStruct((rows, longest), jnp.int32, sharding=whole)
     kernels = rows * longest * arithmetic.kernels(cfg, longest, False) / knobs.tensor

@@ -116,11 +116,14 @@ class Engine:
         """
         if self._version < 0:
             raise ValueError("the engine has no weights: call load(params, version) first")
-        if self._is_running:
-            raise RuntimeError("the engine answers a stream already: end it, or hand requests to it with submit")
+        self._check_free()
         for i, request in enumerate(requests):
             _check(i, request)
         return self._run(requests)
+
+    def _check_free(self) -> None:
+        if self._is_running:
+            raise RuntimeError("the engine answers a stream already: end it, or hand requests to it with submit")
 
     def submit(self, request: Request) -> int:
         """Adds a request to the running stream and returns its number there."""
@@ -131,6 +134,8 @@ class Engine:
 
     def cancel(self, i: int) -> None:
         """Ends request i of the running stream; what was decoded of it comes back as `cancelled`."""
+        if not self._is_running:
+            raise RuntimeError("no stream is running: there is nothing to cancel")
         self._ended.setdefault(i, "cancelled")
 
     def warm_up(self) -> Engine:
@@ -159,6 +164,7 @@ class Engine:
         return max(1, self._prefill_tokens // bucket)
 
     def _run(self, requests: Several[Request]) -> Iterator[tuple[int, Sample]]:
+        self._check_free()  # another stream may have begun before this one was first asked
         self._is_running = True
         try:
             for request in requests:

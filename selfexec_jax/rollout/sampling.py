@@ -5,27 +5,28 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-_BISECTIONS = 30  # halvings of the probability threshold: finer than float32 needs
+_BISECTIONS = 30  # halvings of the threshold's logarithm: finer than float32 needs
+_LOWEST = -90.0  # what float32 has no probabilities below, as a logarithm
 
 
 def _threshold(p_BxV: jax.Array, reaches) -> jax.Array:
     """The largest threshold t, by bisection, for which reaches(p >= t) holds; Bx1."""
-    low = jnp.zeros_like(p_BxV[:, :1])
-    high = jnp.max(p_BxV, axis=-1, keepdims=True)  # never passed, so that the likeliest token stays
+    high = jnp.log(jnp.max(p_BxV, axis=-1, keepdims=True))  # never passed, so that the likeliest token stays
+    low = jnp.full_like(high, _LOWEST)
 
     def halve(_, bounds):
         low, high = bounds
         middle = 0.5 * (low + high)
-        is_enough = reaches(p_BxV >= middle)
+        is_enough = reaches(p_BxV >= jnp.exp(middle))
         return jnp.where(is_enough, middle, low), jnp.where(is_enough, high, middle)
 
-    return jax.lax.fori_loop(0, _BISECTIONS, halve, (low, high))[0]
+    return jnp.exp(jax.lax.fori_loop(0, _BISECTIONS, halve, (low, high))[0])
 
 
 def restrict(p_BxV: jax.Array, top_p_B: jax.Array, top_k_B: jax.Array) -> jax.Array:
     """Zeroes what lies outside the smallest set of likeliest tokens that holds top_p, and outside the top_k (0: all).
 
-    No sort: two bisections on the probability, which a CPU and a TPU both do fast.
+    No sort: two bisections on the logarithm of the probability, which a CPU and a TPU both do fast.
     """
     mass = _threshold(p_BxV, lambda m: jnp.sum(p_BxV * m, -1, keepdims=True) >= top_p_B[:, None])
     kept = jnp.where(p_BxV >= jnp.where(top_p_B[:, None] < 1, mass, 0), p_BxV, 0)

@@ -44,7 +44,7 @@ class Sample:
 class Counts:
     """What an engine has done so far."""
 
-    dispatches: int = 0  # of decoding: the clock of a run
+    dispatches: int = 0  # of decoding
     decoded: int = 0  # tokens
     prefilled: int = 0  # prompts
     promoted: int = 0  # sequences that moved into longer slots

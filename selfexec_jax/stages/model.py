@@ -53,7 +53,7 @@ class Loaded:
         """The parameters of the checkpoint that training starts from; None: random ones."""
         if not self.origin.pretrained:
             return None
-        return hf.load_params(self.origin.pretrained, self.model, "float32", self.mesh)
+        return hf.load_params(self.origin.pretrained, self.model, "float32", self.mesh, seed=self.config.seed)
 
     def engine(self) -> Engine:
         return Engine(self.model, self.tokenizer, **self.config.rollout)

@@ -165,7 +165,8 @@ def sample_batch(
     engine: Engine, environment: Environment, prompts: list[Prompt], n: int, max_new_tokens: int, temperature: float,
     seed: tuple[int, ...], numbers: Sequence[int] | None = None, is_asked_to_end: Callable[[], bool] = lambda: False,
 ) -> Drawn:  # fmt: skip
-    """n rollouts of each prompt. What is drawn depends on the seed and the parameters, never on what is ready first.
+    """n rollouts of each prompt. What is drawn depends on the seed and the parameters, never on what is ready first, up
+    to the rounding of sums over caches of different lengths (README, "The rollout engine").
 
     numbers: the prompts' places in their batch, where these are some of it. Raises CutShort as soon as it is asked to.
     """

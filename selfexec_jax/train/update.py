@@ -87,7 +87,7 @@ def make_loss(model: Transformer, knobs) -> Callable:
 
     def loss(learned: dict, params: dict, batch: dict) -> tuple[jax.Array, dict]:
         mask, scale = batch["is_answer"], batch["scale"]
-        logprobs, entropy = scores(model, params | learned, batch, knobs.temperature, knobs.entropy_bonus > 0)
+        logprobs, entropy = scores(model, params | learned, batch, knobs.temperature, bool(knobs.entropy_bonus))
         old = batch["old"] if needs_old_logprobs(knobs) else jax.lax.stop_gradient(logprobs)
         gain, n_clipped = objective(batch, logprobs, old, knobs.clip_low, knobs.clip_high)
         if knobs.importance_cap:

@@ -158,7 +158,8 @@ def test_a_silent_host_is_missed():
 
     threading.Thread(target=mute, daemon=True).start()
     began = time.monotonic()
-    joining.join(address, 2, 0, 20.0, 1.0, ended)
+    (link,) = joining.join(address, 2, 0, 20.0, 1.0, ended)._links
+    threading.Thread(target=link.send, args=([bytes(1 << 26)],), daemon=True).start()  # more than lies on the way
     assert ended.event.wait(10) and time.monotonic() - began < 8
     assert ended.told == [(EXIT_CODE, "host 1 (mute): it has not been heard of for 1 s")]
 
@@ -198,6 +199,8 @@ def test_strangers_at_the_door_are_let_be():
             except OSError:
                 time.sleep(0.02)
         sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        other = socket.create_connection(("127.0.0.1", port + 1))
+        other.sendall(b"1\n")
 
     def one(i):
         found[i] = joining.join(f"127.0.0.1:{port}", 2, i, 20.0, 5.0, Ended())

@@ -83,6 +83,41 @@ def test_the_splash_kernel_equals_plain_attention_on_one_device_and_on_a_shared_
         assert gap["logprobs"] < 1e-5 and gap["grads"] < 1e-4, (name, gap)
 
 
+_BLOCKS = """
+import jax
+jax.config.update("jax_num_cpu_devices", 256)
+from selfexec_jax.configs import cwm_32b, qwen2p5_3b, qwen2p5_7b
+from selfexec_jax.model.attention import block_of, context_of
+from selfexec_jax.model.sharding import make_mesh, mesh_of
+from selfexec_jax.planning.chips import slice_named
+from selfexec_jax.train.packing import row_shapes
+from selfexec_jax.train.sft import rows_of
+
+slices = [(qwen2p5_3b, None, "v5e-64"), (qwen2p5_3b, "v6e_32", "v6e-32"), (qwen2p5_7b, None, "v5p-128"),
+          (qwen2p5_7b, "v6e_64", "v6e-64"), (cwm_32b, None, "v5p-512")]
+for maker, row, name in slices:
+    c = maker.get_config(row)
+    devices = jax.devices()[: slice_named(name).n_chips]
+    mesh = make_mesh(c.mesh.fsdp, c.mesh.tensor, c.mesh.context, devices=devices)
+    rows = rows_of(c.sft, mesh)
+    shapes = [(rows * c.sft.row_tokens // length, length) for length in (c.sft.row_tokens, c.sft.short_row_tokens)
+              if length]
+    shapes += [(n, length) for length, counts in row_shapes(c.rl, mesh).items() for n in counts]
+    for n, length in shapes:
+        share, left = divmod(length, context_of(mesh_of(n, mesh)))
+        block = block_of(share)
+        assert not left and share % block == 0 and block % 128 == 0, (name, n, length, share, block)
+        print(c.name, n, length, share, block)
+"""
+
+
+def test_the_kernel_has_whole_blocks_in_every_row_of_the_large_configs():
+    """As many as a device has of a row that is shared: of CWM's small micro-batches 1,280 tokens."""
+    done = subprocess.run([sys.executable, "-c", _BLOCKS], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "cwm_32b 16 20480 1280 256" in done.stdout
+
+
 def test_zigzag_gives_every_device_the_same_causal_work():
     order = zigzag(32, 4)
     assert sorted(order) == list(range(32)) and list(order[:8]) == [0, 1, 2, 3, 28, 29, 30, 31]

@@ -209,7 +209,7 @@ def test_a_bad_file_is_named(tmp_path, qwen):
         ("llama", "rope_scaling", {"rope_type": "linear", "factor": 4.0, "beta": 1}),
         ("gemma3_text", "use_bidirectional_attention", True), ("cwm", "layer_types", ["full_attention"]),
         ("qwen2", "layer_types", ["chunked_attention"] * 4), ("llama", "model_type", "opt"),
-        ("llama", "vocab_size", None),
+        ("llama", "vocab_size", None), ("llama", "rope_scaling", {"rope_type": "linear"}),
     ],
 )  # fmt: skip
 def test_what_the_decoder_does_not_do_is_named(family, field, value):
@@ -217,6 +217,17 @@ def test_what_the_decoder_does_not_do_is_named(family, field, value):
     config.pop("rope_parameters", None)
     with pytest.raises(UnsupportedModel, match=rf"here: .*{field}"):
         read_config(config, "here")
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "gemma3_text"])
+def test_what_a_config_leaves_out_is_as_transformers_has_it(family):
+    """Which layers have windows, and how long."""
+    said = {"model_type": family, "hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4,
+            "num_hidden_layers": 30, "num_key_value_heads": 2, "vocab_size": 64}  # fmt: skip
+    said |= {"use_sliding_window": True, "sliding_window": 64} if family != "gemma3_text" else {}
+    theirs = transformers.AutoConfig.for_model(**said)
+    wanted = tuple(theirs.sliding_window if kind == "sliding_attention" else 0 for kind in theirs.layer_types)
+    assert read_config(said, "here").windows == wanted and len(set(wanted)) == 2
 
 
 def test_configs_as_the_published_checkpoints_have_them():

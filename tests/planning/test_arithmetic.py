@@ -49,5 +49,7 @@ def test_tokens_seen(example, window):
 def test_recomputation_is_no_work_but_takes_time():
     again = dataclasses.replace(PLAIN, remat="layer")
     assert arithmetic.training(again, 64) == arithmetic.training(PLAIN, 64)
-    once, forward = arithmetic.kernels(PLAIN, 64, True), arithmetic.kernels(PLAIN, 64, False)
+    plain, again = (dataclasses.replace(cfg, attention="splash") for cfg in (PLAIN, again))
+    once, forward = arithmetic.kernels(plain, 64, True), arithmetic.kernels(plain, 64, False)
     assert arithmetic.kernels(again, 64, True) == once + forward > once > 3 * forward
+    assert arithmetic.kernels(PLAIN, 64, True) == 0  # no kernel

@@ -15,7 +15,7 @@ def test_names_of_slices(name, topology, chips, accelerator):
     assert (found.topology, found.n_chips, found.accelerator) == (topology, chips, accelerator)
 
 
-@pytest.mark.parametrize("name", ["v5p-100", "v5p:4x4", "h100-8", "v6e", "v5p:4x4x"])
+@pytest.mark.parametrize("name", ["v5p-100", "v5p-9", "v5p:4x4", "h100-8", "v6e", "v5p:4x4x"])
 def test_what_is_no_slice_says_what_there_is(name):
     with pytest.raises(ValueError, match=r"no such slice; of 64 chips there are .*v5p:4x4x4 = v5p-128"):
         slice_named(name)

@@ -207,6 +207,13 @@ def test_a_cancelled_request_comes_back_early_and_leaves_the_others_alone(engine
     assert 0 < len(found[0].tokens) < 20 and found[0].tokens == alone.tokens[: len(found[0].tokens)]
     same([found[2]], engine.generate([other])[0])
     same(engine.generate([slow])[0], [alone])  # a cancellation does not outlive its stream
+    with pytest.raises(RuntimeError, match="no stream is running"):
+        engine.cancel(0)
+    first, second = engine.stream([fast]), engine.stream([fast])
+    next(first)
+    with pytest.raises(RuntimeError, match="answers a stream already"):
+        next(second)
+    first.close()
 
 
 def test_new_weights_change_answers_and_version_without_compiling(new_engine, tiny):

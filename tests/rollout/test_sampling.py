@@ -30,6 +30,13 @@ def test_restriction_against_sorting():
         np.testing.assert_array_equal(got[row], by_sorting(p[row], top_p[row], top_k[row]), err_msg=f"row {row}")
 
 
+def test_few_of_many_stay_however_unlikely_all_but_one_are():
+    p = np.full((1, 100_000), 5e-10, np.float32)
+    p[0, :3] = [0.99, 3e-9, 2e-9]
+    got = np.asarray(jax.jit(restrict)(p, np.ones(1, np.float32), np.array([3], np.int32)))
+    assert np.flatnonzero(got[0]).tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize("top_p", [0.0, 1e-9])
 def test_the_likeliest_token_always_stays(top_p):
     p = jnp.array([[0.2, 0.5, 0.3]])
