@@ -7,10 +7,10 @@ import re
 import warnings
 
 from selfexec_jax.problems import syntax
-from selfexec_jax.problems.compare import is_literal, literals_match, outputs_match
+from selfexec_jax.problems.compare import is_literal, is_too_long, literals_match, outputs_match
 
 LABELS = ("ok", "wrong", "not_literal", "no_answer", "truncated")
-_FENCED = re.compile(r"^```[^\n`]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
+_OPENED, _CLOSED = re.compile(r"```[^`]*"), re.compile(r"```\s*")  # lines
 _LONGEST_LINE = 1 << 20  # characters of an assertion that are read as syntax
 
 
@@ -26,8 +26,7 @@ def label_output(prediction: str | None, expected: str, kind: str = "call", rule
         return "ok" if outputs_match(expected, prediction, rule or "tokens") else "wrong"
     if prediction.strip() == expected.strip() and is_literal(expected.strip()):
         return "ok"
-    # An equal value is about as long; anything else is not worth reading, and may be made to take for ever.
-    if len(prediction) > 1_000 + 16 * len(expected):
+    if is_too_long(expected, prediction):
         return "wrong"
     if literals_match(expected, prediction, rule or "literal"):
         return "ok"
@@ -45,8 +44,21 @@ def canonical(prediction: str) -> str:
 
 def program_in(answer: str) -> str:
     """The program in an answer that may hold more: the last fenced block, where the whole is no program itself."""
-    found = _FENCED.findall(answer)
-    return found[-1] if found and not _is_program(answer) else answer
+    found = _fenced(answer)
+    return found if found is not None and not _is_program(answer) else answer
+
+
+def _fenced(answer: str) -> str | None:
+    """What stands in the last fenced block that is closed."""
+    found, inside = None, None
+    for line in answer.split("\n"):
+        if inside is None:
+            inside = [] if _OPENED.fullmatch(line) else None
+        elif _CLOSED.fullmatch(line):
+            found, inside = "".join(f"{one}\n" for one in inside), None
+        else:
+            inside.append(line)
+    return found
 
 
 def _is_program(text: str) -> bool:

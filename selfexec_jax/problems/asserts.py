@@ -16,7 +16,7 @@ def literal_tests(source: str, entry_point: str) -> tuple[Test, ...] | None:
     """
     try:
         body = syntax.parse(source).body
-    except (SyntaxError, ValueError, RecursionError):
+    except syntax.UNREADABLE:
         return None
     name = entry_point
     checks = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == "check"]

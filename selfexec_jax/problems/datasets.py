@@ -10,6 +10,7 @@ import gzip
 import json
 import logging
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,9 +73,11 @@ def _of_file(path: Path) -> list[Problem]:
         except json.JSONDecodeError as error:
             bad += 1
             log.warning("%s: row %d left out: bad field the whole row (not JSON: %s)", path, number, error.msg)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, MemoryError) as error:
             bad += 1
-            log.warning("%s: row %d left out: bad field %s", path, number, str(error.args[0]))
+            what = str(error.args[0]) if error.args else type(error).__name__
+            printable = what.encode("unicode_escape").decode()  # a terminal obeys some
+            log.warning("%s: row %d left out: bad field %s", path, number, printable)
     if bad:
         log.warning("%s: %d of %d rows left out", path, bad, bad + len(problems))
     if not problems:
@@ -97,7 +100,7 @@ def _rows(path: Path) -> Iterator[tuple[int, str | dict]]:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield number, line
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError, json.JSONDecodeError) as error:
         raise ProblemFileError(f"{path}: cannot be read: {error}") from None
 
 

@@ -103,8 +103,8 @@ class Gate:
 
     def _hash(self, words: tuple[str, ...]) -> MinHash:
         found = MinHash(num_perm=self._permutations, seed=1)
-        grams = {" ".join(words[i : i + self._gram]).encode() for i in range(len(words) - self._gram + 1)}
-        found.update_batch(sorted(grams))
+        grams = {" ".join(words[i : i + self._gram]) for i in range(len(words) - self._gram + 1)}
+        found.update_batch(sorted(gram.encode("utf-8", "surrogatepass") for gram in grams))
         return found
 
     def _tree(self, source: str) -> str | None:

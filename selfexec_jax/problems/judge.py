@@ -164,7 +164,11 @@ class _Checks:
     def _on_end(self, i: int, test: Test, how: str, executions: list[Execution]) -> None:
         if how == "not plain" and self._in_process:
             self._shared = True
-            run = self._pool.submit(together(test.input, self._source), self._limits)
+            try:
+                run = self._pool.submit(together(test.input, self._source), self._limits)
+            except RuntimeError:  # the pool was closed meanwhile; nobody hears of what is raised in a callback
+                self._set(i, "infra_error", executions)
+                return
             run.add_done_callback(lambda done: self._set(i, _HOW.get(done.result().status, "failed"), [done.result()]))
         else:
             self._set(i, "undecided" if how == "not plain" else how, executions)

@@ -14,9 +14,12 @@ import collections
 import dataclasses
 import gzip
 import json
+import warnings
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from selfexec_jax.problems import syntax
 from selfexec_jax.problems.datasets import ProblemFileError
 from selfexec_jax.problems.files import write_whole
 from selfexec_jax.problems.types import Problem
@@ -63,7 +66,7 @@ def _rows(path: Path) -> Iterator[tuple[int, object]]:
                 if line.strip():
                     yield number, _json(path, number, line)
             return
-    except (OSError, UnicodeDecodeError, EOFError) as error:
+    except (OSError, UnicodeDecodeError, zlib.error, EOFError) as error:
         raise ProblemFileError(f"{path}: cannot be read: {error}") from None
     whole = _json(path, 1, text)
     if isinstance(whole, dict) and not whole.keys() & {"task_id", "question_id", "problem"}:
@@ -75,7 +78,7 @@ def _rows(path: Path) -> Iterator[tuple[int, object]]:
 def _json(path: Path, number: int, text: str):
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProblemFileError(f"{path}: row {number}: not JSON ({error})") from None
 
 
@@ -83,8 +86,9 @@ def _samples(row: object, prompts: dict[str, str]) -> list[Sample]:
     if not isinstance(row, dict):
         raise KeyError("not a JSON object")
     if "task_id" in row:
-        text = row["solution"] if "solution" in row else prompts.get(row["task_id"], "") + _text(row, "completion")
-        return [Sample(row["task_id"], _checked(text, "solution"))]
+        name = _text(row, "task_id")
+        text = row["solution"] if "solution" in row else _completed(prompts.get(name, ""), _text(row, "completion"))
+        return [Sample(name, _checked(text, "solution"))]
     if "code_list" in row or "pred_list" in row:
         name = row["question_id"] if "question_id" in row else row["id"]
         name = f"{name}-{row['test_id']}" if "test_id" in row else str(name)
@@ -92,7 +96,20 @@ def _samples(row: object, prompts: dict[str, str]) -> list[Sample]:
     if "texts" in row:
         return [Sample(row["problem"], _checked(text, row["problem"])) for text in row["texts"]]
     reason = _checked(row.get("finish_reason") or "stop", "finish_reason")
-    return [Sample(_text(row, "problem"), _text(row, "text"), row.get("model") or "", row.get("n_tokens"), reason)]
+    model, n_tokens = _checked(row.get("model") or "", "model"), row.get("n_tokens")
+    if n_tokens is not None and type(n_tokens) is not int:
+        raise KeyError("n_tokens (a whole number)")
+    return [Sample(_text(row, "problem"), _text(row, "text"), model, n_tokens, reason)]
+
+
+def _completed(prompt: str, completion: str) -> str:
+    """A program that goes on with its prompt, where that is code and no prose."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            syntax.parse(prompt + completion)
+    except syntax.UNREADABLE:
+        return completion
+    return prompt + completion
 
 
 def _text(row: dict, field: str) -> str:

@@ -74,7 +74,7 @@ def execution_of(flight: Flight, end: End, tier: str, no_suicide: bool) -> Execu
         status, value, trace = "trace_tampered", None, None
     elif trace is not None or (said.events and status in _CUT_SHORT):
         stop = said.stop or (trace["stop"] if trace else status)
-        trace = Trace(flight.run.source, tuple(said.events), stop, flight.run.trace.of)
+        trace = Trace(flight.run.source.removeprefix("\ufeff"), tuple(said.events), stop, flight.run.trace.of)
         if stop and status == "ok":
             status = "trace_budget"
     return Execution(

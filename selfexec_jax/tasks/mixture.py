@@ -70,6 +70,6 @@ def _rows(path: Path) -> Iterator[dict]:
         for n, line in enumerate(file, 1):
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise ValueError(f"{path}: row {n}: not JSON") from None
             yield row

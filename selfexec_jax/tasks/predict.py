@@ -117,7 +117,7 @@ def extract(answer: str, kind: str = "stdio") -> str | None:
         return unescape(lines[-1][2:])
     if lines[-1].startswith("!"):
         return _ending(lines[-1][1:])
-    found = re.findall(r"<(output|outcome)>(.*?)</\1>", answer, re.DOTALL)
+    found = _tagged(answer)
     if lines[-1].startswith("<output>") and lines[-1].endswith("</output>"):
         found = [("output", lines[-1][len("<output>") : -len("</output>")])]  # which may hold such tags itself
     if found and found[-1][0] == "outcome":
@@ -125,6 +125,20 @@ def extract(answer: str, kind: str = "stdio") -> str | None:
     if kind == "stdio":
         return unescape(found[-1][1].strip("\n")) if found else None
     return asserted(lines[-1]) if lines[-1].startswith("assert ") and " == " in lines[-1] else None
+
+
+def _tagged(answer: str) -> list[tuple[str, str]]:
+    """What stands in `<output>` and `<outcome>`, with the name of the tag; one that is never closed is passed over."""
+    found, names, at = [], {"output", "outcome"}, 0
+    while opening := re.compile(r"<(output|outcome)>").search(answer, at):
+        name, at = opening[1], opening.end()
+        end = answer.find(f"</{name}>", at) if name in names else -1
+        if end < 0:
+            names.discard(name)
+            continue
+        found.append((name, answer[at:end]))
+        at = end + len(f"</{name}>")
+    return found
 
 
 def _ending(name: str) -> str | None:

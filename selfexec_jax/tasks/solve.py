@@ -12,7 +12,7 @@ _PAPER = """Solve the problem with a Python program{how}. Answer with exactly on
 {statement}
 
 {tests}"""
-_FENCE = re.compile(r"```(?:python|py)?\n(.*?)```", re.DOTALL)
+_FENCE = re.compile(r"```(?:python|py)?[ \t]*\r?\n(.*?)```", re.DOTALL)
 
 
 def show_test(test: Test, template: str) -> str:

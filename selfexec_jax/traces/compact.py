@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from selfexec_jax.problems import syntax
+from selfexec_jax.problems.compare import read_literal
 from selfexec_jax.traces import scan
 from selfexec_jax.traces.steps import (
     Bind,
@@ -228,8 +228,8 @@ def _rest_of_line(line: str) -> Step | None:
         return Print(0, rest + "\n")
     if word == "write":
         try:
-            text = syntax.literal_eval(rest)
-        except syntax.UNREADABLE:
+            text = read_literal(rest)
+        except ValueError:
             return Unreadable(0, line)
         return Print(0, text) if type(text) is str else Unreadable(0, line)
     if word == "raise" and rest:

@@ -15,6 +15,7 @@ import re
 import warnings
 
 from selfexec_jax.problems import syntax
+from selfexec_jax.problems.compare import read_literal
 from selfexec_jax.traces import scan
 from selfexec_jax.traces.steps import (
     Bind,
@@ -297,8 +298,8 @@ def _rest_of_sentence(line: int, rest: str) -> Step | None:
         return Jump(line, rest[11:])
     if rest.startswith("it writes "):
         try:
-            text = syntax.literal_eval(rest[10:])
-        except syntax.UNREADABLE:
+            text = read_literal(rest[10:])
+        except ValueError:
             return Unreadable(line, rest)
         return Print(line, text) if type(text) is str else Unreadable(line, rest)
     return None

@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from selfexec_jax.problems import syntax
 
 STRING = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
+_LONGEST = 4_000
 _TIGHT = re.compile(r" ?([-+*/%@&|^<>=!,:~]) ?")
 
 
 @functools.lru_cache(maxsize=1 << 14)  # the operations of a loop come again and again
 def squeeze(text: str) -> str:
-    """The text without the spaces round operators and commas, strings left as they are but for their quotes."""
+    """The text without the spaces round operators and commas, strings left as they are but for their quotes; one of
+    more than some thousand characters as it is."""
+    if len(text) > _LONGEST:  # strings that are not closed take the square of their number
+        return text
     out, at = [], 0
     for match in STRING.finditer(text):
         out += [_TIGHT.sub(r"\1", text[at : match.start()]), _quoted(match.group())]

@@ -305,8 +305,16 @@ def _worded(words: str, value: Callable[[Step], str] | None = None) -> Callable:
 
 
 def _spell(step: Spell, whole: str, said: str) -> bool:
-    items = (rf"(?<!\w){i}\W{{0,4}}?{re.escape(scan.squeeze(item))}" for i, item in enumerate(step.items))
-    return re.search(r"\W{1,4}".join(items), whole) is not None
+    ends = None  # where the items so far may end; one pattern of all would try every way to divide what lies between
+    for i, item in enumerate(step.items):
+        one = re.compile(rf"(?<!\w){i}\W{{0,4}}?{re.escape(scan.squeeze(item))}")
+        if ends is None:
+            found = one.finditer(whole)
+        else:
+            starts = {end + n for end in ends for n in range(1, 5) if re.fullmatch(r"\W+", whole[end : end + n])}
+            found = filter(None, (one.match(whole, start) for start in starts))
+        ends = {match.end() for match in found}
+    return ends is None or bool(ends)
 
 
 def _print(step: Print, whole: str, said: str) -> bool:

@@ -49,7 +49,7 @@ def codecontests(row: dict) -> Problem:
         wrong_solutions=_in_python(row, "incorrect_solutions"),
         source="codecontests",
         time_limit_s=(limit.get("seconds") or 0) + (limit.get("nanos") or 0) / 1e9 or 2.0,
-        memory_limit_mb=(row.get("memory_limit_bytes") or 512 << 20) >> 20,
+        memory_limit_mb=max((row.get("memory_limit_bytes") or 512 << 20) >> 20, 1),
         tags=(*filter(None, row.get("cf_tags") or ()), *_accepts(statement)),
     )
 

@@ -98,7 +98,7 @@ def evalplus(row: dict) -> Problem:
         inputs = list(map(_ARGUMENTS[int(number[1])], inputs))
     try:
         body = [*syntax.parse(source).body, syntax.parse(f"return {name}").body[0]]
-    except SyntaxError:
+    except syntax.UNREADABLE:
         raise KeyError("prompt, canonical_solution (together no Python)") from None
     inside = ast.FunctionDef("make", syntax.parse("def f(): pass").body[0].args, body, [])
     reference = ast.unparse(ast.fix_missing_locations(ast.Module([inside], [])))
