@@ -12,6 +12,7 @@ from selfexec_jax.problems.compare import is_literal, is_too_long, literals_matc
 LABELS = ("ok", "wrong", "not_literal", "no_answer", "truncated")
 _OPENED, _CLOSED = re.compile(r"```[^`]*"), re.compile(r"```\s*")  # lines
 _LONGEST_LINE = 1 << 20  # characters of an assertion that are read as syntax
+_LONGEST_ARGUMENTS = 1 << 16  # of arguments, whose sets are made, which takes the square of what is made for that
 
 
 def label_output(prediction: str | None, expected: str, kind: str = "call", rule: str | None = None) -> str:
@@ -106,7 +107,7 @@ def arguments_in(answer: str, function: str) -> str | None:
     `f(1, x=2)`, `assert f(1, x=2) == 3` and `1, x=2` are all read.
     """
     text = _tagged(answer).strip().removeprefix("assert ")
-    if len(text) > _LONGEST_LINE:
+    if len(text) > _LONGEST_ARGUMENTS:
         return None
     for source in (text, f"{function}({text})"):
         try:

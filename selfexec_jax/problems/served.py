@@ -63,6 +63,8 @@ class Served:
             return {"text": "", "finish_reason": "too_long", "n_tokens": 0}
         except openai.OpenAIError as error:
             raise RuntimeError(f"{self._url}: no answer of {self._model}: {error}") from None
+        if not answer.choices:
+            raise RuntimeError(f"{self._url}: {self._model} answers with nothing")
         choice, usage = answer.choices[0], answer.usage
         reason = "length" if choice.finish_reason == "length" else "stop"
         n_tokens = usage.completion_tokens if usage else 0

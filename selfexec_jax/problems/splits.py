@@ -16,6 +16,7 @@ class _Rename(ast.NodeTransformer):
 
     def __init__(self, keeps_constants: bool) -> None:
         self.names: dict[str, str] = {}
+        self._parameters: set[str] = set()
         self._keeps_constants = keeps_constants
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
@@ -28,11 +29,31 @@ class _Rename(ast.NodeTransformer):
         return ast.copy_location(ast.Name(self._new(node.id), node.ctx), node)
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
-        return ast.arg(self._new(node.arg))
+        new = self._new(node.arg)
+        if new != node.arg:
+            self._parameters.add(node.arg)
+        return ast.arg(new)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.name = self._new(node.name)
+    def _named(self, node: ast.AST) -> ast.AST:
+        node.name = node.name and self._new(node.name)
         return self.generic_visit(node)
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_ExceptHandler = _named
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST:
+        if node.arg in self._parameters:  # of a function of its own, which stands above
+            node.arg = self.names[node.arg]
+        return self.generic_visit(node)
+
+    def visit_alias(self, node: ast.alias) -> ast.AST:
+        node.asname = node.asname and self._new(node.asname)
+        return node
+
+    def visit_Global(self, node: ast.Global | ast.Nonlocal) -> ast.AST:
+        node.names = list(map(self._new, node.names))
+        return node
+
+    visit_Nonlocal = visit_Global
 
 
 def normalised_ast(source: str, keeps_constants: bool = True) -> str:

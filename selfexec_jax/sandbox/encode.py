@@ -30,7 +30,7 @@ _DEFINITIONS = frozenset({types.ModuleType, types.FunctionType, types.BuiltinFun
 _DEEPEST = 64
 _NUMBERS = frozenset({int, float, bool, type(None)})
 _LARGE = 1 << 200
-_type_name = type.__dict__["__name__"].__get__
+_name_of_type = type.__dict__["__name__"].__get__
 _type_mro = type.__dict__["__mro__"].__get__
 _type_dict = type.__dict__["__dict__"].__get__
 
@@ -96,6 +96,16 @@ def _is_plain(value: object, kind: type, max_chars: int, depth: int) -> bool:
     else:
         return kind in _NUMBERS
     return depth > 0 and all([_is_plain(item, type(item), max_chars, depth - 1) for item in inner])
+
+
+def _named(name: str) -> str:
+    """A name as it is, one that is none of the language, which a program may give, in quotes and on one line."""
+    name = str.__str__(name)  # it may be of a class of the program's own
+    return name if name.isidentifier() or name == "<lambda>" else ascii(name)
+
+
+def _type_name(kind: type) -> str:
+    return _named(_name_of_type(kind))
 
 
 def class_name(value: object) -> str:
@@ -205,6 +215,8 @@ class _Writer:
                     raise ValueError("no literal for nan")
             elif self.strict and value in (float("inf"), float("-inf")):
                 return "1e999" if value > 0 else "-1e999"
+        elif kind is complex and self.strict and value - value != 0:
+            raise ValueError("no literal for what is not finite")
         return repr(value)
 
     def container(self, value, kind, depth) -> None:
@@ -280,7 +292,7 @@ class _Writer:
             self.pairs(value, depth)
             self.close(")")
         elif kind in (types.FunctionType, types.BuiltinFunctionType):
-            self.text(f"<function {value.__name__}>")
+            self.text(f"<function {_named(value.__name__)}>")
         elif kind is type:
             self.text(f"<class {_type_name(value)}>")
         elif kind is types.ModuleType:
@@ -291,12 +303,12 @@ class _Writer:
     def instance(self, value, kind, depth) -> None:
         space = _attributes(value, kind)
         if "_name_" in space and "__objclass__" in space and type(space["_name_"]) is str:
-            self.text(f"<{_type_name(kind)}.{space['_name_']}>")
+            self.text(f"<{_type_name(kind)}.{_named(space['_name_'])}>")
             return
         self.open("<" + _type_name(kind), ">")
         for name, item in space.items():
             if type(name) is str:
-                self.text(f" {name}=")
+                self.text(f" {_named(name)}=")
                 self.put(item, depth + 1)
         if issubclass(kind, BaseException):
             for item in BaseException.args.__get__(value):

@@ -50,12 +50,28 @@ Site = collections.namedtuple(
 Event = collections.namedtuple("Event", "kind site values")
 Event.__doc__ = "One thing that happened: its kind, its `Site`, and what was computed there."
 
-_VALUES = {  # how many values an event has
-    "binary": 3, "unary": 2, "item": 3, "builtin": 3, "method": 6, "user": 2, "compare": 3, "test": 2, "branch": 1,
-    "bind": None, "store": 3, "end": 0, "call": None, "gen": None, "return": 1, "yield": 1, "raise": 2, "catch": 2,
-    "jump": 0, "spell": 2, "print": 1, "read": 1, "start": 1, "value": 1, "frame": 4,
+_PLAIN = frozenset((str, int, bool, type(None)))
+_IS = {  # by letter, what a value of an event is
+    "v": lambda value: type(value) in _PLAIN,  # as said above
+    "s": lambda value: type(value) is str,
+    "b": lambda value: type(value) is bool,
+    "n": lambda value: type(value) is int and value >= 0,
+    "d": lambda value: value is not None and type(value) in _PLAIN,  # a display that is there
+    "o": lambda value: type(value) in (str, type(None)),
+    "V": lambda value: type(value) is list and _PLAIN.issuperset(map(type, value)),
+    "U": lambda value: value is None or _IS["V"](value),
+    "S": lambda value: type(value) is list and {str}.issuperset(map(type, value)),
+    "P": lambda value: type(value) is list and all(_is_pair(*pair) for pair in value),
+    "M": lambda value: type(value) is dict and {str}.issuperset(map(type, (*value, *value.values()))),
+}
+_VALUES = {  # a letter a value of an event; None: a "v" for each name
+    "binary": "vvd", "unary": "vd", "item": "vvd", "builtin": "VPd", "method": "svVPdo", "user": "Ud",
+    "compare": "vvb", "test": "vb", "branch": "b", "bind": None, "store": "vvd", "end": "", "call": None, "gen": None,
+    "return": "d", "yield": "d", "raise": "ss", "catch": "sn", "jump": "", "spell": "sS", "print": "s", "read": "d",
+    "start": "v", "value": "v", "frame": "snMo",
 }  # fmt: skip
-_PLAIN = {str, int, bool, type(None)}
+_COUNTING = {kind for kind, letters in _VALUES.items() if "n" in (letters or "")}
+_PARTS = {"binary": 2, "unary": 1, "item": 2, "compare": 2, "test": 1, "store": 1}  # operands that a site has at least
 
 
 def text_of(value) -> str | None:
@@ -67,7 +83,8 @@ def read_events(part: dict, sites: dict[int, Site]) -> list[Event]:
     """The events of one part of a trace; `sites`, those known so far, gains its own. Raises on any other form."""
     for number, *fields in part["sites"]:
         sites[number] = _site(fields)
-    return [_event(sites, *event) for event in part["events"]]
+    good: set[tuple] = set()
+    return [_event(sites, good, *event) for event in part["events"]]
 
 
 def _site(fields: list) -> Site:
@@ -86,13 +103,36 @@ def _part(fields: list) -> tuple[str, bool]:
     return src, is_name
 
 
-def _event(sites, kind, number, *values) -> Event:
-    count = _VALUES[kind]
-    if count is not None and len(values) != count:
-        raise ValueError(f"an event of kind {kind} with {len(values)} values")
-    if not _PLAIN.issuperset(map(type, values)) and kind not in _NESTED:
-        raise ValueError(f"an event of kind {kind} with values of other types")
+def _event(sites: dict[int, Site], good: set[tuple], kind: str, number: int, *values) -> Event:
+    """good: what was found to be right already, where types say all that there is to see."""
+    form = (kind, number, *map(type, values))
+    if form not in good:
+        if not _is_event(kind, sites[number], values):
+            raise ValueError(f"no event of kind {kind}: {len(values)} values, or some of other types")
+        if _PLAIN.issuperset(form[2:]) and kind not in _COUNTING:
+            good.add(form)
     return Event(kind, sites[number], values)
 
 
-_NESTED = {"builtin", "method", "user", "frame", "spell"}
+def _is_event(kind: str, site: Site, values: tuple) -> bool:
+    letters = _VALUES[kind]
+    if letters is None:
+        return len(values) == len(site.names) and _PLAIN.issuperset(map(type, values))
+    if len(values) != len(letters):
+        return False
+    return all(_IS[letter](one) for letter, one in zip(letters, values, strict=True)) and _fits(kind, site, values)
+
+
+def _fits(kind: str, site: Site, values: tuple) -> bool:
+    """Whether an event's site has what one of its kind is told with."""
+    if len(site.args) < _PARTS.get(kind, 0) or (site.how and len(site.names) != 1):
+        return False
+    if kind == "store":
+        return bool(site.attr) or len(site.args) > 1
+    if kind in ("builtin", "user") and not site.names:
+        return kind == "user" and values[0] is None
+    return kind not in ("builtin", "method") or len(values[2 if kind == "method" else 0]) >= len(site.args)
+
+
+def _is_pair(key, value) -> bool:
+    return type(key) is str and type(value) in _PLAIN

@@ -310,7 +310,7 @@ def _report(error: BaseException) -> None:
 def _described(error: BaseException) -> str:
     try:
         message = str(error)
-    except Exception:
+    except BaseException:  # which the program may have put there to end well
         message = ""
     name = type(error).__name__
     return (f"{name}: {message}" if message else name)[:ERROR_CHARS]

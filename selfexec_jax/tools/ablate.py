@@ -84,6 +84,8 @@ def main(argv=None) -> int:
     try:
         _, rows = config_file(args.config)
         names = [name for name in args.names.split(",") if name]
+        if not names or args.seeds < 1:
+            raise ValueError("--names, --seeds: at least one row and one seed")
         bases = {name: table.row_named(name, rows).base or BASE for name in names}
         seeds = range(args.first_seed, args.first_seed + args.seeds)
         found = {

@@ -23,7 +23,10 @@ def changed(config, changes: list[str]):
     """The config with each FIELD=VALUE of `changes` put in. Raises ValueError, KeyError or AttributeError."""
     for change in changes:
         field, _, value = change.partition("=")
-        config.update_from_flattened_dict({field: _parsed(value, config, field)})
+        try:
+            config.update_from_flattened_dict({field: _parsed(value, config, field)})
+        except TypeError as error:  # a field of a field that has none, a value of another kind
+            raise ValueError(f"--set {change}: {error}") from None
     return config
 
 

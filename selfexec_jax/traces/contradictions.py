@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from selfexec_jax.problems import syntax
 from selfexec_jax.problems.compare import outputs_match
@@ -32,7 +32,7 @@ def contradictions(source: str, text: str, style: str, output: str | None = None
     values: list[dict[str, str]] = [{}]  # of names, by call under way
     given: dict[str, str] = {}  # by operations on literals
     found, printed, is_followed = [], [], True
-    for place, claim in enumerate(claims):
+    for place, claim in _read(claims):
         if isinstance(claim, Unreadable):
             found.append(place)
         elif isinstance(claim, (Op, Compare)):
@@ -47,11 +47,20 @@ def contradictions(source: str, text: str, style: str, output: str | None = None
             printed.append(claim.text)
     if output is not None and not ending_name(output) and printed and not outputs_match("".join(printed), output):
         found.append(len(claims))
-    return found
+    return sorted(set(found))
+
+
+def _read(claims: Sequence[Step]) -> Iterator[tuple[int, Step]]:
+    """Claims with their places; of those that are not surely read, what they may be read as."""
+    for place, claim in enumerate(claims):
+        for step in (isinstance(claim, Unreadable) and claim.reading) or (claim,):
+            yield place, step
 
 
 def _holds(claim: Op | Compare, value: str, operations: Sequence, names: dict[str, str], given: dict[str, str]) -> bool:
     """Whether an operation may be claimed; what it gives is remembered."""
+    if "..." in claim.text or "<" in claim.text and ">" in claim.text or len(claim.text) > _LONGEST:
+        return True  # not told in full, or of what has no literal
     told = _parsed(claim.text)
     if told is None:
         return False

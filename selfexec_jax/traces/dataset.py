@@ -252,7 +252,10 @@ def _row(job: Job, executions: dict[str, Execution], styles: Sequence[str]) -> t
     narrations = {}
     for style in styles:
         execution = executions[recorded_for(style)]
-        told = narrate(execution.trace, style)
+        try:
+            told = narrate(execution.trace, style)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:  # it was tampered with
+            return None, f"ok: its trace cannot be told ({type(error).__name__})"
         if told.output != output:
             return None, "ok: its output is not all in the trace"
         if style != "direct" and not check_claims(parse_claims(told.text, style), execution.trace, style).ok:

@@ -199,7 +199,7 @@ class _Builder:
     """Turns events into steps, one at a time."""
 
     def __init__(self, source: str):
-        self.source, self.lines = source, source.splitlines()
+        self.source, self.lines = source, source_lines(source)
         self.out: list[Step] = []
         # One dict for each call under way: source of an item that was read -> its text with values.
         self.calls: list[dict[str, str]] = [{}]
@@ -379,10 +379,10 @@ class _Builder:
         self.put(Yield(site.line, text_of(value)))
 
     def raised(self, site, kind, message):
-        self.put(Raise(site.line, kind, _one_line(message)))
+        self.put(Raise(site.line, _one_line(kind), _one_line(message)))
 
     def caught(self, site, kind, depth):
-        self.put(Catch(site.line, kind))
+        self.put(Catch(site.line, _one_line(kind)))
         del self.calls[depth + 1 :]
         del self.rounds[depth + 1 :]
         for loop in [n for n in self.rounds[-1] if not in_loop(self.source, n, site.line)]:
@@ -392,7 +392,7 @@ class _Builder:
         if site.src == "round":  # of `while True`: nobody needs to be told
             return
         if site.src == "break":
-            inner = max(n for n in _loop_ends(self.source) if in_loop(self.source, n, site.line))
+            inner = max((n for n in _loop_ends(self.source) if in_loop(self.source, n, site.line)), default=0)
             self.rounds[-1].pop(inner, None)
         self.put(Jump(site.line, _one_line(site.src)))
 
@@ -409,6 +409,11 @@ class _Builder:
     def frame(self, site, how, scope, variables, value):
         source = self.lines[site.line - 1] if 0 < site.line <= len(self.lines) else ""
         self.put(Frame(site.line, how, tuple(variables.items()), source, value, scope=scope))
+
+
+def source_lines(source: str) -> list[str]:
+    """The lines of a program as Python counts them; a form feed, say, begins no new one."""
+    return re.split(r"\r\n|\r|\n", source)
 
 
 def in_loop(source: str, loop: int, line: int) -> bool:

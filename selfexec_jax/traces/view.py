@@ -21,7 +21,7 @@ from selfexec_jax.traces import compact, full, numbered
 from selfexec_jax.traces.claims import align, check_claims, parse_claims
 from selfexec_jax.traces.clean import clean
 from selfexec_jax.traces.narrate import output, style_named
-from selfexec_jax.traces.steps import Call, Frame, Print, Step, steps
+from selfexec_jax.traces.steps import Call, Frame, Print, Step, source_lines, steps
 
 POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'"  # of a page of no script
 STYLES = {"full": full, "compact": compact, "numbered": numbered}  # that tell step by step
@@ -83,7 +83,7 @@ def seen(
         "title": clean(title),
         "style": style,
         "notes": [[name, clean(text)] for name, text in notes],
-        "source": [clean(line) for line in trace.source.splitlines()],
+        "source": [clean(line) for line in source_lines(trace.source)],
         "moments": _moments(happened, [(text, places[last]) for text, last in sentences]),
         "stdout": clean(execution.stdout if trace.stop is None else output(trace)),
         "outcome": clean(_outcome(execution)),
@@ -152,8 +152,12 @@ def _scopes(happened: list[Step]) -> dict[int, tuple[list[int], list[dict]]]:
             places, states = scopes.setdefault(step.scope, ([], []))
             before = states[-1] if states else {}
             places.append(i)
-            states.append({k: before.get(k, "?") if v == SAME else clean(v) for k, v in step.locals})
+            states.append({k: before.get(k, "?") if v == SAME else clean(v) for k, v in _cleaned(step.locals)})
     return scopes
+
+
+def _cleaned(variables: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+    return [(clean(name), value) for name, value in variables]
 
 
 def _beside(simulated: str, trace, told: list[Step], sentences: list[tuple[str, int]], style: str) -> dict:

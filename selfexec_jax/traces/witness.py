@@ -51,6 +51,15 @@ _VALUE = re.compile(
     + r"|b?'[^']*'|(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])|\b(?:True|False|None|inf|nan)\b|<(?=[A-Za-z])|[\[{(]"
 )
 _DENIAL = re.compile(r"\b(?:not|never|cannot|nothing|neither|nor|no longer|instead of|rather than)\b", re.IGNORECASE)
+# What makes another value of one: "negative 7", "twice 7", "7 thousand", "7 %", "becomes eight".
+_BENT = re.compile(
+    r"\b(?:negative|minus|twice|half|double|triple|thrice|fails? to|failed to|hardly|barely|almost|nearly)\b"
+    r"|(?<=[\d)\]}'\"])[ -]?(?:thousand|million|billion|hundred|dozen|squared|cubed|percent|backwards|reversed)\b"
+    r"|(?<=\d) ?%(?=\s+[a-z]{3}|\s*[.,;)]|\s*$)"
+    r"|\b(?:becomes?|is|equals?|returns?|prints?|gives?|to) (?:now )?(?:zero|two|three|four|five|six|seven|eight|nine|"
+    r"ten|eleven|twelve)\b",
+    re.IGNORECASE,
+)
 _TEXTS = ("text", "value", "target", "message", "word", "type")  # fields of steps that are said as they are
 _NO = r"\b(?:not|false|no|fails?|failed|skip\w*|isn't|doesn't|don't|won't|never|wrong|untrue)\b"
 _YES = r"\b(?:true|yes|holds?|succeeds?|pass(?:es)?|satisfied|met|right|correct|indeed)\b"
@@ -138,7 +147,11 @@ def _tells(said: str, steps: list[Step]) -> bool:
 
 
 def _denies_more(said: str, steps: list[Step]) -> bool:
-    """Whether a text says no to more than the steps do, remarks apart: "3 + 4 isn't 7" names what is right."""
+    """Whether a text says no to more than the steps do, remarks apart: "3 + 4 isn't 7" names what is right; or bends
+    a value."""
+    own = " ".join(str(getattr(step, name, "")) for step in steps for name in _TEXTS)
+    if len(_BENT.findall(scan.STRING.sub("", said))) > len(_BENT.findall(own)):
+        return True
     spoken = len(_DENIAL.findall(re.sub(r"\([^()]*\)", "", scan.STRING.sub("", said))))
     for step in steps:
         fields = (str(getattr(step, name, "")) for name in _TEXTS)
@@ -263,7 +276,7 @@ _TAKEN = {
 }  # fmt: skip
 _USUALLY = (
     r"\btaken?\b|\btakes\b|enter|\binto\b|\bin\b|inside|\bruns?\b|follow|execut|kept|holds|\bbody\b|chosen|fires|\bpass",
-    r"\bnot?\b|n't\b|skip|\belse\b|past\b|left out|fails|\bover\b|nothing|drop",
+    r"\bnot?\b|n't\b|skip|ignor|avoid|bypass|\belse\b|past\b|left out|fails|\bover\b|nothing|drop",
 )
 
 

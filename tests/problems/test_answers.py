@@ -6,6 +6,8 @@ import time
 import pytest
 
 from selfexec_jax.problems.answers import LABELS, arguments_in, asserted, canonical, label_output, output_in, program_in
+from selfexec_jax.problems.compare import answers_match
+from selfexec_jax.tasks import predict, solve
 
 RIGHT = [
     ("[1, 2]", "[1,2]"),
@@ -118,6 +120,9 @@ STALLS = {
     "assertions": "assert f(1) == " * 50_000 + "6",
     "tags": "[ANSWER]" * 100_000,
     "lines": "5\n" * 500_000,
+    "openings": "<output>" * 60_000,
+    "fences": "```a\n" * 100_000,
+    "alike": "{" + ",".join(str(i * (2**61 - 1)) for i in range(30_000)) + "}",
 }
 
 
@@ -126,6 +131,8 @@ STALLS = {
 def test_nothing_stalls_or_breaks_the_grader(name, kind):
     began = time.monotonic()
     assert label_output(output_in(STALLS[name]), "5", kind) in ("wrong", "not_literal", "no_answer")
+    assert not answers_match(kind, "5", STALLS[name])
+    predict.extract(STALLS[name], kind), program_in(STALLS[name]), solve.extract(STALLS[name])
     arguments_in(STALLS[name], "f")
     assert time.monotonic() - began < 3
 

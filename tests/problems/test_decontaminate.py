@@ -24,6 +24,24 @@ def solve(cows, fields):
     return days if days < 1000 else -1
 """
 SETS = {"farm": [Problem("cows", STATEMENT, solutions=(PROGRAM,)), Problem("x", "Return what the function returns.")]}
+WITH_CLASS = """class Cow:
+    def __init__(self, grass):
+        self.grass = grass
+
+async def eat(cow, much=1):
+    global eaten
+    try:
+        eaten = cow.grass - much
+    except ValueError as error:
+        print(error)
+import math as m
+print(eat(Cow(m.floor(3.5)), much=2))
+"""
+SETS["farm"].append(Problem("class", "Return.", solutions=(WITH_CLASS,)))
+OTHER_CLASS = WITH_CLASS
+_NEW = {"Cow": "Goat", "eaten": "left", "eat": "graze", "much": "n", "error": "e", " m\n": " x\n", "m.fl": "x.fl"}
+for _old, _new in _NEW.items():
+    OTHER_CLASS = OTHER_CLASS.replace(_old, _new)
 RENAMED = PROGRAM.replace("cows", "a").replace("total", "t").replace("1000", "77").replace("solve", "main")
 REWORDED = STATEMENT.replace("A farmer has", "Farmer John owns").replace("Print one number", "Output one integer")
 
@@ -40,6 +58,7 @@ def gate():
         (f"  {STATEMENT.upper()}\n", "exact"),
         (PROGRAM, "exact"),
         (RENAMED, "syntax"),
+        (f"\ud800 {STATEMENT}", "contains"),
         (f"Here is a problem. {STATEMENT} Think step by step.", "contains"),
         (f"Sure!\n```python\n{RENAMED}```\nDone.", "syntax"),
         (REWORDED, "near"),
@@ -67,6 +86,11 @@ def test_copies_are_found(gate, text, how):
 )
 def test_other_texts_pass(gate, text):
     assert gate.match([text]) is None
+
+
+def test_every_name_of_a_program_may_be_another(gate):
+    match = gate.match([OTHER_CLASS])
+    assert (match.how, match.problem) == ("syntax", "class")
 
 
 def test_real_sets_are_found_and_kept_apart(data):

@@ -26,6 +26,14 @@ def test_a_test_may_compute(pool):
     assert verdict(pool, "def f(x):\n    while x: pass", LOOP).status == "failed"
 
 
+def test_a_program_that_is_slow_is_not_run_once_a_call(pool):
+    """All calls take longer than the limit, each but a hundredth of it."""
+    slow = "from time import process_time as t\ndef f(x):\n    end = t() + 0.02\n    while t() < end: pass"
+    test = "for i in range(80):\n    f(i)\n"
+    found = verdict(pool, slow, test)
+    assert found.status == "failed" and len(found.executions) < 12
+
+
 def test_errors_pass_through(pool):
     raises = "try:\n    f(-1)\nexcept ValueError as error:\n    assert str(error) == 'no'\nelse:\n    assert False"
     assert verdict(pool, "def f(x):\n    if x < 0: raise ValueError('no')", raises).status == "passed"

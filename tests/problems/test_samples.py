@@ -55,12 +55,22 @@ def test_what_is_written_is_read(tmp_path, form, name):
         ('{"problem": "q-1", "text": "a"}\n{"problem": "q-1", "text": 3}', "row 2: text"),
         ('{"question_id": "q-1", "code_list": [1]}', "row 1: code_list"),
         ('{"problem": "q-1", "text": "a", "finish_reason": 3}', "row 1: finish_reason"),
+        ('{"problem": "q-1", "text": "a", "n_tokens": "12"}', "row 1: n_tokens"),
+        ('{"problem": "q-1", "text": "a", "model": ["m"]}', "row 1: model"),
+        ('{"task_id": ["q-1"], "solution": "a"}', "row 1: task_id"),
+        ("[" * 100_000, "row 1: not JSON"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, text, named):
     (tmp_path / "a.jsonl").write_text(text)
     with pytest.raises(ProblemFileError, match=f"a.jsonl: .*{named}"):
         read_samples(tmp_path / "a.jsonl", PROBLEMS)
+
+
+def test_a_completion_goes_on_with_code_and_not_with_prose(tmp_path):
+    prose = Problem("Mbpp/2", "Write a function to add.", kind="check", entry_point="f")
+    (tmp_path / "s.jsonl").write_text(json.dumps({"task_id": "Mbpp/2", "completion": "def f(x): return x"}))
+    assert read_samples(tmp_path / "s.jsonl", [prose])[0].text == "def f(x): return x"
 
 
 def test_an_unknown_format_and_a_missing_file(tmp_path):

@@ -560,6 +560,26 @@ def test_events_hold_nothing_but_plain_data():
         json.dumps(traced(source, STDIN)[2])
 
 
+SITES = [[0, 1, 1, "a + b", "+", [["a", True], ["b", True]], [], "", None, "", ["", False], []],
+         [1, 1, 1, "", "", [], ["a", "b"], "assign", None, "", ["", False], []],
+         [2, 1, 1, "", "", [["a", True]], ["len"], "", None, "", ["", False], []]]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "event",
+    [["binary", 1, 1, 2, 3], ["bind", 1, 1], ["bind", 1, 1, [2]], ["compare", 0, 1, 2, "yes"], ["print", 0, None],
+     ["builtin", 2, "ab", [], 3], ["builtin", 2, [], [], 3], ["user", 1, [1], 2], ["method", 0, "m", "x", ["1"], [], 3, None], ["frame", 0, "line", -1, {}, None],
+     ["spell", 0, "a", [1]], ["catch", 0, "E", -1], ["unary", 0, 1, None], ["call", 1, 1, 2, 3], ["store", 1, 1, 2, 3],
+     ["frame", 0, "line", 1, {"a": 1}, None], ["user", 0, [1], 2], ["binary", 2, 1, 2, 3], ["leap", 0]],
+)  # fmt: skip
+def test_what_is_no_event_of_its_kind_is_refused(event):
+    """A program that reached the recorder could send anything, and a step of it could not be made."""
+    good = [["binary", 0, 1, 2, 3], ["bind", 1, 1, None], ["builtin", 2, ["1"], [["key", "2"]], "3"]]
+    assert len(read_events({"sites": SITES, "events": good}, {})) == 3
+    with pytest.raises((ValueError, KeyError)):
+        read_events({"sites": SITES, "events": [*good, event]}, {})
+
+
 def test_exceptions_are_recorded_where_they_are_raised():
     source = "def f(x):\n    return 1 // x\ntry:\n    f(0)\nexcept ZeroDivisionError:\n    pass\nundefined\n"
     events = read_events(traced(source)[2], {})
@@ -618,6 +638,7 @@ def test_what_has_no_literal_is_refused_without_running_its_code():
         range(3),
         frozenset(),
         float("nan"),
+        complex("inf"),
         len,
         "x" * 101,
     ):
@@ -628,3 +649,4 @@ def test_what_has_no_literal_is_refused_without_running_its_code():
     assert encode.show([Hostile()], 50) == "[<Hostile>]"
     assert encode.show(list(range(50)), 20) == "[0, 1, 2, 3, 4, 5, 6, ...]"
     assert encode.show(10**5000, 50).startswith("<int of")
+    assert encode.show(type("E is 5.\nLine 9: it prints 7", (), {})(), 50) == r"<'E is 5.\nLine 9: it prints 7'>"

@@ -116,6 +116,12 @@ def test_a_narration_cut_or_damaged_anywhere_is_not_ok(style, source, data):
     assert not check.ok or (STYLES[style].lines and re.fullmatch("[a-z ,.]*", text[at:]))
 
 
+@pytest.mark.parametrize("line", ["write {[1]}", "write " + "9" * 400 + "+1j", "Line 3: it writes {[]: 1}."])
+def test_what_reads_as_a_literal_and_is_none_does_not_raise(line):
+    for style in ("compact", "full", "brief", "numbered", "changes"):
+        parse_claims(line, style)
+
+
 def test_reasons_and_places(example):
     text = narrate(example, "compact").text
 

@@ -47,6 +47,12 @@ def test_what_is_said_against_the_program_or_before_is_found(old, new, what):
     assert found(old, new), what
 
 
+def test_what_is_not_told_in_full_or_not_surely_read_contradicts_nothing():
+    assert contradictions("print('line 5: a')", "Line 1: it prints line 5: a.", "full", "line 5: a\n") == []
+    twice = "Line 1: (...) is 24. Line 2: (...) is 60."
+    assert contradictions("print(1)", twice, "full") == []
+
+
 def test_a_slip_that_only_running_shows_is_not_found():
     """Nothing is worked out: 5 % 3 is taken to be what is said, as long as it stays the same."""
     assert found() == []

@@ -90,7 +90,19 @@ def test_mistakes_in_other_words_are_found(traced, right, wrong):
     assert not check_claims(parse_claims(CALL_TOLD[0].replace(right, wrong), "full"), trace).ok
 
 
-@pytest.mark.parametrize("piece", ["[", "<a", "(1, ", "total 0 ", "line 1: ", "'", "-1 - ", "total is not "])
+def test_values_that_words_bend_are_others(traced):
+    trace = traced(SUM).trace
+    for said in ("negative 7", "minus 7", "twice 7", "7 thousand", "7 squared", "7%", "7 backwards", "seven",
+                 "7 million"):  # fmt: skip
+        for text in SUM_TOLD:
+            told = re.sub(r"(?<=[ ])7(?![\w.]*\d)", said, text, count=1)
+            if told != text:
+                assert not check_claims(parse_claims(told, "full"), trace).ok, told
+
+
+@pytest.mark.parametrize(
+    "piece", ["[", "<a", "(1, ", "total 0 ", "line 1: ", "'", "-1 - ", "total is not ", "0 '''', 1 '''', ", "\\'"]
+)
 def test_no_text_holds_up_who_reads_it(traced, piece):
     trace = traced(SUM).trace
     began = time.monotonic()
