@@ -53,6 +53,9 @@ def grade(
     """
     by_id = {problem.id: problem for problem in problems}
     if asks == "output":
+        bare = next((problem.id for problem in problems if not problem.private_tests), None)
+        if bare is not None:
+            raise ValueError(f"problem {bare}: no private test, whose output is what is asked for")
         for index, sample in samples:
             yield _graded_output(by_id[sample.problem], index, sample, rule)
         return

@@ -215,7 +215,7 @@ def ending_of(execution: Execution) -> str | None:
     name = _ENDINGS.get(execution.status)
     if execution.status == "runtime_error":
         found = _EXCEPTION.fullmatch(execution.error or "")
-        name = found and found.group(1)
+        name = found and found.group(1) != "timeout" and found.group(1)  # a program may call an exception so
     return ending(name) if name else None
 
 
@@ -226,8 +226,7 @@ def _passed(kind: str, output: str, execution: Execution, rule: str) -> bool:
         value = execution.value or ""
         if output.strip() == value:
             return True
-        # An equal value is about as long; anything else is not worth reading, and may be made to take for ever.
-        return bool(value) and len(value) <= 1_000 + 16 * len(output) and literals_match(output, value, rule)
+        return bool(value) and literals_match(output, value, rule)
     return outputs_match(output, execution.stdout, rule)
 
 

@@ -26,8 +26,13 @@ def more_inputs(known: list[str], n: int, seed: int | str) -> list[str]:
 
 
 def mutated(arguments: str, rng: random.Random) -> str:
-    """An argument list with at least one literal changed, as source."""
-    call = syntax.parse(f"f({arguments})", mode="eval").body
+    """An argument list with at least one literal changed, as source; what is none as it is."""
+    try:
+        call = syntax.parse(f"f({arguments})", mode="eval").body
+    except syntax.UNREADABLE:
+        return arguments
+    if not isinstance(call, ast.Call):  # `1) + f(2`
+        return arguments
     parts = [*call.args, *(keyword.value for keyword in call.keywords)]
     values = [_literal(part) for part in parts]
     usable = [i for i, value in enumerate(values) if value is not None]

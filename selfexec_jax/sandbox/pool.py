@@ -65,6 +65,8 @@ class SandboxPool:
         atexit.register(self.close)
         try:
             workers = workers or os.cpu_count() or 1
+            if workers < 0:
+                raise ValueError(f"workers={workers}: at least 1, or 0 for one a core")
             n_brokers = -(-workers // _WORKERS_PER_BROKER)
             for i in range(n_brokers):
                 self._brokers.append(_Broker(workers // n_brokers + (i < workers % n_brokers)))

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from selfexec_jax.checkpoints import TINY
 from selfexec_jax.problems import Problem
-from selfexec_jax.problems.compare import answers_match
+from selfexec_jax.problems.compare import answers_match, is_literal
 from selfexec_jax.problems.datasets import load_problems
 from selfexec_jax.problems.judge import judge
 from selfexec_jax.sandbox import SandboxPool
@@ -96,10 +96,15 @@ def _problems_of(folder: Path) -> Path:
 
 def _drawable(path: str | Path) -> list[Problem]:
     """The problems that can be verified by simulation: those with public tests that have outputs."""
-    known = [p for p in load_problems(path) if p.public_tests and p.kind != "check"]
+    known = [p for p in load_problems(path) if p.public_tests and _has_outputs(p)]
     if not known:
         raise ValueError(f"{path}: none of its problems has public tests with outputs, which are what is simulated")
     return known
+
+
+def _has_outputs(problem: Problem) -> bool:
+    tests = problem.public_tests + problem.private_tests
+    return problem.kind == "stdio" or (problem.kind == "call" and all(is_literal(test.output) for test in tests))
 
 
 # ---- without executing anything ----------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def jobs_of(path: pathlib.Path, recipe: Recipe, ask: Callable | None = None) -> 
     Raises ValueError for a file that is none of these."""
     if path.is_dir():
         files = sorted(path.rglob("*.py"))
-        return [Job(str(file.relative_to(path)), file.read_text("utf-8"), _stdin_of(file), None) for file in files]
+        return [Job(str(file.relative_to(path)), _text(file), _stdin_of(file), None) for file in files]
     row = None
     if path.suffix == ".jsonl":
         with open(path, encoding="utf-8") as file:
@@ -73,13 +73,20 @@ def jobs_of(path: pathlib.Path, recipe: Recipe, ask: Callable | None = None) -> 
 
 def _jobs_of_rows(path: pathlib.Path) -> list[Job]:
     jobs = []
-    for n, line in enumerate(path.read_text("utf-8").rstrip("\n").split("\n"), 1):
+    for n, line in enumerate(_text(path).rstrip("\n").split("\n"), 1):
         row = _json(line)
         given = [row.get(name) for name in ("source", "stdin", "call")] if isinstance(row, dict) else [None]
         if not isinstance(given[0], str) or not all(isinstance(text, (str, type(None))) for text in given[1:]):
             raise ValueError(f"{path}:{n}: not an object with text `source`, and `stdin` or `call`")
         jobs.append(Job(str(row.get("id", n)), *given))
     return jobs
+
+
+def _text(file: pathlib.Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not UTF-8: {error}") from None
 
 
 def _json(line: str):
@@ -91,7 +98,7 @@ def _json(line: str):
 
 def _stdin_of(program: pathlib.Path) -> str:
     file = program.with_suffix(".in")
-    return file.read_text("utf-8") if file.exists() else ""
+    return _text(file) if file.exists() else ""
 
 
 def _jobs_of_problem(problem: Problem, recipe: Recipe, ask: Callable | None) -> Iterator[Job]:

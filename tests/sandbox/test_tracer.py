@@ -568,7 +568,8 @@ SITES = [[0, 1, 1, "a + b", "+", [["a", True], ["b", True]], [], "", None, "", [
 @pytest.mark.parametrize(
     "event",
     [["binary", 1, 1, 2, 3], ["bind", 1, 1], ["bind", 1, 1, [2]], ["compare", 0, 1, 2, "yes"], ["print", 0, None],
-     ["builtin", 2, "ab", [], 3], ["builtin", 2, [], [], 3], ["user", 1, [1], 2], ["method", 0, "m", "x", ["1"], [], 3, None], ["frame", 0, "line", -1, {}, None],
+     ["builtin", 2, "ab", [], 3], ["builtin", 2, [], [], 3], ["user", 1, [1], 2],
+     ["method", 0, "m", "x", ["1"], [], 3, None], ["frame", 0, "line", -1, {}, None],
      ["spell", 0, "a", [1]], ["catch", 0, "E", -1], ["unary", 0, 1, None], ["call", 1, 1, 2, 3], ["store", 1, 1, 2, 3],
      ["frame", 0, "line", 1, {"a": 1}, None], ["user", 0, [1], 2], ["binary", 2, 1, 2, 3], ["leap", 0]],
 )  # fmt: skip
