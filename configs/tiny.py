@@ -54,10 +54,11 @@ ROWS = {
     ),
     "long_runs_changes": ablations.Row(
         "Telling a loop's body once, and then what changes, lets a simulation reach further.",
-        {"tasks.style": "changes"}, "long_runs",
+        {"tasks.style": "changes"}, "long_runs_in_long_rows",
     ),
     "long_runs_brief": ablations.Row(
-        "Telling only what a round leaves lets a simulation reach further.", {"tasks.style": "brief"}, "long_runs"
+        "Telling only what a round leaves lets a simulation reach further.",
+        {"tasks.style": "brief"}, "long_runs_in_long_rows",
     ),
     # Half of what the solver learns for the further families is right where it ends, and crashes or takes too long.
     # Twice the usual training: after 1,000 updates half of what right programs print is simulated wrong.
