@@ -58,7 +58,7 @@ def check_benchmark(config) -> None:
     benchmark = benchmark_named(name)
     path = place_of(name, config.eval.benchmark_data, data_dir(config.problems.real_data))
     if benchmark.asks == "input":
-        raise ValueError(f"eval.benchmark={name}: asks for inputs; choose one that asks for programs or outputs")
+        raise ValueError(f"eval.benchmark: {name} asks for inputs; choose one that asks for programs or outputs")
     if not path.exists() and (config.sft.sources or config.eval.benchmark_data or benchmark.hub is None):
         raise ValueError(f"eval.benchmark={name}: there is no {path}; put it there")
     if config.sft.sources and not _is_among(path, names_kept_out(config), config):
