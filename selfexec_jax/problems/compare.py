@@ -84,7 +84,7 @@ def is_literal(source: str | ast.expr) -> bool:
     """Whether a text, or a piece of a syntax tree, is a Python literal."""
     try:
         read_literal(source) if isinstance(source, str) else syntax.literal_eval(source)
-    except (ValueError, TypeError, SyntaxError, MemoryError, OverflowError, RecursionError):
+    except syntax.NO_LITERAL:
         return False
     return True
 
@@ -127,7 +127,7 @@ def read_literal(source: str):
         raise ValueError("nested too deep")
     try:
         return syntax.literal_eval(source.strip())
-    except (SyntaxError, TypeError, RecursionError, MemoryError, OverflowError) as error:  # 10**400 + 1j overflows
+    except syntax.NO_LITERAL as error:
         raise ValueError(str(error)) from error
 
 

@@ -215,7 +215,9 @@ def ending_of(execution: Execution) -> str | None:
     name = _ENDINGS.get(execution.status)
     if execution.status == "runtime_error":
         found = _EXCEPTION.fullmatch(execution.error or "")
-        name = found and found.group(1) != "timeout" and found.group(1)  # a program may call an exception so
+        name = found and found.group(1)
+        if name == "timeout":  # an exception of the program's own
+            return None
     return ending(name) if name else None
 
 

@@ -49,7 +49,7 @@ def mutated(arguments: str, rng: random.Random) -> str:
 def _literal(node: ast.expr) -> tuple | None:
     try:
         return (syntax.literal_eval(node),)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+    except syntax.NO_LITERAL:
         return None
 
 

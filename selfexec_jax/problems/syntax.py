@@ -12,6 +12,7 @@ import threading
 # What parsing raises on texts that anybody may have written, and what unparsing or dumping raises on what was parsed:
 # trees too deep to walk, integers too long to print.
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+NO_LITERAL = (*UNREADABLE, TypeError, OverflowError)  # what `literal_eval` raises: `{[1]}`, `10**400 + 1j`
 
 _one = threading.RLock()  # a finalizer may parse as well
 

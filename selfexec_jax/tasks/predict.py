@@ -97,6 +97,9 @@ def target(narration, template: str, kind: str = "stdio", call: str | None = Non
     return _join(narration.text, f"assert {call} == {narration.output}")
 
 
+_OPENING = re.compile(r"<(output|outcome)>")
+
+
 def _join(text: str, answer: str) -> str:
     return f"{text.rstrip()}\n{answer}" if text.strip() else answer
 
@@ -130,7 +133,7 @@ def extract(answer: str, kind: str = "stdio") -> str | None:
 def _tagged(answer: str) -> list[tuple[str, str]]:
     """What stands in `<output>` and `<outcome>`, with the name of the tag; one that is never closed is passed over."""
     found, names, at = [], {"output", "outcome"}, 0
-    while opening := re.compile(r"<(output|outcome)>").search(answer, at):
+    while opening := _OPENING.search(answer, at):
         name, at = opening[1], opening.end()
         end = answer.find(f"</{name}>", at) if name in names else -1
         if end < 0:

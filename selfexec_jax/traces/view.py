@@ -152,12 +152,9 @@ def _scopes(happened: list[Step]) -> dict[int, tuple[list[int], list[dict]]]:
             places, states = scopes.setdefault(step.scope, ([], []))
             before = states[-1] if states else {}
             places.append(i)
-            states.append({k: before.get(k, "?") if v == SAME else clean(v) for k, v in _cleaned(step.locals)})
+            now = ((clean(name), value) for name, value in step.locals)
+            states.append({name: before.get(name, "?") if value == SAME else clean(value) for name, value in now})
     return scopes
-
-
-def _cleaned(variables: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
-    return [(clean(name), value) for name, value in variables]
 
 
 def _beside(simulated: str, trace, told: list[Step], sentences: list[tuple[str, int]], style: str) -> dict:

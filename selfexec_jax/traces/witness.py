@@ -143,15 +143,11 @@ def _tells(said: str, steps: list[Step]) -> bool:
             witness(step, whole, said) or (isinstance(step, Bind) and witness(step, bare, said))
         ):
             return False
-    return _has_no_other_value(whole, steps) and not _denies_more(said, steps)
+    return _has_no_other_value(whole, steps) and not _denies_more(said, steps) and not _bends_a_value(said, steps)
 
 
 def _denies_more(said: str, steps: list[Step]) -> bool:
-    """Whether a text says no to more than the steps do, remarks apart: "3 + 4 isn't 7" names what is right; or bends
-    a value."""
-    own = " ".join(str(getattr(step, name, "")) for step in steps for name in _TEXTS)
-    if len(_BENT.findall(scan.STRING.sub("", said))) > len(_BENT.findall(own)):
-        return True
+    """Whether a text says no to more than the steps do, remarks apart: "3 + 4 isn't 7" names what is right."""
     spoken = len(_DENIAL.findall(re.sub(r"\([^()]*\)", "", scan.STRING.sub("", said))))
     for step in steps:
         fields = (str(getattr(step, name, "")) for name in _TEXTS)
@@ -159,6 +155,12 @@ def _denies_more(said: str, steps: list[Step]) -> bool:
         fails = isinstance(step, Compare) and not step.holds
         spoken -= fails or isinstance(step, (Branch, LoopEnd, Jump)) and not getattr(step, "taken", False)
     return spoken > 0
+
+
+def _bends_a_value(said: str, steps: list[Step]) -> bool:
+    """Whether a text has words beside a value that make it another one, and that no step has."""
+    own = " ".join(str(getattr(step, name, "")) for step in steps for name in _TEXTS)
+    return len(_BENT.findall(scan.STRING.sub("", said))) > len(_BENT.findall(own))
 
 
 def _tight(said: str) -> str:

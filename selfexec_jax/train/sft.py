@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from selfexec_jax.hosts import ALONE, Hosts
-from selfexec_jax.model.sharding import batch_rows, place
+from selfexec_jax.model.sharding import batch_rows, place, replicated
 from selfexec_jax.model.transformer import Transformer
 from selfexec_jax.train import losses
 from selfexec_jax.train.checkpoint import Checkpoints
@@ -109,7 +109,7 @@ def train(
             updates.set_state(extra["data"])
             tokens, examples = extra["since_line"]
         update = make_update(model, tx, target, mesh)
-        norm_of = jax.jit(optax.global_norm, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        norm_of = jax.jit(optax.global_norm, out_shardings=replicated(mesh))
         started, earlier = time.monotonic(), tokens  # earlier: of a run that was interrupted
         for step in range(int(state.step), knobs.steps):
             begins(step)

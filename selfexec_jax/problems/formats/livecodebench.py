@@ -36,7 +36,7 @@ def code_generation(row: dict) -> Problem:
     )
 
 
-_LARGEST = 1 << 30  # bytes of a problem's tests; the largest known are a tenth
+_LARGEST = 1 << 30  # bytes of a problem's tests that are unpacked
 
 
 class _Unpickler(pickle.Unpickler):

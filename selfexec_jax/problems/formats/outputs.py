@@ -29,7 +29,7 @@ def program_output(row: dict) -> Problem:
     if isinstance(row.get("call"), str):
         try:
             name = ast.unparse(syntax.parse(row["call"], mode="eval").body.func)
-        except (SyntaxError, ValueError, AttributeError, RecursionError, MemoryError):
+        except (*syntax.UNREADABLE, AttributeError):
             raise KeyError("call (the source of one call)") from None
         args = row["call"][len(name) + 1 : -1]
     if not isinstance(args, str):
