@@ -128,7 +128,7 @@ def copy_of(whole, tmp_path, *, without):
 
 
 def killed_then_resumed(workdir, stage, after, how=signal.SIGKILL):
-    """Starts the run, kills it once `stage` has logged step `after`, and runs it to its end."""
+    """Starts the run, kills it once `stage` has logged step `after`, and runs that stage to its end."""
     environment = os.environ | {"SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu"}
     process = subprocess.Popen(
         command(workdir), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -147,7 +147,7 @@ def killed_then_resumed(workdir, stage, after, how=signal.SIGKILL):
         process.send_signal(how)  # the run itself, as a launcher does
         assert process.wait(timeout=60) == EXIT_CODE
     assert not (workdir / "done" / f"{stage}.json").exists()
-    run(workdir)
+    run(workdir, "--config.stages=problems,sft" + (",rl" if stage == "rl" else ""))
 
 
 def test_every_stage_leaves_its_files(whole):

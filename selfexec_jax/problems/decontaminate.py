@@ -18,8 +18,6 @@ import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from datasketch import MinHash, MinHashLSH
-
 from selfexec_jax.problems import syntax
 from selfexec_jax.problems.splits import normalised_ast
 from selfexec_jax.problems.types import Problem
@@ -49,11 +47,14 @@ class Gate:
         self, sets: Mapping[str, Sequence[Problem]], gram: int = 13, near: float = 0.5, shortest: int = 30,
         permutations: int = 128,
     ):  # fmt: skip
-        self._gram, self._shortest, self._permutations = gram, shortest, permutations
+        from datasketch import MinHash, MinHashLSH  # with scipy, for which a run without such data need not wait
+
+        self._gram, self._shortest = gram, shortest
         self._same: dict[tuple, Match] = {}
         self._syntax: dict[str, Match] = {}
         self._begins: dict[tuple, list[tuple[tuple, Match]]] = {}  # first words of statements
         self._near = MinHashLSH(threshold=near, num_perm=permutations)
+        self._empty_hash = functools.partial(MinHash, num_perm=permutations, seed=1)
         self._matches: dict[str, Match] = {}
         for name, problems in sets.items():
             for problem in problems:
@@ -101,8 +102,8 @@ class Gate:
             return next((self._matches[key] for key in sorted(self._near.query(self._hash(words)), key=int)), None)
         return None
 
-    def _hash(self, words: tuple[str, ...]) -> MinHash:
-        found = MinHash(num_perm=self._permutations, seed=1)
+    def _hash(self, words: tuple[str, ...]):
+        found = self._empty_hash()
         grams = {" ".join(words[i : i + self._gram]) for i in range(len(words) - self._gram + 1)}
         found.update_batch(sorted(gram.encode("utf-8", "surrogatepass") for gram in grams))
         return found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 import time
-
-from tensorboardX import SummaryWriter
+from pathlib import Path
 
 from selfexec_jax.stages.workdir import Workdir, write_whole
 
@@ -18,7 +18,7 @@ class Metrics:
     def __init__(self, workdir: Workdir, stage: str, wandb_project: str = ""):
         self._stage, self._path = stage, workdir.root / "metrics.jsonl"
         folder = workdir.root / "events" / stage
-        self._events = SummaryWriter(str(folder)) if workdir.hosts.is_first else None
+        self._events = _event_writer(folder) if workdir.hosts.is_first else None
         self._wandb = _wandb_run(workdir, stage, wandb_project) if wandb_project and workdir.hosts.is_first else None
 
     def write(self, step: int, values: dict) -> None:
@@ -43,6 +43,17 @@ class Metrics:
             self._events.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def _event_writer(folder: Path):
+    """tensorboardX's writer, without torch: it would import it where there is one, for seconds, to know its tensors."""
+    sys.modules.setdefault("torch", None)
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if sys.modules["torch"] is None:
+            del sys.modules["torch"]
+    return SummaryWriter(str(folder))
 
 
 def _wandb_run(workdir: Workdir, stage: str, project: str):
