@@ -105,18 +105,23 @@ def reliability(canvas, report, _):
         return False
     canvas.set_size_inches(5.4, 4.4)
     axes = canvas.subplots()
-    value, spread = whiskers(rows)
-    scores = [100 * row["foretold"] for row in rows]
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle="--")
-    axes.errorbar(scores, value, yerr=spread, color=SIMULATED, marker="o", elinewidth=1.2, capsize=4)
-    for x, y, row in zip(scores, value, rows, strict=True):
-        right = x > 90
-        axes.annotate(f"n {row['candidates']:,}", (x, y), xytext=(-7 if right else 7, -14), fontsize=8,
-                      textcoords="offset points", ha="right" if right else "left")
+    error = {row["by"]: f", ECE {100 * row['expected calibration error']:.1f} points" for row in whole}
+    ways = dict.fromkeys(row["by"] for row in rows)
+    for by, colour, mark in zip(ways, (SIMULATED, COLOURS[2]), "os", strict=False):
+        chosen = [row for row in rows if row["by"] == by]
+        value, spread = whiskers(chosen)
+        scores = [100 * row["foretold"] for row in chosen]
+        axes.errorbar(scores, value, yerr=spread, color=colour, marker=mark, elinewidth=1.2, capsize=4,
+                      label=f"{by}{error.get(by, '')}")  # fmt: skip
+        for x, y, row in zip(scores, value, chosen, strict=True) if len(ways) == 1 else ():
+            right = x > 90
+            axes.annotate(f"n {row['candidates']:,}", (x, y), xytext=(-7 if right else 7, -14), fontsize=8,
+                          textcoords="offset points", ha="right" if right else "left")
     axes.set_xlim(-3, 103)
     axes.set_ylim(-3, 103)
-    error = f" (ECE {100 * whole[0]['expected calibration error']:.1f} points)" if whole else ""
-    axis_of(axes, f"Reliability{error}", "public tests foretold to pass (%)", "public tests really passed (%)")
+    axis_of(axes, "Reliability", "public tests foretold to pass (%)", "public tests really passed (%)")
+    axes.legend(fontsize=8, loc="upper left")
     return True
 
 

@@ -7,11 +7,14 @@ from selfexec_jax.evals.looks import short_number
 SPLITS = ("specified", "open", "unseen")
 ORDER = (
     "output_prediction_sft", "output_prediction_rl", "pass_at_K", "random_at_K", "short1_at_K",
-    "best_at_K_simulated", "best_at_K_own_tests", "best_at_K_believed", "search", "best_at_K_executed",
+    "best_at_K_simulated", "best_at_K_frequent", "best_at_K_own_tests", "best_at_K_votes_1", "best_at_K_votes_2",
+    "best_at_K_votes_3", "best_at_K_votes_4", "best_at_K_halved", "best_at_K_believed", "search", "best_at_K_executed",
     "single_turn", "self_rlef", "self_rlef_believed", "self_rlef_executed", "self_rlef_random",
     "fixed", "broken", "fixed_believed", "broken_believed", "fixed_public", "broken_public",
     "output_prediction_rl_over_sft", "best_at_K_simulated_over_pass_at_K", "best_at_K_simulated_over_short1_at_K",
-    "simulation_gap_at_K", "best_at_K_own_tests_over_best_at_K_simulated",
+    "simulation_gap_at_K", "best_at_K_frequent_over_best_at_K_simulated",
+    "best_at_K_own_tests_over_best_at_K_simulated", "best_at_K_votes_1_over_best_at_K_simulated",
+    "best_at_K_halved_over_best_at_K_simulated",
     "best_at_K_believed_over_best_at_K_simulated", "search_over_best_at_K_simulated",
     "self_rlef_over_single_turn", "self_rlef_believed_over_self_rlef", "self_rlef_executed_over_single_turn",
     "self_rlef_random_over_single_turn", "fixed_over_broken", "fixed_over_broken_public",

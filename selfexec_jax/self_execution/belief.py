@@ -27,6 +27,9 @@ Doubt = Callable[[str, Prediction], bool]  # of a source and a simulated run of 
 _NAMES = ("trust", "trust_if_unsure", "trust_if_contradicting", "chance", "damped", "damped_by_more", "right",
           "written", "others", "lucky")  # fmt: skip
 _START = (3.0, -0.5, -1.0, -4.0, 1.0, -1.0, 0.0, 1.0, 0.0, -0.5)
+# What a belief may be fitted without, with the parameters that say nothing then.
+WITHOUT = {"surprise": ("trust_if_unsure",), "contradictions": ("trust_if_contradicting",),
+           "frequency": ("written", "others")}  # fmt: skip
 _PRIOR = 1e-3  # weight of the squared distance from there
 _SUREST = 1e-3  # nats of surprise that nothing is surer than
 _KNOWN = 30.0  # log-odds of what was executed
@@ -43,6 +46,9 @@ class Vote:
     is_match: bool
     unsure: float
     is_doubted: bool
+
+
+SURELY = Vote("", True, float(np.log(_SUREST)), False)  # what speaks most for a program
 
 
 def vote_of(problem: Problem, source: str, test: Test, said: Prediction, doubt: Doubt) -> Vote:
@@ -135,10 +141,13 @@ def evidence_of(programs: Sequence[Seen]) -> Evidence:
     return Evidence(asked, match, same, unsure, doubted, known, written, others)
 
 
-def fit(programs: Sequence[Seen], is_right: np.ndarray, passes: np.ndarray, seed: int) -> Belief:
+def fit(
+    programs: Sequence[Seen], is_right: np.ndarray, passes: np.ndarray, seed: int, without: str = ""
+) -> Belief:
     """Parameters that make what turned out likeliest, over all numbers of votes. Problems count alike.
 
-    is_right: P. passes: PxT, whether a program passes a public test. ValueError without programs to learn from.
+    is_right: P. passes: PxT, whether a program passes a public test. without: a name in WITHOUT, of what is not looked
+    at. ValueError without programs to learn from.
     """
     if not len(programs):
         raise ValueError("belief: no program was written for any validation problem; train for longer")
@@ -151,12 +160,13 @@ def fit(programs: Sequence[Seen], is_right: np.ndarray, passes: np.ndarray, seed
     weight = np.array([1 / of_problem[seen.problem.id] for seen in programs]) / len(of_problem)
     is_test = np.array([np.arange(passes.shape[1]) < len(seen.problem.public_tests) for seen in programs])
     of_tests = weight[:, None] * is_test / is_test.sum(1, keepdims=True)
-    start = np.array(_START)
+    is_used = np.array([name not in WITHOUT.get(without, ()) for name in _NAMES])
+    start = np.array(_START) * is_used
 
     @jax.jit
     @jax.value_and_grad
     def loss(weights):
-        xp = weights.__array_namespace__()
+        xp, weights = weights.__array_namespace__(), weights * is_used
         total = _PRIOR * ((weights - start) ** 2).sum()
         for view in views:
             right_P, passes_PxT = _probabilities(weights, view)

@@ -1,9 +1,10 @@
 """Verification that spends where it matters: the likeliest program first, until one is sure enough.
 
-Programs are written a few at a time and simulated a run at a time, always the one that is likeliest to be right; what
-is not promising is left alone, and nothing more is written or simulated once one is sure. Then, where whoever asks
-allows it, the likeliest is executed on a test if that promises enough: it may fail, and another be right. Whoever asks
-executes it, nothing here can.
+Programs are written a few at a time and simulated a run at a time, always the one that is likeliest to be right. What
+is not promising is left alone, and so is what can no longer win: what would not be held likelier than the best is, if
+all that is left to simulate spoke for it. Nothing more is written or simulated once one is sure. Then, where whoever
+asks allows it, the likeliest is executed on a test if that promises enough: it may fail, and another be right. Whoever
+asks executes it, nothing here can.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 
 from selfexec_jax.problems.types import Problem
 from selfexec_jax.rollout import Sample
-from selfexec_jax.self_execution.belief import Belief, Doubt, Seen, Vote, vote_of
+from selfexec_jax.self_execution.belief import SURELY, Belief, Doubt, Seen, Vote, vote_of
 from selfexec_jax.self_execution.candidates import program_of
 from selfexec_jax.self_execution.simulate import Prediction
 
@@ -22,14 +23,15 @@ from selfexec_jax.self_execution.simulate import Prediction
 @dataclasses.dataclass(frozen=True)
 class Spending:
     """At most so many candidates, of which `first` to begin with, and votes a test; how likely to be right a program
-    must be to be submitted; and how much a run must be expected to add to the chance of solving the problem, to be
-    executed (None: nothing is)."""
+    must be for the search to end, and for it to be submitted at all; and how much a run must be expected to add to the
+    chance of solving the problem, to be executed (None: nothing is)."""
 
     candidates: int = 8
     first: int = 2
     votes: int = 2
     sure: float = 0.9
     least_gain: float | None = None
+    abstain: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Execute:
 
 @dataclasses.dataclass(frozen=True)
 class Picked:
-    """What is submitted, None where no answer was a program; how likely it is held to be right; and what was spent."""
+    """What is submitted, None where no answer was a program or none was likely enough; how likely the best is held to
+    be right; and what was spent."""
 
     source: str | None
     probability: float
@@ -131,6 +134,8 @@ def _plan(
         best = max(of, key=of.get, default=None)
         if best is None or of[best] < spending.sure or not _is_seen(cells[best], executed[best]):
             open_ = {s: tests for s in of if (tests := _open_tests(cells[s], executed[s], spending.votes))}
+            hopes = dict(zip(sources, belief([_at_best(seen, spending.votes) for seen in known])[0], strict=True))
+            open_ = {s: tests for s, tests in open_.items() if s == best or hopes[s] > of[best]}
             likeliest = max(open_, key=of.get, default=None)
             more = min(len(samples), spending.candidates - len(samples))
             if more and of.get(likeliest, 0.0) < fresh:
@@ -154,11 +159,22 @@ def _plan(
             break
         executed[best][test] = yield Execute(problem, best, test)
     n_executions = sum(map(len, executed.values()))
-    return Picked(best, float(of.get(best, 0.0)), len(samples), n_simulations, n_executions, n_tokens, n_prefilled)
+    likely = float(of.get(best, 0.0))
+    submitted = best if likely >= spending.abstain else None
+    return Picked(submitted, likely, len(samples), n_simulations, n_executions, n_tokens, n_prefilled)
 
 
 def _is_seen(row: Sequence[Sequence[Vote]], executed: dict[int, bool]) -> bool:
     return all(cell or test in executed for test, cell in enumerate(row))
+
+
+def _at_best(seen: Seen, enough: int) -> Seen:
+    """The program as it would be seen if all of its votes that are still to come foretold what the tests want."""
+    cells = [
+        cell if test in seen.executed else [*cell, *[SURELY] * (enough - len(cell))]
+        for test, cell in enumerate(seen.cells)
+    ]
+    return dataclasses.replace(seen, cells=cells)
 
 
 def _open_tests(row: Sequence[Sequence[Vote]], executed: dict[int, bool], enough: int) -> list[int]:

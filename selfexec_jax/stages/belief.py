@@ -9,14 +9,16 @@ from __future__ import annotations
 import functools
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.self_execution import verify
-from selfexec_jax.self_execution.belief import Belief, Doubt, Seen, fit, seen_of
+from selfexec_jax.self_execution.belief import WITHOUT, Belief, Doubt, Seen, fit, seen_of
 from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.fix import Believed
 from selfexec_jax.self_execution.simulate import Prediction
@@ -30,13 +32,16 @@ from selfexec_jax.tasks import predict
 from selfexec_jax.traces import contradictions
 
 FILE = "belief.json"
+BESIDE = "belief_beside.json"  # what it is compared with: beliefs that look at less, and refitted shares of votes
+VOTES = "share of votes"
 
 
 def run(config, workdir: Workdir) -> dict:
-    """Leaves data/belief.json; nothing where no problems are asked for. Returns what it was fitted on."""
+    """Leaves data/belief.json; nothing where no problems are asked for. Returns what it was fitted on, and its cost."""
     knobs, asks = config.belief, asks_of(config)
     if workdir.hosts.is_first:
-        (workdir.data / FILE).unlink(missing_ok=True)  # of a model that was trained further
+        for name in (FILE, BESIDE):
+            (workdir.data / name).unlink(missing_ok=True)  # of a model that was trained further
     if not knobs.problems:
         return {"skipped": "belief.problems=0"}
     problems = problems_of(config, knobs.problems)[0]["validation"]
@@ -72,15 +77,41 @@ def run(config, workdir: Workdir) -> dict:
         wanted = (test.output for test in p.public_tests)
         row[: len(outputs)] = [answers_match(p.kind, *pair) for pair in zip(wanted, outputs, strict=True)]
     is_right = np.array([final[p.id, s].status == "passed" for p, s, _ in known], float)
-    belief = fit([seen for _, _, seen in known], is_right, passes, config.seed)
+    programs = [seen for _, _, seen in known]
+    belief, *others = (fit(programs, is_right, passes, config.seed, name) for name in ("", *WITHOUT))
+    beside = {f"without_{name}": other.parameters for name, other in zip(WITHOUT, others, strict=True)}
+    workdir.write_json(workdir.data / BESIDE, beside | {VOTES: refitted(programs, is_right)})
     workdir.write_json(workdir.data / FILE, belief.parameters)
-    return {"problems": len(problems), "programs": len({(p.id, s) for p, s, _ in known}), **belief.parameters}
+    read = sum(len(row[0].prompt_tokens) for row in samples) + sum(r.n_prefilled for r in rankings)
+    return {"problems": len(problems), "programs": len({(p.id, s) for p, s, _ in known}), **belief.parameters,
+            "tokens": engine.n_tokens, "prefilled": read}  # fmt: skip
 
 
 def belief_of(workdir: Workdir) -> Belief | None:
     """What was fitted to the model as it is now; None where nothing was."""
     path = workdir.data / FILE
     return Belief(json.loads(path.read_text())) if workdir.is_done("belief") and path.exists() else None
+
+
+def beside_of(workdir: Workdir) -> tuple[dict[str, Belief], Callable[[np.ndarray], np.ndarray]]:
+    """Beliefs that look at less, by what they are without, and what share of votes means which probability."""
+    found = json.loads((workdir.data / BESIDE).read_text())
+    slope, offset = found.pop(VOTES)
+    return {name: Belief(parameters) for name, parameters in found.items()}, lambda share: expit(slope * share + offset)
+
+
+def refitted(programs: Sequence[Seen], is_right: np.ndarray) -> list[float]:
+    """Slope and offset of the logistic regression of being right on the share of votes that foretell a pass: what
+    fitting brings where nothing but that share is looked at. Problems count alike."""
+    share = np.array([np.mean([v.is_match for cell in seen.cells for v in cell] or [0.0]) for seen in programs])
+    of_problem = Counter(seen.problem.id for seen in programs)
+    weight = np.array([1 / of_problem[seen.problem.id] for seen in programs]) / len(of_problem)
+
+    def loss(line):
+        odds = line[0] * share + line[1]
+        return (weight * (np.logaddexp(0, odds) - is_right * odds)).sum() + 1e-5 * (line**2).sum()
+
+    return minimize(loss, np.zeros(2)).x.tolist()
 
 
 def doubt_of(config) -> Doubt:

@@ -108,6 +108,9 @@ def check_rl(config) -> None:
         raise ValueError(f"rl.recycled={rl.recycled}: a share, from 0 to 1")
     if not 0 <= rl.claims_share < 0.5:
         raise ValueError(f"rl.claims_share={rl.claims_share}: from 0 to below 0.5, or wrong outputs beat right ones")
+    if rl.claims_share and not rl.reward_unreadable <= rl.reward_wrong < rl.reward_right:
+        raise ValueError(f"rl.claims_share={rl.claims_share}: goes with rewards that are highest for right outputs and "
+                         "lowest for what cannot be read, or wrong outputs beat right ones")  # fmt: skip
     for field, is_on in (("claims_share", rl.claims_share > 0), ("credit", rl.credit == "first_wrong")):
         if is_on and config.tasks.style == "direct":
             raise ValueError(f"rl.{field}={rl[field]}: tasks.style=direct tells no steps to be right or wrong in")

@@ -21,9 +21,9 @@ from selfexec_jax.self_execution import Asking, Episode, Invocation, fix, simula
 from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.fix import Believed, FeedbackSource, Told, random_feedback, simulated_feedback
 from selfexec_jax.self_execution.own_tests import own_tests
-from selfexec_jax.stages import searching, verifier
+from selfexec_jax.stages import searching, verifier, voting
 from selfexec_jax.stages.asking import asks_of, who_answers
-from selfexec_jax.stages.belief import belief_of, believed_failures
+from selfexec_jax.stages.belief import belief_of, believed_failures, beside_of
 from selfexec_jax.stages.measures import (
     choose_examples,
     grade_cases,
@@ -35,7 +35,7 @@ from selfexec_jax.stages.measures import (
 from selfexec_jax.stages.outcomes import outcome_by, recorded
 from selfexec_jax.stages.problems import open_pool
 from selfexec_jax.stages.questions import LIKE_TRAINING, Case, cases_of, problems_and_cases
-from selfexec_jax.stages.searching import SURE, Searches, executing
+from selfexec_jax.stages.searching import FIRST_VOTE, SURE, Searches, executing
 from selfexec_jax.stages.strategies import (
     BELIEVED,
     Decided,
@@ -72,7 +72,10 @@ def run(config, workdir: Workdir) -> dict:
         believed = repaired(config, engine, tokenizer, problems, decided.sources, source, asks["solve"])
         decided.episodes[BELIEVED] = believed
         searches = Searches(config, engine, tokenizer, problems, decided, belief, asks["simulate"])
-        decided.believed[:] = searches.believed()
+        others, _ = beside_of(workdir)
+        decided.believed[searching.BELIEVED] = searches.believed()
+        decided.believed[FIRST_VOTE] = searches.believed(votes=1)
+        decided.believed.update({f"believed_{name}": searches.believed(other) for name, other in others.items()})
         found = {sure: searches.search(sure) for sure in dict.fromkeys((config.belief.sure, *SURE))}
         decided.searches["search"] = found[config.belief.sure]
         decided.searches.update({f"search_until_{sure:.0%}_sure": found[sure] for sure in SURE})
@@ -143,12 +146,14 @@ def _summarise_strategies(config, report: dict, workdir: Workdir, problems, deci
     judged = {name: Judged(*np.moveaxis(values[is_judged], -1, 0)) for name, values in judged.items()}
     K = config.eval.candidates
     strategies = strategies_of(decided, judged, K)
+    written = strategies[f"random_at_{K}"]
+    strategies |= voting.strategies_of(problems, decided, judged[""], written, config.eval.votes, K)
     searches = {}
     if decided.believed:
         searches = searching.strategies_of(decided, judged[""], strategies, K)
         strategies |= {name: searches[name] for name in (f"best_at_{K}_believed", "search")}
-        found = strategies | searches
-        report["tables"] |= searching.tables(decided, judged[""], found, K, config.seed, config.eval.bootstrap)
+        found, (_, refit) = strategies | searches, beside_of(workdir)
+        report["tables"] |= searching.tables(decided, judged[""], found, K, config.seed, config.eval.bootstrap, refit)
     summarise(config, report, strategies, problems, K)
     at_equal_tokens(config, report, strategies, decided, judged[""].correct, problems, K)
     save_values(workdir, [p.id for p in problems], strategies | searches, decided, judged[""].correct)
@@ -253,7 +258,8 @@ def only(mask: np.ndarray, problems: list[Problem], decided: Decided) -> tuple[l
     episodes = {name: keep(rows) for name, rows in decided.episodes.items()}
     searches = {name: keep(picked) for name, picked in decided.searches.items()}
     columns = (decided.samples, decided.sources, decided.rankings)
-    return keep(problems), Decided(*map(keep, columns), episodes, keep(decided.own), keep(decided.believed), searches)
+    believed = {name: keep(rows) for name, rows in decided.believed.items()}
+    return keep(problems), Decided(*map(keep, columns), episodes, keep(decided.own), believed, searches)
 
 
 def real_outputs(config, pool: SandboxPool, pairs: list[tuple[Problem, str]]) -> list[list[str | None]]:

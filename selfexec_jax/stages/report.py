@@ -35,7 +35,7 @@ def run(config, workdir: Workdir) -> dict:
             "tokens": {
                 "sft": int(sum(c.get("tokens", 0) for c in curves if c["stage"] == "sft")),
                 "rl": int(sum(c.get("sampled_tokens", 0) for c in curves if c["stage"] == "rl")),
-                "eval": facts["eval"].get("tokens", 0),
+                **{stage: facts[stage]["tokens"] for stage in ("belief", "eval") if "tokens" in facts[stage]},
             },
             "counts": {k: v for k, v in facts["problems"].items() if k != "seconds"}
             | {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from selfexec_jax.self_execution.belief import Belief, passing_all
 from selfexec_jax.self_execution.search import Execute, Means, Picked, Simulate, Spending, Write, search
 from selfexec_jax.self_execution.simulate import Prediction
 from selfexec_jax.stages.belief import doubt_of, programs_of
-from selfexec_jax.stages.strategies import Decided, Judged, Strategy, ranked
+from selfexec_jax.stages.strategies import Decided, Held, Judged, Strategy, ranked
 
+BELIEVED, FIRST_VOTE = "believed", "believed_of_votes_1"
 SURE = (0.5, 0.8, 0.9, 0.95, 0.98)  # what `belief.sure` is compared with
 _LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # shares of the problems that are answered
 
@@ -38,20 +39,25 @@ class Searches:
                         again = dataclasses.replace(said, n_prompt=said.n_prompt + (said.n_first if vote else 0))
                         self._known.setdefault((p.id, source, test, vote), again)
 
-    def believed(self) -> list[list[tuple[float, float]]]:
-        """Of every candidate, by problem, the probabilities of its being right and of its passing all public tests."""
+    def believed(self, belief: Belief | None = None, votes: int | None = None) -> list[list[Held]]:
+        """What is held of every candidate, by problem; by another belief, or of the first votes alone."""
         K, found = self._config.eval.candidates, []
         for p, sources, ranking in zip(self._problems, self._decided.sources, self._decided.rankings, strict=True):
             programs = programs_of(p, sources, ranking, self._doubt, K)
-            right, passes = self._belief(list(programs.values()))
-            pairs = zip(right.tolist(), passing_all(right, passes).tolist(), strict=True)
-            of = dict(zip(programs, pairs, strict=True))
-            found.append([of.get(source, (0.0, 0.0)) for source in sources[:K]])
+            right, passes = (belief or self._belief)([
+                dataclasses.replace(seen, cells=[cell[:votes] for cell in seen.cells]) for seen in programs.values()
+            ])
+            share = passes.mean(-1) if passes.size else np.ones(len(right))
+            of = dict(zip(programs, map(Held, *map(np.ndarray.tolist, (right, passing_all(right, passes), share))),
+                          strict=True))  # fmt: skip
+            found.append([of.get(source, Held()) for source in sources[:K]])
         return found
 
     def search(self, sure: float, least_gain: float | None = None, execute=None) -> list[Picked]:
         knobs = self._config.belief
-        spending = Spending(self._config.eval.candidates, knobs.first, knobs.search_votes, sure, least_gain)
+        spending = Spending(
+            self._config.eval.candidates, knobs.first, knobs.search_votes, sure, least_gain, knobs.abstain
+        )
         means = Means(self._written, self._simulated, execute)
         return search(self._problems, means, self._belief, self._doubt, spending, self._config.tasks.template)
 
@@ -91,11 +97,14 @@ def executing(outputs_of):
 
 # ---- figures -------------------------------------------------------------------------------------------------
 def strategies_of(decided: Decided, judged: Judged, strategies: dict[str, Strategy], K: int) -> dict[str, Strategy]:
-    """What is solved by the candidate that is likeliest to be right, and by each search."""
-    right = np.array([[r for r, _ in row] for row in decided.believed])
-    voted = strategies[f"best_at_{K}_simulated"]
-    by_belief = ranked(right, judged.correct[:, :K], K)
-    found = {f"best_at_{K}_believed": Strategy(by_belief, voted.tokens, voted.prefilled)}
+    """What is solved by the candidate that is likeliest to be right, by the one that is expected to pass most tests,
+    and by each search."""
+    correct, voted = judged.correct[:, :K], strategies[f"best_at_{K}_simulated"]
+    found = {f"best_at_{K}_expected": dataclasses.replace(voted, values=ranked(held(decided)[2], correct, K))}
+    for name in decided.believed:
+        spent = strategies.get(f"best_at_{K}_votes_1", voted) if name == FIRST_VOTE else voted
+        value = ranked(held(decided, name)[0], correct, K)
+        found[f"best_at_{K}_{name}"] = dataclasses.replace(spent, values=value)
     for name, picked in decided.searches.items():
         values = [_correct(p.source, sources, row) for p, sources, row in
                   zip(picked, decided.sources, judged.correct, strict=True)]  # fmt: skip
@@ -104,16 +113,27 @@ def strategies_of(decided: Decided, judged: Judged, strategies: dict[str, Strate
     return found
 
 
+def held(decided: Decided, name: str = BELIEVED) -> np.ndarray:
+    """What is held of the candidates, 3 x problems x candidates: right, passes all, share."""
+    return np.moveaxis(np.array(decided.believed[name]), -1, 0)
+
+
+def _words(name: str) -> str:
+    return name.replace("believed", "belief").replace("_of_votes_1", ", of one vote").replace("_", " ")
+
+
 def _correct(source: str | None, sources: Sequence[str | None], correct: np.ndarray) -> float:
     return 0.0 if source is None else float(correct[list(sources).index(source)])
 
 
 def tables(
-    decided: Decided, judged: Judged, strategies: dict[str, Strategy], K: int, seed: int, resamples: int
-) -> dict[str, list[dict]]:
-    """For the report: calibration before and after, accuracy by coverage, and what searches spend and solve."""
+    decided: Decided, judged: Judged, strategies: dict[str, Strategy], K: int, seed: int, resamples: int,
+    refit: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, list[dict]]:  # fmt: skip
+    """For the report: calibration before and after, accuracy by coverage, and what searches spend and solve. `refit`:
+    which probability a share of votes means."""
     scores = np.array([r.scores for r in decided.rankings])
-    right, passes = np.moveaxis(np.array(decided.believed), -1, 0)
+    right, passes, _ = held(decided)
     correct, public = judged.correct[:, :K], judged.public[:, :K] == 1.0
     error = lambda p, truth: expected_calibration_error(p.ravel(), truth.ravel().astype(float))  # noqa: E731
     calibration = [
@@ -123,7 +143,8 @@ def tables(
             ("passing all public tests", "share of votes", scores, public),
             ("passing all public tests", "belief", passes, public),
             ("being right", "share of votes", scores, correct),
-            ("being right", "belief", right, correct),
+            ("being right", "share of votes, refitted", refit(scores), correct),
+            *(("being right", _words(name), held(decided, name)[0], correct) for name in decided.believed),
         )
     ]
     coverage = []
@@ -143,7 +164,9 @@ def _searches(decided: Decided, judged: Judged, strategies, K: int, seed: int, r
     n_programs = [len({s for s in sources[:K] if s}) for sources in decided.sources]
     runs, rows = np.mean(n_programs * n_tests), []
     named = {f"best@{K}, {how}": (f"best_at_{K}_{name}", None)
-             for how, name in (("all votes", "simulated"), ("belief", "believed"))}  # fmt: skip
+             for how, name in (("one vote", "votes_1"), ("halving", "halved"), ("all votes", "simulated"),
+                               ("belief of one vote", FIRST_VOTE), ("belief", BELIEVED))
+             if f"best_at_{K}_{name}" in strategies}  # fmt: skip
     named |= {name.replace("_", " "): (name, picked) for name, picked in decided.searches.items()}
     named[f"best@{K}, all executed"] = (f"best_at_{K}_executed", None)
     for words, (name, picked) in named.items():
@@ -154,6 +177,7 @@ def _searches(decided: Decided, judged: Judged, strategies, K: int, seed: int, r
             "strategy": words, "value": value, "ci_low": low, "ci_high": high, "n": len(strategy.values),
             "tokens a problem": round(float(strategy.cost.mean())),
             "candidates": round(float(np.mean([p.n_candidates for p in picked])), 2) if picked else K,
+            "answered": round(float(np.mean([p.source is not None for p in picked])), 4) if picked else 1.0,
             "runs executed": round(float(executed), 3),
             "of all runs": round(float(executed / runs), 4) if runs else 0.0,
         })  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,15 @@ from selfexec_jax.stages.workdir import Workdir
 BELIEVED = "self_rlef_believed"  # where a fix turn is told of failures that are believed, and of no others
 
 
+class Held(NamedTuple):
+    """How likely a candidate is held to be right and to pass all public tests, and what share of them it is expected
+    to pass."""
+
+    right: float = 0.0
+    passes_all: float = 0.0
+    share: float = 0.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Decided:
     """What the model chose, N programs a problem of which the first K were simulated, and episodes by their feedback.
@@ -34,7 +44,7 @@ class Decided:
     rankings: list[Ranking]
     episodes: dict[str, list[list[Episode]]]  # a problem's, from each of its first programs
     own: list[OwnTests] = dataclasses.field(default_factory=list)
-    believed: list[list[tuple[float, float]]] = dataclasses.field(default_factory=list)  # see `Searches.believed`
+    believed: dict[str, list[list[Held]]] = dataclasses.field(default_factory=dict)  # by what: see `Searches.believed`
     searches: dict[str, list[Picked]] = dataclasses.field(default_factory=dict)
 
 
@@ -119,7 +129,8 @@ def summarise(config, report: dict, strategies: dict[str, Strategy], problems: l
         best = f"best_at_{k}_simulated"
         pairs |= {f"{best}_over_{other}": (best, other) for other in ("pass_at_1", f"short1_at_{k}")}
         pairs[f"simulation_gap_at_{k}"] = (f"best_at_{k}_executed", best)
-    for name in (f"best_at_{K}_frequent", f"best_at_{K}_own_tests", f"best_at_{K}_believed", "search"):
+    others = [f"best_at_{K}_{how}" for how in ("frequent", "own_tests", "votes_1", "halved", "believed")]
+    for name in (*others, "search"):
         if name in strategies:
             pairs[f"{name}_over_best_at_{K}_simulated"] = (name, f"best_at_{K}_simulated")
     if BELIEVED in strategies:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from selfexec_jax.evals.metrics import bootstrap_ci, expected_calibration_error
+from selfexec_jax.stages.searching import held
 from selfexec_jax.stages.strategies import Decided, Judged
 
 
@@ -12,11 +13,15 @@ def tables(decided: Decided, judged: dict[str, Judged], K: int, seed: int, resam
     """For the report, by name; of the K candidates that were simulated."""
     shares = judged[""].public[:, :K]
     scores = np.array([ranking.scores for ranking in decided.rankings])
+    foretold = {"share of votes": scores}
+    if decided.believed:
+        foretold["belief"] = held(decided)[2]
     return {
         "verifier": _verdicts(scores == 1.0, shares == 1.0),
-        "reliability": _reliability(scores, shares, seed, resamples),
-        "calibration": [{"expected calibration error": expected_calibration_error(scores.ravel(), shares.ravel()),
-                         "candidates": scores.size}],
+        "reliability": [{"by": by} | row for by, of in foretold.items()
+                        for row in _reliability(of, shares, seed, resamples)],
+        "calibration": [{"by": by, "expected calibration error": expected_calibration_error(of.ravel(), shares.ravel()),
+                         "candidates": of.size} for by, of in foretold.items()],
         "self_rlef_flow": _flow(judged[""].correct, judged["self_rlef"].correct, seed, resamples),
     }  # fmt: skip
 

@@ -112,11 +112,14 @@ def report():
                 for error, n in (("wrong value", 50), ("wrong branch", 20), ("skipped", 10))
             ],
             "reliability": [
-                {"foretold": score, "problems": 60, "candidates": n, "value": real, "ci_low": real - 0.04,
+                {"by": by, "foretold": score, "problems": 60, "candidates": n, "value": real, "ci_low": real - 0.04,
                  "ci_high": real + 0.03}
-                for score, n, real in ((0.0, 210, 0.05), (0.35, 120, 0.2), (0.68, 90, 0.55), (1.0, 540, 0.97))
+                for by, shift in (("share of votes", 0.0), ("belief", 0.1))
+                for score, n, real in ((0.0, 210, 0.05), (0.35, 120, 0.2 + shift), (0.68, 90, 0.55 + shift),
+                                       (1.0, 540, 0.97))
             ],
-            "calibration": [{"expected calibration error": 0.061, "candidates": 960}],
+            "calibration": [{"by": by, "expected calibration error": error, "candidates": 960}
+                            for by, error in (("share of votes", 0.061), ("belief", 0.02))],
             "self_rlef_flow": [
                 {"before": a, "after": b, "episodes": n, "of": 240, "value": n / 240, "ci_low": n / 240 - 0.02,
                  "ci_high": n / 240 + 0.02}

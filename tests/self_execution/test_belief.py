@@ -8,10 +8,10 @@ import pytest
 from selfexec_jax.configs.base import get_config
 from selfexec_jax.problems import Problem, Test
 from selfexec_jax.rollout import Sample
-from selfexec_jax.self_execution.belief import Belief, Seen, Vote, fit, passing_all, vote_of
+from selfexec_jax.self_execution.belief import WITHOUT, Belief, Seen, Vote, fit, passing_all, vote_of
 from selfexec_jax.self_execution.search import Execute, Means, Simulate, Spending, Write, search
 from selfexec_jax.self_execution.simulate import Prediction
-from selfexec_jax.stages.belief import believed_failures
+from selfexec_jax.stages.belief import believed_failures, refitted
 
 TESTS = (Test("1\n", "1\n"), Test("2\n", "2\n"), Test("3\n", "3\n"))
 
@@ -80,6 +80,35 @@ def test_evidence_counts_as_it_should(belief):
     assert right((miss,), (), (), executed={0: True}) > nothing
     silent = Vote("", False, 0.0, False)
     assert right((silent,), (), ()) == pytest.approx(nothing, abs=0.05)  # no output says nothing of the program
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_a_belief_may_be_fitted_without_looking_at_something(belief, name):
+    """Then that says nothing, and what is foretold is no better for it."""
+    programs, is_right, passes = drawn(150, 0)
+    less = fit(programs, is_right, passes, 0, without=name)
+    assert all(less.parameters[parameter] == 0.0 for parameter in WITHOUT[name])
+    sure, unsure, doubted = Vote("1", True, -2.0, False), Vote("1", True, 2.0, False), Vote("1", True, -2.0, True)
+    ways = {"surprise": [dict(cells=[[v]] * 3) for v in (sure, unsure)],
+            "contradictions": [dict(cells=[[v]] * 3) for v in (sure, doubted)],
+            "frequency": [dict(cells=[[sure]] * 3, written=n, others=6 - n) for n in (1, 6)]}  # fmt: skip
+    for other, pair in ways.items():
+        (a, b), _ = less([Seen(problem(), **of) for of in pair])
+        if name == other:
+            assert a == pytest.approx(b)
+        elif other != "frequency":  # which is the same for all that was drawn
+            assert a > b
+    fresh, is_right, _ = drawn(150, 1)
+    assert likelihood(belief(fresh)[0], is_right) > likelihood(less(fresh)[0], is_right) - 1e-3
+
+
+def test_shares_of_votes_are_refitted():
+    rng, programs, is_right = np.random.default_rng(0), [], []
+    for i in range(4000):
+        n = rng.integers(4)
+        programs.append(Seen(problem(f"p{i}"), [[Vote("1", t < n, 0.0, False)] for t in range(3)]))
+        is_right.append(float(rng.random() < 1 / (1 + np.exp(3 - 5 * n / 3))))
+    assert refitted(programs, np.array(is_right)) == pytest.approx([5.0, -3.0], abs=0.4)
 
 
 def test_a_failure_is_believed_as_far_as_the_model_was_sure(belief):
@@ -178,6 +207,24 @@ def test_it_ends_whatever_comes(belief):
     (found,) = search([bare], World({"bare": ["x\n", "y\n", "y\n", "z\n"]}).means(), belief, lambda *_: False,
                       Spending(4, 2, 2, 0.99), "compact")  # fmt: skip
     assert found.source == "y\n" and found.n_simulations == 0  # what it writes most often
+
+
+def test_what_can_no_longer_win_is_left_alone(belief):
+    """Were both of the bad one's votes left on its last test for it, it would still not be held likelier."""
+    programs = {"p": ["bad\n", "right\n"]}
+    world = World(programs, {"bad\n": False})
+    found, = searched(world, belief, Spending(2, 2, 2, 1.1))
+    simulated = [w.source for w in world.asked if isinstance(w, Simulate)]
+    assert found.source == "right\n" and simulated.count("right\n") == 3 * 2
+    assert simulated.count("bad\n") < 3 * 2 and found.n_simulations == len(simulated)
+
+
+def test_nothing_is_submitted_that_is_not_likely_enough(belief):
+    world = {"right": ["right\n"] * 2, "wrong": ["bad\n", "worse\n"]}
+    sure, unsure = searched(World(world), belief, Spending(2, 2, 2, 0.9, abstain=0.5))
+    assert (sure.source, unsure.source) == ("right\n", None) and 0 < unsure.probability < 0.5
+    again = searched(World(world), belief, Spending(2, 2, 2, 0.9))
+    assert [p.n_simulations for p in again] == [sure.n_simulations, unsure.n_simulations] and again[1].source
 
 
 def test_executions_settle_what_simulations_leave_open(belief):

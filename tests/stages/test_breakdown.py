@@ -1,5 +1,7 @@
 """What the report says of where predictions fail and verification errs, counted by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from selfexec_jax.sandbox import Run, SandboxPool, TraceBudget
 from selfexec_jax.self_execution import Prediction, Ranking
 from selfexec_jax.stages import breakdown, measures, verifier
 from selfexec_jax.stages.questions import Case
-from selfexec_jax.stages.strategies import Decided, Judged
+from selfexec_jax.stages.strategies import Decided, Held, Judged
 
 SOURCES = ("x = 3\nprint(x)\n", "t = 0\nfor i in range(4):\n    t += i * 50\nprint(t)\n",
            "s = '99999'\nwhile len(s) > 3:\n    s = s[1:]\ny = 7 / 3\nprint(s)\n")  # fmt: skip
@@ -69,7 +71,14 @@ def test_verdicts_reliability_and_calibration_by_hand():
     rows = [(r["foretold"], r["problems"], r["candidates"], r["value"]) for r in tables["reliability"]]
     assert rows == [(0.0, 1, 1, 0.0), (0.5, 2, 3, 0.5), (1.0, 2, 2, 0.75)]
     # Bins of 1, 3 and 2 candidates are off by 0, 0 and 0.25 on average.
-    assert tables["calibration"] == [{"expected calibration error": pytest.approx(2 * 0.25 / 6), "candidates": 6}]
+    votes = {"by": "share of votes", "expected calibration error": pytest.approx(2 * 0.25 / 6), "candidates": 6}
+    assert tables["calibration"] == [votes]
+    exact = {"believed": [[Held(share=s) for s in row] for row in public]}  # a belief that is right beside it
+    tables = verifier.tables(dataclasses.replace(decided, believed=exact), judged, 3, 0, 100)
+    believed = {"by": "belief", "expected calibration error": 0.0, "candidates": 6}
+    assert tables["calibration"] == [votes, believed]
+    both = {(r["by"], r["foretold"], r["value"]) for r in tables["reliability"]}
+    assert both == {("share of votes", f, v) for f, *_, v in rows} | {("belief", v, v) for v in (0.0, 0.5, 1.0)}
 
 
 def test_examples_are_of_every_kind_right_and_wrong_in_turns(truths):
