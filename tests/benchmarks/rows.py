@@ -32,6 +32,7 @@ RESULTS = Path(__file__).with_name("rows")
 BEST, FREQUENT, BY_OWN = "best_at_8_simulated", "best_at_8_frequent", "best_at_8_own_tests"
 FIXED, SINGLE = "self_rlef", "single_turn"
 VALIDATED = "validation/predict"
+LEARNING = ("reward", "entropy", "grad_norm", "truncated", "answer_tokens_mean")  # of RL, by step: is it stable?
 WITH_BELIEF = tuple(f"{field}={value}" for field, value in row_named("believed_feedback").change.items())
 ALL, CASES = ("all held-out",), ("every kind", "longer inputs")
 TRAPS = ("a slow program is a trap", "a crash is a trap")
@@ -140,7 +141,10 @@ def main(argv=None) -> int:
         out[name] = table({seed: found["comparisons"] for seed, found in seeds.items()})
         print(f"\n{name}, over `{GROUPS[name].base}`; seeds {', '.join(map(str, seeds))}\n")
         print(markdown(out[name]))
+        if learning := {seed: found["learning"] for seed, found in seeds.items() if found.get("learning")}:
+            print("\n" + steadiness(learning))
         if curves := {seed: found["curves"] for seed, found in seeds.items() if found["curves"]}:
+            print("\n" + along(curves))
             draw(curves, GROUPS[name].base, args.results / f"{name}.png")
     return conclude(args, out, [line for rows in out.values() for line in missed(rows)])
 
@@ -150,13 +154,45 @@ def measured(group: Group, seed: int, root: Path, changes: list[str]) -> dict:
     runs = {BASE: run(CONFIG, group.base, seed, root, changes)}
     runs |= {name: run(CONFIG, name, seed, root, changes) for name in group.rows}
     tables = {name: report_of(r)["tables"] for name, r in runs.items()}
-    curves = {name: [(line["step"], line[VALIDATED]) for line in read_metrics(Workdir(r.folder)) if VALIDATED in line]
-              for name, r in runs.items()}  # fmt: skip
+    lines = {name: [line for line in read_metrics(Workdir(r.folder)) if line["stage"] == "rl"]
+             for name, r in runs.items()}  # fmt: skip
+    curves = {name: [(line["step"], line[VALIDATED]) for line in of if VALIDATED in line] for name, of in lines.items()}
     return {
         "comparisons": compared(runs, group.comparisons),
         **{kept: {name: each[kept] for name, each in tables.items() if kept in each} for kept in group.kept},
         "curves": {name: curve for name, curve in curves.items() if curve},
-    }
+        "learning": {name: {key: ends_of([line[key] for line in of if key in line]) for key in LEARNING}
+                     for name, of in lines.items() if of},
+    }  # fmt: skip
+
+
+def ends_of(values: list[float]) -> dict[str, float]:
+    """Means over the first and the last fifth of the steps, and the largest value."""
+    n = -(-len(values) // 5)
+    return {"first": float(np.mean(values[:n])), "last": float(np.mean(values[-n:])), "most": max(values)}
+
+
+def steadiness(learning: dict[int, dict[str, dict]]) -> str:
+    """What became of a run's reward, entropy and the rest over RL: first and last fifth, by seed; and the most."""
+    names = " | ".join(key.replace("_", " ") for key in LEARNING)
+    lines = [f"| RL of | {names} |", "|---" * (1 + len(LEARNING)) + "|"]
+    for name in next(iter(learning.values())):
+        cells = []
+        for key in LEARNING:
+            each = [of[name][key] for of in learning.values()]
+            ends = "; ".join(f"{e['first']:.3g} to {e['last']:.3g}" for e in each)
+            cells.append(f"{ends}; at most {max(e['most'] for e in each):.3g}")
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def along(curves: dict[int, dict[str, list]]) -> str:
+    """Of each row the mean of its curve after the first checkpoint, by seed: what learns faster has a higher one."""
+    lines = []
+    for name in next(iter(curves.values())):
+        each = [[100 * value for _, value in of[name]] for of in curves.values()]
+        lines.append(f"{name}: " + "; ".join(f"{first:.1f}, then {np.mean(later):.1f}" for first, *later in each))
+    return "validated outputs, at first and over all later checkpoints, %:\n" + "\n".join(lines)
 
 
 def report_of(r: Run) -> dict:
