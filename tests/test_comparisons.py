@@ -13,7 +13,8 @@ from tests.benchmarks import beyond
 from tests.benchmarks import rows as rows_of
 from tests.benchmarks.claims import COMPARISONS, KS, RESULTS, ROWS, at_equal_tokens, in_brief, summary
 from tests.benchmarks.comparisons import compared, full_table, holds, measured_in, table
-from tests.benchmarks.lengths import Answered, halved
+from tests.benchmarks.lengths import Answered, fallen, reach, reaches
+from tests.benchmarks.lengths import misses as missed_lengths
 
 IDS = [f"heldout-{i}" for i in range(30)]
 TEST = (Test("1\n", "1\n"),)
@@ -57,6 +58,7 @@ def made(folder, name):
     work.write_rows(work.data / "candidates.jsonl.gz", [candidates])
     (work.data / "eval.json").write_text(json.dumps({"tables": {"outcomes": [{"outcome": "timeout", "recall": 0.5}]}}))
     lines = [{"stage": "rl", "step": n, "validation/predict": level + n / 100} for n in (0, 6)]
+    lines += [{"stage": "rl", "step": n} | dict.fromkeys(rows_of.LEARNING, n / 10) for n in range(1, 6)]
     lines.append({"stage": "sft", "step": 1})
     (work.root / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     work.mark_done("eval", {"policy": "sft" if name == "no_rl" else "rl", "K": 16})
@@ -129,6 +131,10 @@ def test_rows_are_compared_with_the_base_that_they_start_from(tmp_path, monkeypa
     solved = [r for r in found["comparisons"] if "output prediction" not in r["what"]]
     assert all(set(r["tokens"]) == {80.0} for r in solved)
     assert found["curves"][BASE] == [[0, 0.4], [6, 0.46]]
+    assert found["learning"][BASE]["entropy"] == {"first": 0.1, "last": 0.5, "most": 0.5}
+    learning, curves = (dict.fromkeys((3, 4), found[key]) for key in ("learning", "curves"))
+    assert "| `base` | 0.1 to 0.5; 0.1 to 0.5; at most 0.5 |" in rows_of.steadiness(learning)
+    assert "base: 40.0, then 46.0; 40.0, then 46.0" in rows_of.along(curves)
     rows_of.draw({3: found["curves"], 4: found["curves"]}, "early", tmp_path / "learning.png")
     assert (tmp_path / "learning.png").read_bytes().startswith(b"\x89PNG")
     if group.kept:
@@ -142,22 +148,49 @@ def test_lengths_are_kept_as_text():
     again = Answered.of_text(json.loads(json.dumps(kept.as_text())))
     for name, values in vars(kept).items():
         np.testing.assert_array_equal(getattr(again, name), values)
-    value, low, high = halved([3, 6, 9], right)
-    assert value == pytest.approx(6 + 3 * (24 - 18) / (24 - 4)) and low < value < high
+
+
+def test_how_far_a_row_reaches_is_told_of_its_start_of_the_baseline_and_of_a_fixed_share():
+    def run(*right, n=40):
+        known = (np.arange(n)[:, None] < np.array(right)).astype(float)
+        return Answered(known, np.ones((n, 3)) * (np.arange(n) % 2 == 0)[:, None], np.ones((n, 3)))
+
+    sizes, ours, base = [3, 6, 9], {0: run(36, 24, 4), 1: run(40, 30, 20)}, {0: run(32, 8, 0), 2: run(40, 0, 0)}
+    found = reach(sizes, ours, base)
+    value, low, high = found["right"]["half"]
+    both = (36 + 40) / 2, (24 + 30) / 2, (4 + 20) / 2
+    assert value == pytest.approx(6 + 3 * (both[1] - both[0] / 2) / (both[1] - both[2])) and low < value < high
+    alone = 6 + 3 * (24 - 18) / (24 - 4), 3 + 3 * (32 - 16) / (32 - 8)  # on seed 0, which both have
+    assert found["right"]["by seed"] == [pytest.approx(alone[0] / alone[1])]
+    times, low, high = found["right"]["times"]
+    assert times == pytest.approx(alone[0] / alone[1]) and low < times < high
+    assert found["both"]["least"][0] == pytest.approx(3 + 3 * (19 - 16) / (19 - 13.5))  # 0.4 of 40 are 16
+    assert reach(sizes, ours, {})["right"]["times"] is None
+    rows = {name: {"reach": reach(sizes, runs, base)} for name, runs in (("long_runs_full", base), ("ours", ours))}
+    most = {of: rows["ours"]["reach"][of]["times"][0] for of in ("right", "both")}
+    assert "| `ours` | 7." in reaches(rows)
+    assert missed_lengths(rows) == [f"{of}: {x:.1f} times as far as long_runs_full at most" for of, x in most.items()]
+    assert fallen(sizes, np.array([0.3, 0.2, 0.1]), 0.4) == 3 and fallen(sizes, np.ones(3), 0.4) == np.inf
+    assert np.isnan(fallen(sizes, np.zeros(3), 0.0))
 
 
 def test_searches_are_shown_seed_by_seed_with_what_they_miss(tmp_path, capsys):
     def strategy(over, of_tokens=1.0, of_runs=0.0):
         return {"value": [0.8 + over, 0.7, 0.9], "over votes": [over, over - 0.03, over + 0.03], "n": 90,
+                "over one vote": [over + 0.02, over - 0.01, over + 0.05],
                 "tokens": 1000 * of_tokens, "of tokens": of_tokens, "of runs": of_runs}  # fmt: skip
+
+    bys = ("share of votes", "belief")
 
     def put(name, seed, search, gap):
         found = {"strategies": {"best_at_8_simulated": strategy(0.0), "search": search, "search_until_50%_sure": search,
                                 "search_until_90%_sure": search, "search_executing_from_0.1": search,
                                 "search_executing_from_0": search},
-                 "gap": [gap, gap - 0.05, gap + 0.05], "coverage": [],
-                 "calibration": [{"probability of": "being right", "by": "belief",
-                                  "expected calibration error": 0.01 * (seed + 2)}]}  # fmt: skip
+                 "gap": [gap, gap - 0.05, gap + 0.05], "fit": {"problems": 200, "tokens": 800_000 + seed},
+                 "coverage": [{"by": by, "answered": 0.8, "value": 0.9, "ci_low": 0.85, "ci_high": 0.95} for by in bys],
+                 "reliability": [{"by": by, "foretold": 0.5, "value": 0.4} for by in bys],
+                 "belief_calibration": [{"probability of": "being right", "by": "belief",
+                                         "expected calibration error": 0.01 * (seed + 2)}]}  # fmt: skip
         (tmp_path / f"{name}-seed-{seed}.json").write_text(json.dumps(found))
 
     for seed in (0, 1):
@@ -167,9 +200,12 @@ def test_searches_are_shown_seed_by_seed_with_what_they_miss(tmp_path, capsys):
     assert beyond.main(args) == 0
     said = capsys.readouterr().out
     assert "short inputs, n = 90 problems; seeds 0, 1" in said
-    assert "| search | 81.0, 82.0 | +1.0 [-2.0, +4.0]; +2.0 [-1.0, +5.0] | 200 | 20% | 0.0% |" in said
-    assert "being right, by belief: 2.0, 3.0" in said
-    assert (tmp_path / "spent.png").read_bytes().startswith(b"\x89PNG")
+    over = "+1.0 [-2.0, +4.0]; +2.0 [-1.0, +5.0] | +3.0 [+0.0, +6.0]; +4.0 [+1.0, +7.0]"
+    assert f"| search | 81.0, 82.0 | {over} | 200 | 20% | 0.0% |" in said
+    assert "being right, by belief: 2.0, 3.0" in said and "so many tokens: 800,000, 800,001" in said
+    assert "| 80% answered | belief | 90.0 [85.0, 95.0]; 90.0 [85.0, 95.0] |" in said
+    for name in ("spent.png", "trust.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     put("short", 1, strategy(0.01, 0.4), 0.02)  # as good, but for more than a third of the tokens
     put("long", 0, strategy(0.06, 0.4, 0.11), 0.1)  # closed by more than a tenth of the runs
     put("long", 1, strategy(0.07, 0.4, 0.09), 0.07)  # nothing to close

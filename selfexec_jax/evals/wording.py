@@ -15,7 +15,7 @@ ORDER = (
     "simulation_gap_at_K", "best_at_K_frequent_over_best_at_K_simulated",
     "best_at_K_own_tests_over_best_at_K_simulated", "best_at_K_votes_1_over_best_at_K_simulated",
     "best_at_K_halved_over_best_at_K_simulated",
-    "best_at_K_believed_over_best_at_K_simulated", "search_over_best_at_K_simulated",
+    "best_at_K_believed_over_best_at_K_simulated", "search_over_best_at_K_simulated", "search_over_best_at_K_votes_1",
     "self_rlef_over_single_turn", "self_rlef_believed_over_self_rlef", "self_rlef_executed_over_single_turn",
     "self_rlef_random_over_single_turn", "fixed_over_broken", "fixed_over_broken_public",
 )

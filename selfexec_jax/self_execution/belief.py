@@ -141,14 +141,18 @@ def evidence_of(programs: Sequence[Seen]) -> Evidence:
     return Evidence(asked, match, same, unsure, doubted, known, written, others)
 
 
-def fit(
-    programs: Sequence[Seen], is_right: np.ndarray, passes: np.ndarray, seed: int, without: str = ""
-) -> Belief:
+def fit(programs: Sequence[Seen], is_right: np.ndarray, passes: np.ndarray, seed: int) -> Belief:
     """Parameters that make what turned out likeliest, over all numbers of votes. Problems count alike.
 
-    is_right: P. passes: PxT, whether a program passes a public test. without: a name in WITHOUT, of what is not looked
-    at. ValueError without programs to learn from.
+    is_right: P. passes: PxT, whether a program passes a public test. ValueError without programs to learn from.
     """
+    return fit_without(programs, is_right, passes, seed, [""])[0]
+
+
+def fit_without(
+    programs: Sequence[Seen], is_right: np.ndarray, passes: np.ndarray, seed: int, names: Sequence[str]
+) -> list[Belief]:
+    """`fit` for each of the names in WITHOUT, of what is not looked at; an empty one leaves nothing out."""
     if not len(programs):
         raise ValueError("belief: no program was written for any validation problem; train for longer")
     evidence, rng = evidence_of(programs), np.random.default_rng(seed)
@@ -160,14 +164,12 @@ def fit(
     weight = np.array([1 / of_problem[seen.problem.id] for seen in programs]) / len(of_problem)
     is_test = np.array([np.arange(passes.shape[1]) < len(seen.problem.public_tests) for seen in programs])
     of_tests = weight[:, None] * is_test / is_test.sum(1, keepdims=True)
-    is_used = np.array([name not in WITHOUT.get(without, ()) for name in _NAMES])
-    start = np.array(_START) * is_used
 
     @jax.jit
     @jax.value_and_grad
-    def loss(weights):
+    def loss(weights, is_used):
         xp, weights = weights.__array_namespace__(), weights * is_used
-        total = _PRIOR * ((weights - start) ** 2).sum()
+        total = _PRIOR * ((weights - np.array(_START) * is_used) ** 2).sum()
         for view in views:
             right_P, passes_PxT = _probabilities(weights, view)
             for found, truth, share in ((right_P, is_right, weight), (passes_PxT, passes, of_tests)):
@@ -175,8 +177,13 @@ def fit(
                 total -= (share * xp.where(truth > 0, xp.log(p), xp.log(1 - p))).sum() / len(views)
         return total
 
-    found = minimize(lambda w: [np.asarray(x, float) for x in loss(w)], start, jac=True, method="L-BFGS-B")
-    return Belief(dict(zip(_NAMES, map(float, found.x), strict=True)))
+    beliefs = []
+    for name in names:
+        is_used = np.array([parameter not in WITHOUT.get(name, ()) for parameter in _NAMES], float)
+        value = lambda weights, mask=is_used: [np.asarray(x, float) for x in loss(weights, mask)]  # noqa: E731
+        found = minimize(value, np.array(_START) * is_used, jac=True, method="L-BFGS-B")
+        beliefs.append(Belief(dict(zip(_NAMES, map(float, found.x), strict=True))))
+    return beliefs
 
 
 def _probabilities(weights, evidence: Evidence) -> tuple:

@@ -18,7 +18,7 @@ from scipy.special import expit
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.self_execution import verify
-from selfexec_jax.self_execution.belief import WITHOUT, Belief, Doubt, Seen, fit, seen_of
+from selfexec_jax.self_execution.belief import WITHOUT, Belief, Doubt, Seen, fit_without, seen_of
 from selfexec_jax.self_execution.candidates import candidates, program_of
 from selfexec_jax.self_execution.fix import Believed
 from selfexec_jax.self_execution.simulate import Prediction
@@ -78,7 +78,7 @@ def run(config, workdir: Workdir) -> dict:
         row[: len(outputs)] = [answers_match(p.kind, *pair) for pair in zip(wanted, outputs, strict=True)]
     is_right = np.array([final[p.id, s].status == "passed" for p, s, _ in known], float)
     programs = [seen for _, _, seen in known]
-    belief, *others = (fit(programs, is_right, passes, config.seed, name) for name in ("", *WITHOUT))
+    belief, *others = fit_without(programs, is_right, passes, config.seed, ["", *WITHOUT])
     beside = {f"without_{name}": other.parameters for name, other in zip(WITHOUT, others, strict=True)}
     workdir.write_json(workdir.data / BESIDE, beside | {VOTES: refitted(programs, is_right)})
     workdir.write_json(workdir.data / FILE, belief.parameters)

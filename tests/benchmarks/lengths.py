@@ -2,12 +2,13 @@
 
 Programs of held-out problems on inputs of more and more numbers, told as each run tells them. Writes
 tests/benchmarks/lengths/ROW-seed-N.json, and of all that lie there prints the accuracy by the size of the input with
-its interval over programs, seeds of a row together, the tokens that were generated, how often the numbers of the
-input were read right, and the size at which the share of simulations falls to half of what it is on the shortest:
-those whose output is right and that read the input right, since up to two fifths of these outputs are right by a
-guess. Draws those shares and the tokens beside the table. With `--chunk_votes 1,5` each run is measured with one
-answer and with what most of five say to every piece of a simulation, which is the whole where it is not told in
-pieces. The runs are those of the rows `long_runs*` of configs/tiny.py, with `--config.stages=problems,sft`.
+its interval over programs, seeds of a row together, the tokens that were generated, and how often the numbers of the
+input were read right, since up to two fifths of these outputs are right by a guess. Then how far each row reaches: the
+size at which a share falls to half of what it is on the shortest inputs, that of right outputs and that of those which
+also read the input right, over what it is of the paper's style on the same seeds, together and by seed; and up to which
+size a fixed share of the latter is left. Draws the latter and the tokens. With `--chunk_votes 1,5` each run is measured
+with one answer and with what most of five say to every piece of a simulation, which is the whole where it is not told
+in pieces. The runs are those of the rows `long_runs*` of configs/tiny.py, with `--config.stages=problems,sft`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ from selfexec_jax.traces import numbered
 from tests.benchmarks.ending import conclude, parser_of
 
 RESULTS = Path(__file__).with_name("lengths")
+BASELINE, TIMES = "long_runs_full", 2.0  # the paper's style, and how many times as far some row is to reach
+LEAST = 0.4  # share of simulations that output and input are to be right in
+DRAWS = 2000
 
 
 def main() -> int:
@@ -57,29 +61,31 @@ def main() -> int:
         voted = f"-{votes}-votes" if votes > 1 else ""
         path = args.results / f"{config.ablation or config.name}{voted}-seed-{config.seed}.json"
         path.write_text(json.dumps({"sizes": sizes} | measured.as_text()) + "\n")
-    rows: dict[str, list[Answered]] = {}
+    rows: dict[str, dict[int, Answered]] = {}
     for path in sorted(args.results.glob("*-seed-*.json")):
         kept = json.loads(path.read_text())
         if kept.pop("sizes") == sizes:
-            rows.setdefault(path.stem.partition("-seed-")[0], []).append(Answered.of_text(kept))
-    print("| row | seeds | " + " | ".join(f"{n} numbers" for n in sizes) + " | half of the first at |")
-    print("|" + "---|" * (len(sizes) + 3))
+            name, _, seed = path.stem.partition("-seed-")
+            rows.setdefault(name, {})[int(seed)] = Answered.of_text(kept)
+    print("| row | seeds | " + " | ".join(f"{n} numbers" for n in sizes) + " |")
+    print("|" + "---|" * (len(sizes) + 2))
     found, curves = {}, {}
     for name, runs in rows.items():
-        right, read, tokens = (np.concatenate([getattr(r, key) for r in runs]) for key in ("right", "read", "tokens"))
-        both = right * read
+        columns = ("right", "read", "both", "tokens")
+        right, read, both, tokens = (np.concatenate([getattr(r, key) for r in runs.values()]) for key in columns)
         curves[name] = [bootstrap_ci(column, 0) for column in both.T], tokens.mean(0)
         cells = []
         for i in range(len(sizes)):
             value, low, high = (100 * x for x in bootstrap_ci(right[:, i], 0))
             cells.append(f"{value:.1f} [{low:.1f}, {high:.1f}], input {100 * read[:, i].mean():.0f},"
                          f" both {100 * both[:, i].mean():.0f}, {tokens[:, i].mean():.0f} tokens")  # fmt: skip
-        half = halved(sizes, both)
-        found[name] = {"n": len(right), "seeds": len(runs), "right": right.mean(0).tolist(), "half": half,
-                       "read": read.mean(0).tolist(), "both": both.mean(0).tolist(), "tokens": tokens.mean(0).tolist()}
-        print(f"| `{name}` | {len(runs)} | {' | '.join(cells)} | " + "{:.1f} [{:.1f}, {:.1f}] |".format(*half))
+        found[name] = {"n": len(right), "seeds": list(runs), "reach": reach(sizes, runs, rows.get(BASELINE, {}))} | {
+            key: column.mean(0).tolist() for key, column in zip(columns, (right, read, both, tokens), strict=True)
+        }
+        print(f"| `{name}` | {', '.join(map(str, runs))} | {' | '.join(cells)} |")
+    print("\n" + reaches(found))
     draw(sizes, curves, args.results / "lengths.png")
-    return conclude(args, found, [])
+    return conclude(args, found, misses(found))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +96,10 @@ class Answered:
     right: np.ndarray
     read: np.ndarray
     tokens: np.ndarray
+
+    @property
+    def both(self) -> np.ndarray:
+        return self.right * self.read
 
     def as_text(self) -> dict[str, list[str]]:
         """A line of each a size."""
@@ -151,23 +161,74 @@ def draw(sizes: list[int], curves: dict[str, tuple[list, np.ndarray]], path: Pat
         canvas.savefig(path, dpi=140, facecolor="white", metadata={"Software": None})
 
 
-def halved(sizes: list[int], right: np.ndarray) -> tuple[float, float, float]:
-    """The size at which a share falls to half of the first, with its interval over programs; infinite beyond the last,
-    and nan where there is nothing to halve."""
+def reach(sizes: list[int], runs: dict[int, Answered], baseline: dict[int, Answered]) -> dict[str, dict]:
+    """How far a row reaches, by what is looked at: the size at which that falls to half of its first share, how many
+    times that of the baseline on the same seeds it is, each with its interval over programs (which both tell), and by
+    seed; and up to which size output and input are right in a fixed share of the simulations."""
+    found, seeds = {}, [seed for seed in runs if seed in baseline]
+    half = lambda shares: fallen(sizes, shares, shares[0] / 2)  # noqa: E731
+    ratio = lambda ours, theirs: half(ours) / half(theirs)  # noqa: E731
+    for of in ("right", "both"):
+        ours, theirs = ([getattr(each[s], of) for s in seeds] for each in (runs, baseline))
+        found[of] = {
+            "half": drawn(half, [getattr(run, of) for run in runs.values()]),
+            "times": drawn(ratio, ours, theirs) if seeds else None,
+            "by seed": [ratio(a.mean(0), b.mean(0)) for a, b in zip(ours, theirs, strict=True)],
+        }
+    found["both"]["least"] = drawn(lambda shares: fallen(sizes, shares, LEAST), [run.both for run in runs.values()])
+    return found
+
+
+def drawn(of, *rows: list[np.ndarray]) -> list[float]:
+    """A figure of the mean shares by size of each row, and its interval over programs: drawn within each seed, the same
+    for all rows."""
     rng = np.random.default_rng(0)
-    drawn = [_half(sizes, right[rng.integers(0, len(right), len(right))].mean(0)) for _ in range(2000)]
-    return _half(sizes, right.mean(0)), *np.quantile(drawn, (0.025, 0.975), method="nearest").tolist()
+
+    def once(pick) -> float:
+        chosen = [pick(len(seed)) for seed in rows[0]]
+        return of(*(np.concatenate([a[i] for a, i in zip(row, chosen, strict=True)]).mean(0) for row in rows))
+
+    draws = [once(lambda n: rng.integers(0, n, n)) for _ in range(DRAWS)]
+    return [once(np.arange), *np.quantile(draws, (0.025, 0.975), method="nearest").tolist()]
 
 
-def _half(sizes: list[int], values: np.ndarray) -> float:
-    """Between two sizes in a straight line."""
-    half = values[0] / 2
-    if not half:
+def fallen(sizes: list[int], values: np.ndarray, level: float) -> float:
+    """The size at which a share falls to a level, between two sizes in a straight line; infinite beyond the last, the
+    first where it begins below, and nan for a level of nothing."""
+    if not level:
         return float("nan")
+    if values[0] < level:
+        return float(sizes[0])
     for (a, x), (b, y) in itertools.pairwise(zip(sizes, values, strict=True)):
-        if y <= half:
-            return float(a + (b - a) * (x - half) / (x - y))
+        if y <= level:
+            return float(a + (b - a) * (x - level) / (x - y))
     return float("inf")
+
+
+def reaches(found: dict[str, dict]) -> str:
+    """A line a row: where right outputs halve, and those that read the input right, and how many times as far."""
+    lines = ["| row | outputs halve at | times the baseline's, by seed | with the input read right | times, by seed |"
+             f" {LEAST:.0%} of both up to |", "|" + "---|" * 6]  # fmt: skip
+    for name, row in found.items():
+        cells = []
+        for each in row["reach"].values():
+            seeds = ", ".join(f"{x:.1f}" for x in each["by seed"])
+            cells += [_interval(each["half"]), f"{_interval(each['times'])} ({seeds})" if each["times"] else ""]
+        lines.append(f"| `{name}` | {' | '.join(cells)} | {_interval(row['reach']['both']['least'])} |")
+    return "\n".join(lines)
+
+
+def _interval(figure: list[float]) -> str:
+    return "{:.1f} [{:.1f}, {:.1f}]".format(*figure)
+
+
+def misses(found: dict[str, dict]) -> list[str]:
+    """Whether no row reaches so many times as far as the baseline, by right outputs and where inputs are read right."""
+    if BASELINE not in found:
+        return []
+    best = {of: max(row["reach"][of]["times"][0] for row in found.values() if row["reach"][of]["times"])
+            for of in ("right", "both")}  # fmt: skip
+    return [f"{of}: {times:.1f} times as far as {BASELINE} at most" for of, times in best.items() if times < TIMES]
 
 
 if __name__ == "__main__":

@@ -161,8 +161,8 @@ def measured(group: Group, seed: int, root: Path, changes: list[str]) -> dict:
         "comparisons": compared(runs, group.comparisons),
         **{kept: {name: each[kept] for name, each in tables.items() if kept in each} for kept in group.kept},
         "curves": {name: curve for name, curve in curves.items() if curve},
-        "learning": {name: {key: ends_of([line[key] for line in of if key in line]) for key in LEARNING}
-                     for name, of in lines.items() if of},
+        "learning": {name: {key: ends_of([line[key] for line in steps]) for key in LEARNING}
+                     for name, of in lines.items() if (steps := [line for line in of if "reward" in line])},
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 from selfexec_jax.configs.base import get_config
 from selfexec_jax.problems import Problem, Test
 from selfexec_jax.rollout import Sample
-from selfexec_jax.self_execution.belief import WITHOUT, Belief, Seen, Vote, fit, passing_all, vote_of
+from selfexec_jax.self_execution.belief import WITHOUT, Belief, Seen, Vote, fit, fit_without, passing_all, vote_of
 from selfexec_jax.self_execution.search import Execute, Means, Simulate, Spending, Write, search
 from selfexec_jax.self_execution.simulate import Prediction
 from selfexec_jax.stages.belief import believed_failures, refitted
@@ -86,7 +86,7 @@ def test_evidence_counts_as_it_should(belief):
 def test_a_belief_may_be_fitted_without_looking_at_something(belief, name):
     """Then that says nothing, and what is foretold is no better for it."""
     programs, is_right, passes = drawn(150, 0)
-    less = fit(programs, is_right, passes, 0, without=name)
+    (less,) = fit_without(programs, is_right, passes, 0, [name])
     assert all(less.parameters[parameter] == 0.0 for parameter in WITHOUT[name])
     sure, unsure, doubted = Vote("1", True, -2.0, False), Vote("1", True, 2.0, False), Vote("1", True, -2.0, True)
     ways = {"surprise": [dict(cells=[[v]] * 3) for v in (sure, unsure)],
