@@ -99,7 +99,7 @@ ABLATIONS = {
          "rollout.prompt_buckets": lambda c: tuple(sorted({*c.rollout.prompt_buckets, 512})), "eval.episodes": 4},
     ),
     "departure_feedback": Row(
-        "Saying where a run leaves what is wanted repairs more than its output.",
+        "Saying how a wrong output came about repairs more than the output alone.",
         {"tasks.feedback": "departure"}, "roomy",
     ),
     "narration_feedback": Row(

@@ -156,6 +156,18 @@ def test_missing_pieces_are_left_out_with_the_figures_of_an_earlier_report(tmp_p
     assert "Learning curves" not in (tmp_path / "report.md").read_text()
 
 
+def test_what_goes_beyond_the_paper_has_a_line_each(tmp_path, report):
+    results, pairs = dict(report["results"]), dict(report["comparisons"])
+    results["search"] = results["best_at_8_simulated"] | {"tokens": 900 * results["best_at_8_simulated"]["n"]}
+    pairs["search_over_best_at_8_simulated"] = {"value": 0.02, "low": 0.01, "high": 0.03, "n": 240}
+    pairs["search_over_best_at_8_votes_1"] = {"value": 0.02, "low": 0.01, "high": 0.03, "n": 240}  # which has no result
+    write_report(tmp_path, change(report, results=results, comparisons=pairs))
+    text = (tmp_path / "report.md").read_text()
+    (line,) = [line for line in text.partition("Beyond the paper")[2].splitlines() if "| search |" in line][:1]
+    assert "+2.0 [+1.0, +3.0] * · n 240" in line and "| 900 | helps |" in line
+    assert "search | best@8 votes 1" not in text
+
+
 def test_what_models_and_programs_wrote_is_shown_and_never_obeyed(tmp_path, report):
     evil = dict.fromkeys(("statement", "program", "input", "said", "answer", "truth", "verdict"), EVIL)
     hostile = copy.deepcopy(report)
