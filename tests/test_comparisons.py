@@ -189,8 +189,8 @@ def test_searches_are_shown_seed_by_seed_with_what_they_miss(tmp_path, capsys):
                  "gap": [gap, gap - 0.05, gap + 0.05], "fit": {"problems": 200, "tokens": 800_000 + seed},
                  "coverage": [{"by": by, "answered": 0.8, "value": 0.9, "ci_low": 0.85, "ci_high": 0.95} for by in bys],
                  "reliability": [{"by": by, "foretold": 0.5, "value": 0.4} for by in bys],
-                 "belief_calibration": [{"probability of": "being right", "by": "belief",
-                                         "expected calibration error": 0.01 * (seed + 2)}]}  # fmt: skip
+                 "calibration": [{"probability of": "being right", "by": "belief",
+                                  "expected calibration error": 0.01 * (seed + 2)}]}  # fmt: skip
         (tmp_path / f"{name}-seed-{seed}.json").write_text(json.dumps(found))
 
     for seed in (0, 1):

@@ -114,7 +114,9 @@ def reliability(canvas, report, _):
         scores = [100 * row["foretold"] for row in chosen]
         axes.errorbar(scores, value, yerr=spread, color=colour, marker=mark, elinewidth=1.2, capsize=4,
                       label=f"{by}{error.get(by, '')}")  # fmt: skip
-        for x, y, row in zip(scores, value, chosen, strict=True) if len(ways) == 1 else ():
+        if len(ways) > 1:
+            continue  # numbers of both would lie on each other
+        for x, y, row in zip(scores, value, chosen, strict=True):
             right = x > 90
             axes.annotate(f"n {row['candidates']:,}", (x, y), xytext=(-7 if right else 7, -14), fontsize=8,
                           textcoords="offset points", ha="right" if right else "left")

@@ -23,17 +23,15 @@ SECTIONS = {  # title: (figures, tables)
          "outcomes", "answers_by_label"),
     ),
     "Verification and repair": (("reliability", "flow"), ("reliability", "calibration", "verifier", "self_rlef_flow")),
-    "Beyond the paper": (("searches", "coverage"), ("searches", "belief_calibration", "coverage")),
+    "Beyond the paper": (
+        ("searches", "coverage"), ("what_each_brings", "searches", "belief_calibration", "coverage"),
+    ),
 }
-BEYOND = (  # what is compared there: of results, one over another
+BEYOND = (  # what stands in the first of its tables: of results, one over another
     ("best_at_{K}_believed", "best_at_{K}_simulated"), ("search", "best_at_{K}_simulated"),
     ("search", "best_at_{K}_votes_1"), ("best_at_{K}_halved", "best_at_{K}_simulated"),
     ("best_at_{K}_votes_1", "best_at_{K}_simulated"), ("self_rlef_believed", "self_rlef"),
     ("best_at_{K}_own_tests", "best_at_{K}_simulated"), ("best_at_{K}_frequent", "best_at_{K}_simulated"),
-)
-BEYOND_NOTE = (
-    "What each brings over the other, paired over the same problems, and what both cost: tokens generated a problem. "
-    "Certain is what the 95 % interval leaves no doubt of; these are intervals over problems, of one training."
 )
 
 RESULTS_NOTE = (
@@ -103,10 +101,10 @@ def _blocks(report, curves, examples, drawn):
         blocks += [Heading("Comparisons"), _comparisons(report["comparisons"])]
     if budget := figure("at_k") + figure("budget"):
         blocks += [Heading("Candidates and tokens"), *budget]
-    tables = {name: rows for name, rows in report.get("tables", {}).items() if rows}
+    tables = {"what_each_brings": _beyond(report)} | report.get("tables", {})
+    tables = {name: rows for name, rows in tables.items() if rows}
     for title, (figures_of, names) in SECTIONS.items():
-        inside = _beyond(report) if title == "Beyond the paper" else []
-        inside += [block for name in figures_of for block in figure(name)]
+        inside = [block for name in figures_of for block in figure(name)]
         inside += [_any_table(tables.pop(name), _title(name)) for name in names if name in tables]
         if inside:
             blocks += [Heading(title), *inside]
@@ -148,16 +146,19 @@ def _comparisons(comparisons):
 
 
 def _beyond(report):
-    """What goes beyond the paper, as far as it was switched on: a line each, or nothing."""
+    """Rows on what goes beyond the paper, as far as it was switched on: over what, and what both cost."""
     results, rows = report["results"], []
     for pair in BEYOND:
         ours, other = (name.format(K=report["meta"]["K"]) for name in pair)
         entry = report["comparisons"].get(f"{ours}_over_{other}")
         if entry and {ours, other} <= results.keys():
             verdict = "helps" if entry["low"] > 0 else "harms" if entry["high"] < 0 else "not certain"
-            spent = (wording.tokens_per_problem(results[name]) for name in (other, ours))
-            rows.append([label(ours), label(other), f"{wording.points(entry)} · n {entry['n']:,}", *spent, verdict])
-    return [Table(["what", "over", "points", "tokens, other", "tokens", ""], rows, BEYOND_NOTE)] if rows else []
+            rows.append({
+                "what": label(ours), "over": label(other), "points": f"{wording.points(entry)} · n {entry['n']:,}",
+                "tokens a problem, other": wording.tokens_per_problem(results[other]),
+                "tokens a problem": wording.tokens_per_problem(results[ours]), "by the interval": verdict,
+            })  # fmt: skip
+    return rows
 
 
 def _any_table(rows, title=""):

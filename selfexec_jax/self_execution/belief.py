@@ -27,14 +27,14 @@ Doubt = Callable[[str, Prediction], bool]  # of a source and a simulated run of 
 _NAMES = ("trust", "trust_if_unsure", "trust_if_contradicting", "chance", "damped", "damped_by_more", "right",
           "written", "others", "lucky")  # fmt: skip
 _START = (3.0, -0.5, -1.0, -4.0, 1.0, -1.0, 0.0, 1.0, 0.0, -0.5)
-# What a belief may be fitted without, with the parameters that say nothing then.
-WITHOUT = {"surprise": ("trust_if_unsure",), "contradictions": ("trust_if_contradicting",),
-           "frequency": ("written", "others")}  # fmt: skip
 _PRIOR = 1e-3  # weight of the squared distance from there
 _SUREST = 1e-3  # nats of surprise that nothing is surer than
 _KNOWN = 30.0  # log-odds of what was executed
 _DRAWS = 4  # numbers of votes that a test is seen with while fitting: all, and random ones
 _LEAST = 1e-6  # probability
+# What a belief may be fitted without, with the parameters that say nothing then.
+WITHOUT = {"surprise": ("trust_if_unsure",), "contradictions": ("trust_if_contradicting",),
+           "frequency": ("written", "others")}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

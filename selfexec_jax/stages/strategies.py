@@ -134,7 +134,8 @@ def summarise(config, report: dict, strategies: dict[str, Strategy], problems: l
         if name in strategies:
             pairs[f"{name}_over_best_at_{K}_simulated"] = (name, f"best_at_{K}_simulated")
     once = f"best_at_{K}_votes_1"
-    pairs |= {f"{name}_over_{once}": (name, once) for name in ("search",) if {name, once} <= strategies.keys()}
+    if {"search", once} <= strategies.keys():
+        pairs[f"search_over_{once}"] = ("search", once)
     if BELIEVED in strategies:
         pairs[f"{BELIEVED}_over_self_rlef"] = (BELIEVED, "self_rlef")
     for suffix, mask in groups_of(problems).items():

@@ -36,7 +36,8 @@ FIELDS = {
 SETS = {"short": {}, "long": {"problems.public_size": (7, 9), "problems.n_unseen": 0}}
 GAP, CLOSED, RUNS = 0.08, 0.5, 0.1  # of execution over simulation where it counts; of it to be closed; by so many runs
 TOKENS = 1 / 3
-SIMULATED = r"best_at_\d+_simulated"  # fewer candidates too
+KEPT = re.compile(rf"search.*|best_at_{K}_.*|best_at_\d+_simulated|pass_at_1")  # strategies
+OVER = {"over votes": "over all votes, by seed", "over one vote": "over one vote, by seed"}
 VOTED, ONCE = f"best_at_{K}_simulated", f"best_at_{K}_votes_1"
 
 
@@ -55,10 +56,13 @@ def main(argv=None) -> int:
         found = figures(evaluated(args, model, seed, name, FIELDS | fields))
         (args.results / f"{name}-seed-{seed}.json").write_text(json.dumps(found, indent=1) + "\n")
     sets = {name: seeds for name in SETS if (seeds := measured_in(args.results, f"{name}-"))}
+    # What was measured before one vote was looked at stands in for all until some of it is measured again.
+    sets = {name: {n: of for n, of in seeds.items() if "fit" in of} or seeds for name, seeds in sets.items()}
     for name, seeds in sets.items():
         show(name, seeds)
     if sets:
         draw(sets, args.results / "spent.png")
+    if all("fit" in of for seeds in sets.values() for of in seeds.values()):
         draw_trust(sets, args.results / "trust.png")
     return conclude(args, sets, [line for name, seeds in sets.items() for line in misses(name, seeds)])
 
@@ -86,7 +90,7 @@ def figures(work: Workdir) -> dict:
     voted, once = values[VOTED], values[ONCE]
     strategies, fit = {}, work.facts("belief")
     for name, row in values.items():
-        if not name.startswith(("search", f"best_at_{K}_", "pass_at_1")) and not re.fullmatch(SIMULATED, name):
+        if not KEPT.fullmatch(name):
             continue
         cost, all_votes = (np.add(r["tokens"], r["prefilled"]).mean() for r in (row, voted))
         strategies[name] = {
@@ -96,8 +100,8 @@ def figures(work: Workdir) -> dict:
             "of runs": executed.get(name, 0.0), "n": len(row["values"]),
         }  # fmt: skip
     gap = paired_bootstrap(values[f"best_at_{K}_executed"]["values"], voted["values"], 0)
-    tables = {name: report["tables"][name] for name in ("belief_calibration", "reliability", "coverage")}
-    return {"strategies": strategies, "gap": gap, **tables,
+    return {"strategies": strategies, "gap": gap, "calibration": report["tables"]["belief_calibration"],
+            "reliability": report["tables"]["reliability"], "coverage": report["tables"]["coverage"],
             "fit": {"problems": fit["problems"], "tokens": fit["tokens"] + fit["prefilled"]}}  # fmt: skip
 
 
@@ -105,18 +109,19 @@ def show(name: str, seeds: dict[int, dict]) -> None:
     """A line a strategy: what it solves, seed by seed how that differs from all votes, and what it costs."""
     sizes = sorted({of["strategies"]["search"]["n"] for of in seeds.values()})
     print(f"\n{name} inputs, n = {', '.join(map(str, sizes))} problems; seeds {', '.join(map(str, seeds))}\n")
-    names = ("", "solved, %", "over all votes, by seed", "over one vote, by seed", "tokens", "of all votes'",
-             "runs executed")  # fmt: skip
+    first = next(iter(seeds.values()))
+    over = [key for key in OVER if key in first["strategies"]["search"]]
+    names = ["", "solved, %", *(OVER[key] for key in over), "tokens", "of all votes'", "runs executed"]
     print(f"| {' | '.join(names)} |\n" + "|---" * len(names) + "|")
-    for strategy in next(iter(seeds.values()))["strategies"]:
+    for strategy in first["strategies"]:
         rows = [of["strategies"][strategy] for of in seeds.values()]
-        points = ["; ".join("{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * x for x in row[over])) for row in rows)
-                  for over in ("over votes", "over one vote")]  # fmt: skip
+        points = ["; ".join("{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * x for x in row[key])) for row in rows)
+                  for key in over]  # fmt: skip
         mean = {key: np.mean([row[key] for row in rows]) for key in ("tokens", "of tokens", "of runs")}
         cells = [strategy.replace("_", " "), ", ".join(f"{100 * row['value'][0]:.1f}" for row in rows), *points,
                  f"{mean['tokens']:,.0f}", f"{mean['of tokens']:.0%}", f"{mean['of runs']:.1%}"]  # fmt: skip
         print("| " + " | ".join(cells) + " |")
-    for rows in zip(*(of["belief_calibration"] for of in seeds.values()), strict=True):
+    for rows in zip(*(of["calibration"] for of in seeds.values()), strict=True):
         errors = ", ".join(f"{100 * row['expected calibration error']:.1f}" for row in rows)
         print(f"\nExpected calibration error of {rows[0]['probability of']}, by {rows[0]['by']}: {errors}")
     print("\n| of the answered, right, % | by | by seed |\n" + "|---" * 3 + "|")
@@ -124,8 +129,9 @@ def show(name: str, seeds: dict[int, dict]) -> None:
         shares = "; ".join("{:.1f} [{:.1f}, {:.1f}]".format(*(100 * row[key] for key in ("value", "ci_low", "ci_high")))
                            for row in rows)  # fmt: skip
         print(f"| {rows[0]['answered']:.0%} answered | {rows[0]['by']} | {shares} |")
-    spent = ", ".join(f"{of['fit']['tokens']:,}" for of in seeds.values())
-    print(f"\nFitting belief on {next(iter(seeds.values()))['fit']['problems']} problems took so many tokens: {spent}")
+    if "fit" in first:
+        spent = ", ".join(f"{of['fit']['tokens']:,}" for of in seeds.values())
+        print(f"\nFitting belief on {first['fit']['problems']} problems took so many tokens: {spent}")
 
 
 def draw(sets: dict[str, dict[int, dict]], path: Path) -> None:
