@@ -51,6 +51,14 @@ ABLATIONS = {
     "cwm_frames": Row("Frames of a trace teach less than saying how values come about.", {"tasks.style": "cwm"}),
     "brief_narration": Row("Leaving out how values come about costs more than its tokens.", {"tasks.style": "brief"}),
     "full_narration": Row("English sentences teach a small model less than few tokens do.", {"tasks.style": "full"}),
+    "changes_narration": Row("Telling a loop's body once, and then what changes, says the same in fewer tokens.",
+                             {"tasks.style": "changes"}),
+    "in_pieces": Row(
+        "Told in pieces, from the state that each carries on, a long run is simulated as well as a short one.",
+        {"tasks.chunk_chars": lambda c: c.rl.max_new_tokens},  # a half or a third of it in tokens
+    ),
+    "outcomes": Row("A simulation that foretells crashes and timeouts sees programs that end in them.",
+                    {"tasks.outcomes": True}),
     "no_output_prediction": Row(
         "Simulation has to be taught: without it there is nothing to verify or repair with.",
         {"sft.mix": {"predict": 0.0, "solve": 0.6, "fix": 0.4}, "rl.share": _share(0.0)},
@@ -178,6 +186,9 @@ ABLATIONS = {
         "Fitted probabilities tell right programs from wrong ones better than counted votes, and save most of them.",
         {"belief.problems": 200}, "votes_5",
     ),
+    "abstaining": Row(
+        "What is submitted only where it is likely to be right is right more often.", {"belief.abstain": 0.5}, "belief"
+    ),
     "believed_feedback": Row(
         "Fix turns that are told only of failures that are believed break fewer programs, for no more tokens.",
         {"belief.problems": 200, "belief.votes": 1, "belief.search_votes": 1},
@@ -186,6 +197,10 @@ ABLATIONS = {
     "own_tests": Row(
         "Inputs that the model proposes, their outputs voted over its candidates, make up for public tests.",
         {"eval.own_tests": 6, "sft.mix": lambda c: _with_proposals(c.sft.mix)}, "one_public_test",
+    ),
+    "own_tests_as_votes": Row(
+        "Tests of its own bring more than as many tokens spent on votes on the public test.",
+        {"eval.own_tests": 0, "eval.votes": 5, "eval.simulate_temperature": 1.0}, "own_tests",
     ),
     "fixes_0": Row("No fix turn: a single turn.", {"eval.max_fixes": 0}),
     "fixes_1": Row("One fix turn, as trained.", {"eval.max_fixes": 1}),

@@ -67,9 +67,7 @@ ROWS = {
         {"problems.families": ("accumulate", "extremum", "edges", "limits"), "problems.time_limit_s": 0.25,
          "sandbox.cpu_s": 0.25, "sft.learn_traps": True, "sft.steps": 2000, "rl.steps": 0},
     ),
-    "traps_foretold": ablations.Row(
-        "A simulation that foretells crashes and timeouts sees the traps.", {"tasks.outcomes": True}, "traps"
-    ),
+    "traps_foretold": dataclasses.replace(ablations.ABLATIONS["outcomes"], base="traps"),
     # What speeds learning up is seen where there is much to learn: after a third of SFT, on outputs alone.
     "early": ablations.Row(
         "What rewards for simulations are compared with: RL on output prediction, of a model that SFT left early.",

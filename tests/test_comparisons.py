@@ -121,7 +121,8 @@ def test_rows_are_compared_with_the_base_that_they_start_from(tmp_path, monkeypa
     found = json.loads(json.dumps(rows_of.measured(group, 3, tmp_path, [])))
     assert asked == [(group.base, 3), *((name, 3) for name in group.rows)]
     for name in group.rows:
-        assert rows_of.row_named(name, rows_of.ROWS).base in (group.base, "" if group.base == BASE else None)
+        start = rows_of.row_named(name, rows_of.ROWS).base
+        assert start in (group.base, "" if group.base == BASE else None) or start in group.rows
     rows = table({3: found["comparisons"], 4: found["comparisons"]})
     first = next(row for row in rows if len(row["seeds"][3]["levels"]) == 2)
     (one, two), difference = first["seeds"][3]["levels"], first["seeds"][3]["value"]

@@ -103,6 +103,8 @@ GROUPS = {
          ((1, "own_tests", BY_OWN), (-1, "own_tests", BEST)), True),
         ("own_tests", "the same over the program that is written most often", ALL,
          ((1, "own_tests", BY_OWN), (-1, "own_tests", FREQUENT)), True),
+        ("own_tests", "the same over as many tokens in votes on the public test", ALL,
+         ((1, "own_tests", BY_OWN), (-1, "own_tests_as_votes", BEST)), True),
         ("own_tests", "best@8 with its own tests over best@8 of the base", ALL,
          ((1, "own_tests", BY_OWN), (-1, BASE, BEST)), True),
     ], evaluated=ALONE),
