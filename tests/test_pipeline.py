@@ -41,13 +41,14 @@ SMALL = [
     "--config.rl.own_programs=2",
     "--config.rl.max_new_tokens=48",
     "--config.rl.checkpoint_every=2",
-    "--config.rl.micro_tokens=1408",
+    "--config.rl.short_row_tokens=0",  # one shape of micro-batch and one of prompts: each is compiled
+    "--config.rl.micro_tokens=704",
     "--config.rl.validate_every=2",
     "--config.rl.validation_prompts=4",
     "--config.rl.validation_samples=1",
     "--config.rl.reward_wrong=-0.5",
     "--config.rollout.slots=8",
-    "--config.rollout.prompt_buckets=(128,256)",
+    "--config.rollout.prompt_buckets=(512,)",
     "--config.eval.candidates=2",
     "--config.eval.more_candidates=2",
     "--config.eval.simulate_temperature=1",
@@ -328,8 +329,10 @@ def test_every_command_of_the_readme_runs(whole, tmp_path):
             small += " --rounds 1 --busy 0"
         elif "selfexec_jax.main" in command:
             small += " " + " ".join(shlex.quote(a) for a in SMALL[1:])
+            if "direct_answers" in command or "runs/lr" in command:  # further stages as in the runs before
+                small += " --config.stages=problems"
         elif "tools.ablate" in command:
-            small = small.replace("--names=no_rl,rloo --seeds=3", "--names=rloo --seeds=1")
+            small = small.replace("--names=no_rl,rloo --seeds=3", "--names=no_rl --seeds=1")
             small += " " + " ".join(shlex.quote(a.replace("--config.", "--set=")) for a in SMALL[1:])
         done = subprocess.run(small, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, (command, done.stdout[-500:], done.stderr[-2000:])

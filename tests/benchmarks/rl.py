@@ -91,9 +91,8 @@ def after_each_step(look: Callable[[], None]) -> Iterator[None]:
 
 def loop(run: str, steps: int, missed: list[str]) -> dict:
     """Seconds of a step by phase, after the first two; CPU of the sandbox beside that of the whole."""
-    config = tiny.get_config()
+    config = config_of(run)
     config.rl.steps, config.init_from = steps + 2, run
-    config.model.update(config_of(run).model)
     seen = []
 
     def cpu() -> tuple[float, float]:
@@ -117,7 +116,7 @@ def loop(run: str, steps: int, missed: list[str]) -> dict:
              "occupancy")}  # fmt: skip
     wall, own, rewards = np.subtract(seen[-1], seen[1])
     share = {"waiting": mean["waiting_s"] / mean["seconds"], "rewards": rewards / (own + rewards)}
-    print(f"\nA step of tiny, mean of {len(lines)}: {mean['seconds']:.2f} s: sampling {mean['sampling_s']:.2f},"
+    print(f"\nA step of {config.name}, mean of {len(lines)}: {mean['seconds']:.2f} s: sampling {mean['sampling_s']:.2f},"
           f" waiting for rewards {mean['waiting_s']:.2f} ({share['waiting']:.1%}), updating {mean['updating_s']:.2f};"
           f" rewards take {share['rewards']:.1%} of the CPU;"
           f" useful tokens {mean['useful_share']:.1%}; sampled {mean['sampled_tokens']:.0f},"

@@ -48,7 +48,7 @@ def run_sft(folder, hosts, until):
     options = base.get_config().sft
     options.update({"steps": STEPS, "batch_rows": 16, "row_tokens": 16, "log_every": 1, "warmup_steps": 2,
                     "checkpoint_every": 5, "learning_rate": 1e-2})  # fmt: skip
-    mesh = make_mesh(fsdp=4)  # over both hosts where there are two of four devices each
+    mesh = make_mesh(fsdp=2)  # over both hosts where there are two of two devices each
     print_line = lambda step, line: told({"step": step, "loss": line["loss"]})  # noqa: E731
     sft.train(options, Transformer(SHAPE, mesh), packed(), mesh, 0, folder / "sft", print_line, hosts=hosts,
               begins=begins)  # fmt: skip
@@ -90,7 +90,7 @@ def run_rl(folder, hosts, replays):
         weight={"toy": 1.0}, row_tokens=16, micro_tokens=128, checkpoint_every=4, staleness=1, updates=2,
         validate_every=10, validation_samples=2, normaliser="token", advantage="batch",
     )  # fmt: skip
-    mesh = make_mesh(fsdp=4)
+    mesh = make_mesh(fsdp=2)
     model = Transformer(SHAPE, mesh)
     params = abstract_state(model, make_optimizer(options), 0, mesh)[0]().params
     toy = Toy(prompts(*([3 + i] * (2 + i) for i in range(6))),

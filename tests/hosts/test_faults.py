@@ -13,7 +13,7 @@ from selfexec_jax.hosts import EXIT_CODE
 from tests.hosts.test_hosts import free_port
 from tests.test_pipeline import ROOT, SMALL, assert_same, command, final_params, lines
 
-MORE = ["--config.stages=problems,sft,rl", "--config.mesh.cpu_devices=2", "--config.mesh.fsdp=2",
+MORE = ["--config.stages=problems,sft,rl", "--config.mesh.cpu_devices=1", "--config.mesh.fsdp=2",
         "--config.sft.batch_rows=8", "--config.sft.checkpoint_every=2", "--config.rl.checkpoint_every=2",
         "--config.rl.staleness=1", "--config.rl.updates=2", "--config.hosts.lost_s=10"]  # fmt: skip
 

@@ -40,7 +40,7 @@ def all_tests(problem):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_references_pass_in_the_sandbox_and_near_misses_fail(family, pool):
-    some = generate(knobs(families=(family,), n_train=8, n_heldout=2, n_unseen=0, time_limit_s=0.3), 3)[0]
+    some = generate(knobs(families=(family,), n_train=8, n_heldout=2, n_unseen=0, time_limit_s=0.15), 3)[0]
     problems = some["train"] + some["heldout"]
     right = [(p, s, judge(s, p, all_tests(p), pool)) for p in problems for s in p.solutions]
     wrong = [(p, s, judge(s, p, all_tests(p), pool)) for p in problems for s in p.wrong_solutions]

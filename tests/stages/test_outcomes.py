@@ -21,13 +21,13 @@ from selfexec_jax.stages.sft import build_examples
 from selfexec_jax.stages.verdicts import Verdicts
 from selfexec_jax.stages.workdir import Workdir
 
-EASY = Problem("down", "Count down.", private_tests=(Test("3\n", "0\n"),), time_limit_s=0.3)
+EASY = Problem("down", "Count down.", private_tests=(Test("3\n", "0\n"),), time_limit_s=0.15)
 SLOW = "n = int(input())\nwhile n > 0:\n    n -= 1\nprint(n)\n"
 
 
 @pytest.fixture(scope="module")
 def pool():
-    with SandboxPool(workers=2, limits=Limits(cpu_s=0.3), min_tier="rlimits_only") as pool:
+    with SandboxPool(workers=2, limits=Limits(cpu_s=0.15), min_tier="rlimits_only") as pool:
         yield pool
 
 

@@ -52,7 +52,7 @@ ENDLESS = {
 @pytest.fixture(scope="module")
 def cut():
     """Of a source and its input, the trace of a run that its budget and its limits cut off."""
-    with SandboxPool(workers=1, limits=Limits(cpu_s=0.3), min_tier="rlimits_only") as pool:
+    with SandboxPool(workers=1, limits=Limits(cpu_s=0.15), min_tier="rlimits_only") as pool:
         yield lambda source, stdin="": pool.submit(Run(source, stdin, trace=TraceBudget(events=2000))).result(60).trace
 
 

@@ -45,7 +45,7 @@ def assert_same(a, b):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("staleness", "n"), [(0, 2), (2, 10)])
+@pytest.mark.parametrize(("staleness", "n"), [(0, 2), (2, 4), pytest.param(2, 10, marks=pytest.mark.long)])
 def test_killed_at_random_equals_undisturbed(tmp_path, staleness, n):
     whole = start(tmp_path / "whole", staleness)
     began, lines, times = time.monotonic(), [], []
