@@ -57,15 +57,17 @@ SMALL = [
     "--config.eval.bootstrap=200",
 ]
 
+# What runs for a few steps need not run fast.
+ENVIRONMENT = os.environ | {"SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
 
 def command(workdir, *extra, config=SMALL):
     return [sys.executable, "-m", "selfexec_jax.main", *config, f"--workdir={workdir}", *extra]
 
 
 def run(workdir, *extra, config=SMALL, check=True):
-    environment = os.environ | {"SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
-        command(workdir, *extra, config=config), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500
+        command(workdir, *extra, config=config), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=500
     )
     if check:
         assert done.returncode == 0, done.stderr[-3000:]
@@ -130,9 +132,8 @@ def copy_of(whole, tmp_path, *, without):
 
 def killed_then_resumed(workdir, stage, after, how=signal.SIGKILL):
     """Starts the run, kills it once `stage` has logged step `after`, and runs that stage to its end."""
-    environment = os.environ | {"SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu"}
     process = subprocess.Popen(
-        command(workdir), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        command(workdir), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 300
@@ -201,11 +202,10 @@ def test_rl_killed_and_resumed_equals_the_undisturbed_run(whole, tmp_path, after
 
 
 def test_ctrl_c_says_where_it_stopped_and_quiet_says_nothing(whole, tmp_path):
-    environment = os.environ | {"SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu"}
     only = ("--config.stages=problems,sft", "--config.sft.steps=100", "--quiet")  # enough not to be through before
     other = copy_of(whole, tmp_path, without=("sft", "rl", "eval", "report"))
     (other / "config.json").unlink()
-    process = subprocess.Popen(command(other, *only), cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command(other, *only), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not any(step >= 5 for step in lines(other, "sft")):
         time.sleep(0.005)
@@ -302,7 +302,7 @@ def test_every_command_of_the_readme_runs(whole, tmp_path):
     shutil.copy(whole / "data" / "unseen.jsonl", tmp_path / "MINE.jsonl")
     (tmp_path / "SAMPLES.jsonl").write_text(json.dumps(sample) + "\n")
     bin_dir = Path(sys.executable).parent
-    environment = os.environ | {"PATH": f"{bin_dir}:{os.environ['PATH']}", "SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu"}
+    environment = ENVIRONMENT | {"PATH": f"{bin_dir}:{os.environ['PATH']}"}
     commands = readme_commands()
     assert commands[:2] == ["bash launch/local.sh", "bash launch/test.sh"]
     for command in commands:

@@ -116,9 +116,9 @@ def loop(run: str, steps: int, missed: list[str]) -> dict:
              "occupancy")}  # fmt: skip
     wall, own, rewards = np.subtract(seen[-1], seen[1])
     share = {"waiting": mean["waiting_s"] / mean["seconds"], "rewards": rewards / (own + rewards)}
-    print(f"\nA step of {config.name}, mean of {len(lines)}: {mean['seconds']:.2f} s: sampling {mean['sampling_s']:.2f},"
-          f" waiting for rewards {mean['waiting_s']:.2f} ({share['waiting']:.1%}), updating {mean['updating_s']:.2f};"
-          f" rewards take {share['rewards']:.1%} of the CPU;"
+    print(f"\nA step of {config.name}, mean of {len(lines)}: {mean['seconds']:.2f} s:"
+          f" sampling {mean['sampling_s']:.2f}, waiting for rewards {mean['waiting_s']:.2f} ({share['waiting']:.1%}),"
+          f" updating {mean['updating_s']:.2f}; rewards take {share['rewards']:.1%} of the CPU;"
           f" useful tokens {mean['useful_share']:.1%}; sampled {mean['sampled_tokens']:.0f},"
           f" learned from {mean['learned_tokens']:.0f}; slots in use {mean['occupancy']:.0%}")  # fmt: skip
     if share["waiting"] > WAITING:

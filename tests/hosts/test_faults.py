@@ -11,7 +11,7 @@ import pytest
 
 from selfexec_jax.hosts import EXIT_CODE
 from tests.hosts.test_hosts import free_port
-from tests.test_pipeline import ROOT, SMALL, assert_same, command, final_params, lines
+from tests.test_pipeline import ENVIRONMENT, ROOT, SMALL, assert_same, command, final_params, lines
 
 MORE = ["--config.stages=problems,sft,rl", "--config.mesh.cpu_devices=1", "--config.mesh.fsdp=2",
         "--config.sft.batch_rows=8", "--config.sft.checkpoint_every=2", "--config.rl.checkpoint_every=2",
@@ -23,12 +23,11 @@ class Run:
 
     def __init__(self, workdir, *extra):
         address = f"127.0.0.1:{free_port()}"
-        environment = os.environ | {"SELFEXEC_DATA": "", "JAX_PLATFORMS": "cpu"}
         workdir.mkdir(exist_ok=True)
         self.logs = [open(workdir / f"log-{i}", "w+") for i in range(2)]  # noqa: SIM115
         self.hosts = [
             subprocess.Popen([*command(workdir, *MORE, *extra, config=SMALL), "--hosts=2", f"--host={i}",
-                              f"--coordinator={address}"], cwd=ROOT, env=environment, stderr=self.logs[i])
+                              f"--coordinator={address}"], cwd=ROOT, env=ENVIRONMENT, stderr=self.logs[i])
             for i in range(2)
         ]  # fmt: skip
 
