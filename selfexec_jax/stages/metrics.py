@@ -10,6 +10,8 @@ from pathlib import Path
 
 from selfexec_jax.stages.workdir import Workdir, write_whole
 
+_FLUSHED_S = 60.0  # a mounted bucket takes the whole file again each time
+
 
 class Metrics:
     """Appends a line a step to metrics.jsonl and TensorBoard events, and tells Weights & Biases if a project of it is
@@ -17,8 +19,7 @@ class Metrics:
 
     def __init__(self, workdir: Workdir, stage: str, wandb_project: str = ""):
         self._stage, self._path = stage, workdir.root / "metrics.jsonl"
-        folder = workdir.root / "events" / stage
-        self._events = _event_writer(folder) if workdir.hosts.is_first else None
+        self._events = _Events(workdir.root / "events" / stage) if workdir.hosts.is_first else None
         self._wandb = _wandb_run(workdir, stage, wandb_project) if wandb_project and workdir.hosts.is_first else None
 
     def write(self, step: int, values: dict) -> None:
@@ -33,8 +34,7 @@ class Metrics:
                 scalars |= {f"{key}/{name}/{i}": v for name, found in value.items() for i, v in enumerate(found)}
             else:
                 scalars[key] = value
-        for key, value in scalars.items():
-            self._events.add_scalar(key, value, step)
+        self._events.write(step, scalars)
         if self._wandb is not None:
             self._wandb.log(scalars, step=step)
 
@@ -45,15 +45,32 @@ class Metrics:
             self._wandb.finish()
 
 
-def _event_writer(folder: Path):
-    """tensorboardX's writer, without torch: it would import it where there is one, for seconds, to know its tensors."""
-    sys.modules.setdefault("torch", None)
-    try:
-        from tensorboardX import SummaryWriter
-    finally:
-        if sys.modules["torch"] is None:
-            del sys.modules["torch"]
-    return SummaryWriter(str(folder))
+class _Events:
+    """A stage's events for TensorBoard, written at once, an event a step. tensorboardX's SummaryWriter hands them to a
+    thread through a queue, and where an interrupt falls into that, closing it waits for ever."""
+
+    def __init__(self, folder: Path):
+        sys.modules.setdefault("torch", None)  # tensorboardX would import it for seconds, to know its tensors
+        try:
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto import event_pb2, summary_pb2
+        finally:
+            if sys.modules["torch"] is None:
+                del sys.modules["torch"]
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = EventsWriter(str(folder / "events"))
+        self._flushed = time.monotonic()
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        values = [self._summary.Value(tag=key, simple_value=value) for key, value in scalars.items()]
+        self._file.write_event(self._event(wall_time=time.time(), step=step, summary=self._summary(value=values)))
+        if time.monotonic() > self._flushed + _FLUSHED_S:
+            self._file.flush()
+            self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _wandb_run(workdir: Workdir, stage: str, project: str):

@@ -1,8 +1,10 @@
 import json
 import sys
+import threading
 import types
 
 import pytest
+from tensorboardX.proto import event_pb2
 
 from selfexec_jax.stages.metrics import Metrics, reached, read_metrics
 from selfexec_jax.stages.workdir import Workdir
@@ -24,6 +26,24 @@ def test_how_far_a_stage_has_come(tmp_path):
     for name in ("3", "6", "9.partial"):
         (tmp_path / "checkpoints" / "rl" / name).mkdir(parents=True)
     assert reached(workdir, "rl") == "rl at step 7, saved at step 6"
+
+
+def test_tensorboard_is_told_by_no_thread_that_an_interrupt_could_leave_waiting(tmp_path):
+    running = threading.active_count()
+    metrics = Metrics(Workdir(tmp_path), "sft")
+    metrics.write(1, {"loss": 1.5, "hosts": {"memory": [1.0, 2.0]}})
+    metrics.write(2, {"loss": 0.5})
+    assert threading.active_count() == running
+    metrics.close()
+    (path,) = (tmp_path / "events" / "sft").iterdir()
+    data, events = path.read_bytes(), []
+    while data:  # a length of eight bytes and its checksum, an event and its checksum
+        n = int.from_bytes(data[:8], "little")
+        events.append(event_pb2.Event.FromString(data[12 : 12 + n]))
+        data = data[16 + n :]
+    found = [(e.step, {v.tag: v.simple_value for v in e.summary.value}) for e in events[1:]]
+    assert events[0].file_version == "brain.Event:2"
+    assert found == [(1, {"loss": 1.5, "hosts/memory/0": 1.0, "hosts/memory/1": 2.0}), (2, {"loss": 0.5})]
 
 
 def test_weights_and_biases_hears_the_same_and_goes_on_in_the_same_run(tmp_path, monkeypatch):
