@@ -199,8 +199,8 @@ ABLATIONS = {
         {"eval.own_tests": 6, "sft.mix": lambda c: _with_proposals(c.sft.mix)}, "one_public_test",
     ),
     "own_tests_as_votes": Row(
-        "Tests of its own bring more than as many tokens spent on votes on the public test.",
-        {"eval.own_tests": 0, "eval.votes": 5, "eval.simulate_temperature": 1.0}, "own_tests",
+        "Tests of its own bring more than as many tokens spent on votes, eight, on the public test.",
+        {"eval.own_tests": 0, "eval.votes": 8, "eval.simulate_temperature": 1.0}, "own_tests",
     ),
     "fixes_0": Row("No fix turn: a single turn.", {"eval.max_fixes": 0}),
     "fixes_1": Row("One fix turn, as trained.", {"eval.max_fixes": 1}),
