@@ -177,7 +177,7 @@ def draw_trust(sets: dict[str, dict[int, dict]], path: Path) -> None:
                               label=None if i else f"{name} inputs, {by}")  # fmt: skip
         axis_of(reliable, "Reliability", "public tests foretold to pass, %", "really passed, %")
         axis_of(covered, "The unsurest left out", "of the problems answered, %", "of those right, %")
-        covered.legend(fontsize=8)
+        reliable.legend(fontsize=8, loc="lower right")
         canvas.savefig(path, dpi=140, facecolor="white", metadata={"Software": None})
 
 
