@@ -55,7 +55,7 @@ ABLATIONS = {
                              {"tasks.style": "changes"}),
     "in_pieces": Row(
         "Told in pieces, from the state that each carries on, a long run is simulated as well as a short one.",
-        {"tasks.chunk_chars": lambda c: c.rl.max_new_tokens},  # a half or a third of it in tokens
+        {"tasks.chunk_chars": lambda c: c.rl.max_new_tokens},  # characters: a piece has fewer tokens than an answer may
     ),
     "outcomes": Row("A simulation that foretells crashes and timeouts sees programs that end in them.",
                     {"tasks.outcomes": True}),
