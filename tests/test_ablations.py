@@ -78,8 +78,10 @@ def test_a_row_changes_the_fields_that_it_states_and_no_other(module, name):
 
 
 def test_a_row_that_there_is_not_is_named():
-    with pytest.raises(ValueError, match=r"no ablation 'nothing' in configs/ablations\.py; there are: annealed"):
+    with pytest.raises(ValueError, match=r"^no ablation 'nothing' in configs/ablations\.py; there are: ") as refusal:
         tiny.get_config("nothing")
+    listed = str(refusal.value).partition("there are: ")[2].split(", ")
+    assert listed == sorted(ablations.ABLATIONS | tiny.ROWS)
 
 
 def micro(name):
