@@ -48,7 +48,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def serving():
     """A server that is under way."""
     server = Server()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield server
     finally:
