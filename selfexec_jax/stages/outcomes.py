@@ -32,14 +32,17 @@ def _recorded(config, pool: SandboxPool, problem: Problem, run: Run, traced: Fut
     def seen(execution: Execution) -> Execution | Future[Execution]:
         if not config.tasks.outcomes or execution.status != "timeout" or execution.trace is None:
             return execution
-        trace = told_of(config, execution.trace)
+        trace = told_of(config, execution)
         alone = pool.submit(run, limits_of(problem, problem.public_tests + problem.private_tests))
         return then(alone, lambda real: dataclasses.replace(real, trace=trace if real.status == "timeout" else None))
 
     return then(traced, seen)
 
 
-def told_of(config, trace: Trace) -> Trace:
-    """What is told of a trace: of one that was cut off because the run takes too long, its beginning."""
-    tasks = config.tasks
-    return tasks.outcomes and limited(trace, tasks.most_rounds, tasks.told_rounds) or trace
+def told_of(config, execution: Execution) -> Trace:
+    """What is told of a recorded run: of one that takes too long the beginning. One whose recording alone was cut off,
+    by its budget, came to an end, and is told as far as it was recorded."""
+    tasks, trace = config.tasks, execution.trace
+    if not tasks.outcomes or execution.status != "timeout":
+        return trace
+    return limited(trace, tasks.most_rounds, tasks.told_rounds) or trace

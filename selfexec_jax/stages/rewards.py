@@ -163,7 +163,7 @@ class Rewards:
                 return None
             if done.trace is None:
                 return {"first": 0, "held": 0.0}
-            trace, pieces = told_of(self._config, done.trace), [predict.narration_of(t.sample.text) for t in turns]
+            trace, pieces = told_of(self._config, done), [predict.narration_of(t.sample.text) for t in turns]
             if trace.stop not in (None, TOO_LONG):  # what comes after its budget may be told, and be true
                 return {}
             said = "\n".join(pieces)

@@ -39,4 +39,4 @@ def told(config, words: Words, execution: Execution, wanted: str, source: str) -
     """The words on a real run; none where it was not recorded."""
     if execution.trace is None:
         return ""
-    return words(narrate(told_of(config, execution.trace), config.tasks.style).text, wanted, source)
+    return words(narrate(told_of(config, execution), config.tasks.style).text, wanted, source)

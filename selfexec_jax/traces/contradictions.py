@@ -15,7 +15,7 @@ from selfexec_jax.problems import syntax
 from selfexec_jax.problems.compare import outputs_match
 from selfexec_jax.problems.endings import ending_name
 from selfexec_jax.traces.claims import parse_claims
-from selfexec_jax.traces.steps import Bind, Call, Catch, Compare, Op, Print, Return, Step, Unreadable, Yield
+from selfexec_jax.traces.steps import Bind, Call, Catch, Compare, Op, Print, Return, Rounds, Step, Unreadable, Yield
 
 _LONGEST = 400  # characters of a claim that are read
 _LITERALS = (ast.Constant, ast.UnaryOp, ast.List, ast.Tuple, ast.Set, ast.Dict)
@@ -118,6 +118,9 @@ def _follow(claim: Step, values: list[dict[str, str]], untold: frozenset[str]) -
         values.append({name: value for name, value in (*values[-1].items(), *claim.args) if name not in untold})
     elif isinstance(claim, Return) and len(values) > 1:
         values.pop()
+    elif isinstance(claim, Rounds):  # says of some names what they have then; others may have changed as well
+        values[:] = [{} for _ in values]
+        values[-1].update((name, value) for name, value in claim.values if name not in untold)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,6 +1,7 @@
 """Runs that give no output: narrated, asked for and counted where the config says so, and left out elsewhere."""
 
 import concurrent.futures
+import dataclasses
 
 import pytest
 
@@ -9,17 +10,18 @@ from selfexec_jax.problems import Problem, Test
 from selfexec_jax.problems.datasets import save_problems
 from selfexec_jax.problems.endings import ending
 from selfexec_jax.problems.generator import generate, trapped
-from selfexec_jax.sandbox import Limits, Run, SandboxPool
+from selfexec_jax.sandbox import Limits, Run, SandboxPool, TraceBudget
 from selfexec_jax.self_execution import Prediction
 from selfexec_jax.stages import breakdown
 from selfexec_jax.stages.material import run_programs
 from selfexec_jax.stages.measures import grade_cases, wanted_of
-from selfexec_jax.stages.outcomes import outcome_by, recorded
+from selfexec_jax.stages.outcomes import outcome_by, recorded, told_of
 from selfexec_jax.stages.problems import narrate_training
 from selfexec_jax.stages.questions import cases_of
 from selfexec_jax.stages.sft import build_examples
 from selfexec_jax.stages.verdicts import Verdicts
 from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.traces.limit import TOO_LONG
 
 EASY = Problem("down", "Count down.", private_tests=(Test("3\n", "0\n"),), time_limit_s=0.15)
 SLOW = "n = int(input())\nwhile n > 0:\n    n -= 1\nprint(n)\n"
@@ -72,6 +74,13 @@ def test_a_run_that_only_its_recording_slows_down_is_no_timeout(pool):
 
     (execution,) = (f.result(60) for f in recorded(config(), Slowing(), [(EASY, Run(SLOW, "3"))]))
     assert (execution.status, execution.stdout, execution.trace) == ("ok", "0\n", None)
+
+
+def test_a_run_whose_recording_alone_is_cut_off_is_not_told_as_too_long(pool):
+    (cut,) = pool.map([dataclasses.replace(Run(SLOW, "2000"), trace=TraceBudget(events=1000))])
+    assert (cut.stdout, cut.trace.stop is None) == ("0\n", False)
+    assert told_of(config(), cut) is cut.trace
+    assert told_of(config(), dataclasses.replace(cut, status="timeout")).stop == TOO_LONG
 
 
 def test_endings_are_narrated_where_the_config_asks(problems, rows):

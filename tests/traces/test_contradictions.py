@@ -70,18 +70,24 @@ def test_it_never_raises_on_what_a_model_or_anyone_wrote():
         contradictions("print(1)", f"{odd[:390]}+1=2", "compact")
 
 
-def test_what_really_happened_contradicts_nothing(pool):
-    """Right narrations of programs of every family, in the styles that tell operations."""
+@pytest.fixture(scope="module")
+def happened(pool):
+    """(source, trace) of programs of every family, over long inputs too, whose loops some styles sum up."""
     knobs = base.get_config().problems.copy_and_resolve_references()
     with knobs.unlocked():
-        knobs.update({"families": tuple(FAMILIES), "n_train": 80, "n_heldout": 8, "n_unseen": 4})
+        knobs.update({"families": tuple(FAMILIES), "n_train": 80, "n_heldout": 8, "n_unseen": 4,
+                      "private_size": (2, 20)})  # fmt: skip
     problems = [p for split in generate(knobs, 0)[0].values() for p in split]
     cases = [(s, t.input) for p in problems for s in (*p.solutions, *p.wrong_solutions) for t in p.private_tests[:1]]
     traces = [e.trace for e in pool.map([Run(s, given, trace=TraceBudget()) for s, given in cases])]
-    for style in ("compact", "full"):
-        for (source, _), trace in zip(cases, traces, strict=True):
-            told = narrate(trace, style)
-            assert contradictions(source, told.text, style, told.output) == [], (style, source, told.text)
+    return [(source, trace) for (source, _), trace in zip(cases, traces, strict=True)]
+
+
+@pytest.mark.parametrize("style", ["compact", "full", "numbered", "changes", "brief"])
+def test_what_really_happened_contradicts_nothing(happened, style):
+    for source, trace in happened:
+        told = narrate(trace, style)
+        assert contradictions(source, told.text, style, told.output) == [], (source, told.text)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +104,6 @@ def test_what_really_happened_contradicts_nothing(pool):
 )
 def test_what_scopes_hide_is_no_contradiction(pool, source):
     trace = pool.submit(Run(source, trace=TraceBudget())).result(30).trace
-    for style in ("compact", "full", "numbered"):
+    for style in ("compact", "full", "numbered", "changes", "brief"):
         told = narrate(trace, style)
         assert contradictions(source, told.text, style, told.output) == [], told.text
