@@ -209,7 +209,7 @@ def get_config() -> ConfigDict:
     c.belief.search_votes = 2  # simulations of a test that it makes at most
     c.belief.sure = 0.9  # probability of being right at which a search ends
     c.belief.abstain = 0.0  # probability of being right below which a search submits nothing
-    c.belief.fails = 0.5  # a fix turn is told that a public test fails where that is at least so probable
+    c.belief.fails = 0.5  # of simulated failures a fix turn is told those that are at least so probable
     c.belief.least_gains = (0.1, 0.05, 0.02, 0.01, 0.005, 0.0)  # in the chance to solve, for which to execute
 
     c.eval = ConfigDict()

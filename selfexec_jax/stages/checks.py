@@ -114,6 +114,9 @@ def check_rl(config) -> None:
     for field, is_on in (("claims_share", rl.claims_share > 0), ("credit", rl.credit == "first_wrong")):
         if is_on and config.tasks.style == "direct":
             raise ValueError(f"rl.{field}={rl[field]}: tasks.style=direct tells no steps to be right or wrong in")
+    if config.tasks.chunk_chars and rl.claims_share:
+        raise ValueError(f"rl.claims_share={rl.claims_share}: goes with simulations that are told whole "
+                         "(tasks.chunk_chars=0), as no step says that a state was carried on rightly")  # fmt: skip
     if config.tasks.chunk_chars and "simulated" in (rl.feedback, rl.feedback_end):
         raise ValueError("tasks.chunk_chars: pieces go with feedback that is not simulated")
     if config.rollout.int8_cache and not rl.importance_cap:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from selfexec_jax.problems import syntax
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.traces.claims import parse_claims
-from selfexec_jax.traces.steps import Bind, Op, Print, Return, Rounds, Step
+from selfexec_jax.traces.steps import Bind, Limit, Op, Print, Raise, Return, Rounds, Step
 
 _MOST = 8  # values that are told
 _LONGEST = 40  # characters of a value
@@ -40,7 +40,8 @@ def departure(text: str, style: str, wanted: str, source: str) -> str:
 
 
 def _unwanted(claims: Sequence[Step], wanted: str) -> int | None:
-    """The step that prints the first word that is not wanted; of what prints nothing, the last value given back."""
+    """The step that prints the first word that is not wanted; of what prints nothing and ends, the last value given
+    back."""
     words, n = wanted.split(), 0
     for place, step in enumerate(claims):
         for word in step.text.split() if isinstance(step, Print) else ():
@@ -48,7 +49,8 @@ def _unwanted(claims: Sequence[Step], wanted: str) -> int | None:
                 return place
             n += 1
     last = next((i for i in reversed(range(len(claims))) if isinstance(claims[i], Return)), None)
-    if n or last is None or answers_match("call", wanted, claims[last].value):
+    is_over = not any(isinstance(step, (Raise, Limit)) for step in claims[-1:])  # else what it gave back was not all
+    if n or last is None or not is_over or answers_match("call", wanted, claims[last].value):
         return None
     return last
 

@@ -395,6 +395,10 @@ def test_a_field_that_cannot_be_is_named(field, value, says):
     pieces.tasks.chunk_chars = 80
     with pytest.raises(ValueError, match=r"tasks\.chunk_chars: pieces go with"):
         check_rl(pieces)
+    pieces = config_with(claims_share=0.4)
+    pieces.tasks.chunk_chars = 80
+    with pytest.raises(ValueError, match=r"rl\.claims_share=0\.4: goes with simulations that are told whole"):
+        check_rl(pieces)
     for reward in ({"reward_unreadable": 0.0}, {"reward_wrong": 1.0}):
         check_rl(config_with(**reward))
         with pytest.raises(ValueError, match=r"rl\.claims_share=0\.4: goes with rewards"):
