@@ -17,13 +17,15 @@ class Row:
     """One ablation: its claim in a line, and the fields that it changes; a value may be a function of the config.
 
     base: the row that it changes and is compared with ("": the config itself). expected_null: by its mathematics the
-    change makes no difference, so a run shows what is noise.
+    change makes no difference, so a run shows what is noise. over: figures that the claim is about beside those of
+    every run, each with the figure of its base that it is compared with.
     """
 
     claim: str
     change: dict[str, Any | Callable[[ConfigDict], Any]]
     base: str = ""
     expected_null: bool = False
+    over: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def _only(task: str) -> dict[str, float]:
@@ -57,6 +59,12 @@ ABLATIONS = {
         "Told in pieces, from the state that each carries on, a long run is simulated as well as a short one.",
         {"tasks.chunk_chars": lambda c: c.rl.max_new_tokens},  # characters: a piece has fewer tokens than an answer may
     ),
+    "in_voted_pieces": Row(
+        "Going on from the state that most of five answers to a piece end with keeps slips from adding up.",
+        {"eval.chunk_votes": 5, "eval.simulate_temperature": 1.0}, "in_pieces",
+    ),
+    "numbered": Row("With the places of words, items and rounds, a simulation does not lose count.",
+                    {"tasks.style": "numbered", "tasks.template": "numbered"}),
     "outcomes": Row("A simulation that foretells crashes and timeouts sees programs that end in them.",
                     {"tasks.outcomes": True}),
     "no_output_prediction": Row(
@@ -185,22 +193,33 @@ ABLATIONS = {
     "belief": Row(
         "Fitted probabilities tell right programs from wrong ones better than counted votes, and save most of them.",
         {"belief.problems": 200}, "votes_5",
+        over={"best_at_K_believed": "best_at_K_simulated", "search": "best_at_K_simulated"},
+    ),
+    "sure_80": Row("A search that ends sooner, when it is 80 % sure, saves tokens and solves hardly less.",
+                   {"belief.sure": 0.8}, "belief", over={"search": "search"}),
+    "executing": Row(
+        "Executing the likeliest program where that gains ten points brings most of what executing all would.",
+        {"belief.least_gains": (0.1,)}, "belief", over={"search_executing_from_0.1": "search"},
     ),
     "abstaining": Row(
-        "What is submitted only where it is likely to be right is right more often.", {"belief.abstain": 0.5}, "belief"
+        "What is hardly likely to be right can be left unsubmitted for few right programs.",
+        {"belief.abstain": 0.5}, "belief", over={"search": "search"},
     ),
     "believed_feedback": Row(
         "Fix turns that are told only of failures that are believed break fewer programs, for no more tokens.",
         {"belief.problems": 200, "belief.votes": 1, "belief.search_votes": 1},
+        over={"self_rlef_believed": "self_rlef"},
     ),
     "one_public_test": Row("One public test tells few programs apart.", {"problems.n_public": 1}),
     "own_tests": Row(
         "Inputs that the model proposes, their outputs voted over its candidates, make up for public tests.",
         {"eval.own_tests": 6, "sft.mix": lambda c: _with_proposals(c.sft.mix)}, "one_public_test",
+        over={"best_at_K_own_tests": "best_at_K_simulated"},
     ),
     "own_tests_as_votes": Row(
         "Tests of its own bring more than as many tokens spent on votes, eight, on the public test.",
         {"eval.own_tests": 0, "eval.votes": 8, "eval.simulate_temperature": 1.0}, "own_tests",
+        over={"best_at_K_simulated": "best_at_K_own_tests"},
     ),
     "fixes_0": Row("No fix turn: a single turn.", {"eval.max_fixes": 0}),
     "fixes_1": Row("One fix turn, as trained.", {"eval.max_fixes": 1}),

@@ -31,9 +31,8 @@ ROWS = {
         "A run in pieces, the state carried on, is simulated however long it is.",
         {"tasks.chunk_chars": 160}, "long_runs",
     ),
-    "long_runs_in_voted_pieces": ablations.Row(
-        "Going on from the state that most of five answers to a piece end with keeps slips from adding up.",
-        {"eval.chunk_votes": 5, "eval.simulate_temperature": 1.0}, "long_runs_in_pieces",
+    "long_runs_in_voted_pieces": dataclasses.replace(
+        ablations.ABLATIONS["in_voted_pieces"], base="long_runs_in_pieces"
     ),
     "long_runs_in_long_rows": ablations.Row(
         "Rows in which the longest of these runs are whole are the plain way to reach as far, at as many tokens.",
@@ -43,10 +42,7 @@ ROWS = {
         "How far the paper's sentences reach, in long rows as well.",
         {"tasks.style": "full"}, "long_runs_in_long_rows",
     ),
-    "long_runs_numbered": ablations.Row(
-        "With the places of words, items and rounds, a simulation does not lose count.",
-        {"tasks.style": "numbered", "tasks.template": "numbered"}, "long_runs_in_long_rows",
-    ),
+    "long_runs_numbered": dataclasses.replace(ablations.ABLATIONS["numbered"], base="long_runs_in_long_rows"),
     "long_runs_in_numbered_pieces": ablations.Row(
         "With numbers the state that pieces carry on stays right.",
         {"tasks.style": "numbered", "tasks.template": "numbered", "sft.row_tokens": 512, "sft.batch_rows": 8},

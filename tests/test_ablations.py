@@ -21,6 +21,7 @@ from ml_collections import ConfigDict, config_flags
 
 from selfexec_jax.configs import ablations, claims, qwen2p5_3b, qwen2p5_7b, tiny
 from selfexec_jax.evals.ablations import difference, markdown, plot
+from selfexec_jax.evals.wording import ORDER
 from selfexec_jax.hosts import EXIT_CODE
 from selfexec_jax.stages import eval as evaluation
 from selfexec_jax.stages import model as models
@@ -30,6 +31,7 @@ from selfexec_jax.stages.checks import check
 from selfexec_jax.stages.questions import problems_and_cases
 from selfexec_jax.stages.sharing import READS, alone, folder_of, is_done, prepare
 from selfexec_jax.stages.workdir import Workdir
+from selfexec_jax.tools import ablate as ablate_tool
 from selfexec_jax.tools.ablate import config_and_flags, resumable
 from selfexec_jax.train.stopping import Stopped
 
@@ -239,6 +241,33 @@ def test_differences_are_paired_and_pooled_over_seeds():
            "facts": {"minutes": "3"}}  # fmt: skip
     assert "| `rloo (null)` | `base` | +20.0 [" in markdown("T", ["f"], [row])
     assert plot(["f"], [row])[:4] == b"\x89PNG"
+
+
+def test_a_claim_is_compared_on_its_own_figures(tmp_path):
+    """A row that changes none of the figures that every run has shows what it is about, over its base's."""
+    runs = {}
+    for name, solved in {"base": {"best_at_8_simulated": 0.0}, "belief": {"best_at_8_simulated": 0.0, "search": 1.0,
+                         "best_at_8_believed": 0.5}}.items():  # fmt: skip
+        work = Workdir(tmp_path / name)
+        work.data.mkdir(parents=True)
+        rows = [{"name": figure, "ids": ["a", "b"], "values": [value] * 2, "tokens": [9, 9], "prefilled": [1, 1]}
+                for figure, value in (solved | {"self_rlef": 0.0}).items()]  # fmt: skip
+        work.write_rows(work.data / "values.jsonl.gz", rows)
+        cases = [{"name": "output_prediction_sft", "ids": ["a/heldout/0"], "values": [1.0]}]
+        work.write_rows(work.data / "case_values.jsonl.gz", cases)
+        work.mark_done("eval", {"policy": "sft", "K": 8, "seconds": 1.0})
+        runs[name] = [ablate_tool.Run(name, 0, work.root)]
+    found = ablate_tool.compare("belief", "base", ablations.ABLATIONS["belief"], runs["belief"], runs["base"])
+    assert {name: d.value for name, d in found["differences"].items()} == {
+        "output_prediction": 0.0, "best_at_K_simulated": 0.0, "self_rlef": 0.0,
+        "best_at_K_believed over best_at_K_simulated": 0.5, "search over best_at_K_simulated": 1.0,
+    }  # fmt: skip
+
+
+def test_figures_that_claims_are_about_are_those_of_evaluations():
+    known = {name for row in ablations.ABLATIONS.values() for pair in row.over.items() for name in pair}
+    gains = {f"search_executing_from_{gain:g}" for gain in tiny.get_config("executing").belief.least_gains}
+    assert known <= set(ORDER) | gains
 
 
 def ablate_command(workdir, *flags, **fields):

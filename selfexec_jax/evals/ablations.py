@@ -35,11 +35,12 @@ def problem_of(figure: str, name: str) -> str:
     return name.rsplit("/", 2)[0] if figure.startswith("output_prediction") else name
 
 
-def difference(ours: list[Values], bases: list[Values], figure: str) -> Difference:
-    """The paired difference of one figure; a Values a seed. Raises ValueError where no pair has both."""
+def difference(ours: list[Values], bases: list[Values], figure: str, over: str = "") -> Difference:
+    """The paired difference of one figure, or of it over another; a Values a seed. Raises ValueError where no pair has
+    both."""
     seeds, units = [], []
     for seed, (mine, base) in enumerate(zip(ours, bases, strict=True)):
-        a, b = mine[figure], base[figure]
+        a, b = mine[figure], base[over or figure]
         names = sorted(a.keys() & b.keys())
         seeds.append(np.array([a[name] - b[name] for name in names]))
         units += [f"{seed}/{problem_of(figure, name)}" for name in names]

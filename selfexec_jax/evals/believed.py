@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 from selfexec_jax.evals.looks import COLOURS, EXECUTED, GREY, SIMULATED, axis_of, whiskers
 
+TOKENS = "tokens read and generated, a problem"
 
 def searches(canvas, report, _):
     rows = report.get("tables", {}).get("searches") or []
@@ -14,19 +17,21 @@ def searches(canvas, report, _):
     until = [row for row in rows if row["strategy"].startswith("search until")]
     executing = [row for row in rows if row["strategy"] == "search" or row["strategy"].startswith("search executing")]
     ends = [row for row in rows if not row["strategy"].startswith("search")]
-    panels = (by_tokens, "tokens a problem", until, 1), (by_runs, "of all runs", executing, 100)
+    panels = (by_tokens, TOKENS, until, 1), (by_runs, "of all runs", executing, 100)
     for axes, key, chosen, scale in panels:
         chosen = sorted(chosen, key=lambda row: row[key])
         value, spread = whiskers(chosen)
         axes.errorbar([scale * row[key] for row in chosen], value, yerr=spread, color=SIMULATED, marker="o",
                       elinewidth=1.2, capsize=4, label="search")  # fmt: skip
-    for row, colour, mark in zip(ends, (COLOURS[3], COLOURS[2], EXECUTED), "s^D", strict=False):
+    looks = itertools.cycle(zip((*COLOURS[2:], GREY), "s^vPX", strict=True))
+    for row in ends:
         value, spread = whiskers([row])
         is_executed = row["of all runs"] > 0
-        axes, x = (by_runs, 100 * row["of all runs"]) if is_executed else (by_tokens, row["tokens a problem"])
+        axes, x = (by_runs, 100 * row["of all runs"]) if is_executed else (by_tokens, row[TOKENS])
+        colour, mark = (EXECUTED, "D") if is_executed else next(looks)
         axes.errorbar([x], value, yerr=spread, color=colour, marker=mark, elinewidth=1.2, capsize=4, linestyle="none",
                       label=row["strategy"])  # fmt: skip
-    axis_of(by_tokens, "Tokens", "tokens read and generated, a problem", "problems solved (%)")
+    axis_of(by_tokens, "Tokens", TOKENS, "problems solved (%)")
     axis_of(by_runs, "Executions", "of the candidates' public tests executed (%)")
     by_runs.set_xscale("symlog", linthresh=1)
     by_runs.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])

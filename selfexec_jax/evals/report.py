@@ -31,7 +31,7 @@ BEYOND = (  # what stands in the first of its tables: of results, one over anoth
     ("best_at_{K}_believed", "best_at_{K}_simulated"), ("search", "best_at_{K}_simulated"),
     ("search", "best_at_{K}_votes_1"), ("best_at_{K}_halved", "best_at_{K}_simulated"),
     ("best_at_{K}_votes_1", "best_at_{K}_simulated"), ("self_rlef_believed", "self_rlef"),
-    ("best_at_{K}_own_tests", "best_at_{K}_simulated"), ("best_at_{K}_frequent", "best_at_{K}_simulated"),
+    ("best_at_{K}_own_tests", "best_at_{K}_simulated"), ("best_at_{K}_own_tests", "best_at_{K}_frequent"),
 )
 
 RESULTS_NOTE = (
@@ -155,8 +155,8 @@ def _beyond(report):
             verdict = "helps" if entry["low"] > 0 else "harms" if entry["high"] < 0 else "not certain"
             rows.append({
                 "what": label(ours), "over": label(other), "points": f"{wording.points(entry)} · n {entry['n']:,}",
-                "tokens a problem, other": wording.tokens_per_problem(results[other]),
-                "tokens a problem": wording.tokens_per_problem(results[ours]), "by the interval": verdict,
+                "tokens generated a problem, other": wording.tokens_per_problem(results[other]),
+                "tokens generated a problem": wording.tokens_per_problem(results[ours]), "by the interval": verdict,
             })  # fmt: skip
     return rows
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from selfexec_jax.evals.believed import TOKENS
 from selfexec_jax.evals.metrics import bootstrap_ci, expected_calibration_error
 from selfexec_jax.problems import Problem
 from selfexec_jax.problems.compare import answers_match
@@ -147,9 +148,9 @@ def tables(
             *(("being right", _words(name), held(decided, name)[0], correct) for name in decided.believed),
         )
     ]
-    coverage = []
+    coverage, drawn = [], np.random.default_rng(seed).permutation(len(correct))
     for by, of in (("share of votes", scores), ("belief", right)):
-        solved, order = ranked(of, correct, K), np.argsort(-of.max(1), kind="stable")
+        solved, order = ranked(of, correct, K), np.lexsort((drawn, -of.max(1)))  # who are alike, as it comes
         for share in _LEVELS:
             answered = order[: max(round(share * len(order)), 1)]
             value, low, high = bootstrap_ci(solved[answered], seed, resamples)
@@ -172,12 +173,14 @@ def _searches(decided: Decided, judged: Judged, strategies, K: int, seed: int, r
     for words, (name, picked) in named.items():
         strategy = strategies[name]
         value, low, high = bootstrap_ci(strategy.values, seed, resamples)
+        is_answered = np.array([picked is None or picked[i].source is not None for i in range(len(strategy.values))])
         executed = np.mean([p.n_executions for p in picked]) if picked else (runs if name.endswith("executed") else 0.0)
         rows.append({
             "strategy": words, "value": value, "ci_low": low, "ci_high": high, "n": len(strategy.values),
-            "tokens a problem": round(float(strategy.cost.mean())),
+            TOKENS: round(float(strategy.cost.mean())),
             "candidates": round(float(np.mean([p.n_candidates for p in picked])), 2) if picked else K,
-            "answered": round(float(np.mean([p.source is not None for p in picked])), 4) if picked else 1.0,
+            "answered": round(float(is_answered.mean()), 4),
+            "right of the answered": round(float(strategy.values[is_answered].mean()), 4) if is_answered.any() else "",
             "runs executed": round(float(executed), 3),
             "of all runs": round(float(executed / runs), 4) if runs else 0.0,
         })  # fmt: skip

@@ -133,9 +133,9 @@ def summarise(config, report: dict, strategies: dict[str, Strategy], problems: l
     for name in (*others, "search"):
         if name in strategies:
             pairs[f"{name}_over_best_at_{K}_simulated"] = (name, f"best_at_{K}_simulated")
-    once = f"best_at_{K}_votes_1"
-    if {"search", once} <= strategies.keys():
-        pairs[f"search_over_{once}"] = ("search", once)
+    for name, other in (("search", f"best_at_{K}_votes_1"), (f"best_at_{K}_own_tests", f"best_at_{K}_frequent")):
+        if {name, other} <= strategies.keys():
+            pairs[f"{name}_over_{other}"] = (name, other)
     if BELIEVED in strategies:
         pairs[f"{BELIEVED}_over_self_rlef"] = (BELIEVED, "self_rlef")
     for suffix, mask in groups_of(problems).items():
@@ -198,7 +198,9 @@ def save_values(
 ) -> None:
     """Every problem's values, and what is to be known of its candidates, for comparisons with other runs."""
     candidates = {"ids": ids, "lengths": _lengths(decided).tolist(), "prompts": _prompts(decided).tolist(),
-                  "correct": correct.tolist()}  # fmt: skip
+                  "correct": correct.tolist(), "shares": [r.scores for r in decided.rankings],
+                  "held": {name: [[held.right for held in row] for row in rows]
+                           for name, rows in decided.believed.items()}}  # fmt: skip
     workdir.write_rows(workdir.data / "candidates.jsonl.gz", [candidates])
     rows = [
         {"name": name, "ids": ids, "values": _rounded(s.values), "tokens": _rounded(s.tokens),

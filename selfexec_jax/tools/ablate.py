@@ -100,7 +100,8 @@ def main(argv=None) -> int:
                 [found[bases[name], s] for s in seeds])
         for name in names
     ]  # fmt: skip
-    figures = [f for f in FIGURES if any(f in row["differences"] for row in table_rows)]
+    figures = list(dict.fromkeys(name for row in table_rows for name in row["differences"]))
+    figures.sort(key=lambda name: FIGURES.index(name) if name in FIGURES else len(FIGURES))
     which = f"seeds {seeds[0]} to {seeds[-1]}" if args.seeds > 1 else f"seed {seeds[0]}"
     text = compared.markdown(f"Ablations of {args.config}, {which}", figures, table_rows)
     out = Path(args.workdir)
@@ -177,20 +178,23 @@ FIGURES = (OUTPUTS, "pass_at_1", "best_at_K_simulated", "self_rlef")
 
 
 def values_of(run: Run) -> compared.Values:
-    """Every figure of a run by problem (held-out ones and unseen compositions), outputs by case."""
+    """Every figure of a run by problem (held-out ones and unseen compositions), outputs by case; of all candidates the
+    number is K."""
     work = Workdir(run.folder)
     found: compared.Values = work.values()
-    policy = work.facts("eval")["policy"]
+    policy, K = (work.facts("eval")[key] for key in ("policy", "K"))
+    found |= {name.replace(f"_at_{K}_", "_at_K_"): values for name, values in found.items()}
     alike = found[f"{OUTPUTS}_{policy}"].items()
     found[OUTPUTS] = {i: v for i, v in alike if not i.split("/")[-2].startswith("own")}  # the same for all models
-    found["best_at_K_simulated"] = found[f"best_at_{work.facts('eval')['K']}_simulated"]
     return found
 
 
 def compare(name: str, base: str, row: table.Row, ours: list[Run], bases: list[Run]) -> dict:
     """What a row changed, and what it cost."""
     mine, theirs = [values_of(r) for r in ours], [values_of(r) for r in bases]
-    differences = {f: compared.difference(mine, theirs, f) for f in FIGURES if all(f in v for v in (*mine, *theirs))}
+    pairs = {f: (f, f) for f in FIGURES if all(f in v for v in (*mine, *theirs))}
+    pairs |= {a if a == b else f"{a} over {b}": (a, b) for a, b in row.over.items()}
+    differences = {name: compared.difference(mine, theirs, *pair) for name, pair in pairs.items()}
     seconds = [sum(Workdir(r.folder).facts(stage).get("seconds", 0.0) for stage in TIMED) for r in ours]
     lines = [line for r in ours for line in read_metrics(Workdir(r.folder))]
     trained = sum(line.get("tokens", 0) + line.get("learned_tokens", 0) for line in lines) / len(ours)

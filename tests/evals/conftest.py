@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from selfexec_jax.evals import bootstrap_ci, paired_bootstrap
+from selfexec_jax.evals.believed import TOKENS
 
 SOLVING = {  # name: share solved, tokens a problem
     "pass_at_1": (0.512, 95),
@@ -128,9 +129,11 @@ def report():
             ],
             "searches": [
                 {"strategy": strategy, "value": value, "ci_low": value - 0.03, "ci_high": value + 0.03, "n": 240,
-                 "tokens a problem": tokens, "candidates": 4.2, "runs executed": 18 * share, "of all runs": share}
+                 TOKENS: tokens, "candidates": 4.2, "runs executed": 18 * share, "of all runs": share}
                 for strategy, value, tokens, share in (
-                    ("best@8, all votes", 0.83, 7057, 0.0), ("best@8, belief", 0.84, 7057, 0.0),
+                    ("best@8, one vote", 0.824, 2165, 0.0), ("best@8, halving", 0.828, 3562, 0.0),
+                    ("best@8, all votes", 0.83, 7057, 0.0), ("best@8, belief of one vote", 0.838, 2165, 0.0),
+                    ("best@8, belief", 0.84, 7057, 0.0),
                     ("search", 0.838, 1064, 0.0), ("search until 50% sure", 0.81, 800, 0.0),
                     ("search until 98% sure", 0.84, 1467, 0.0), ("search executing from 0.05", 0.845, 1064, 0.02),
                     ("search executing from 0", 0.853, 1064, 0.09), ("best@8, all executed", 0.855, 290, 1.0),
