@@ -118,6 +118,10 @@ ABLATIONS = {
         "Saying how a wrong output came about repairs more than the output alone.",
         {"tasks.feedback": "departure"}, "roomy",
     ),
+    "departure_step_rewards": Row(
+        "Rewards for the steps of simulations make what they tell fix turns truer, so that these repair more.",
+        {"rl.claims_share": 0.4}, "departure_feedback",
+    ),
     "narration_feedback": Row(
         "Telling all of the run repairs no more than its output does (the paper found it unstable).",
         {"tasks.feedback": "narration"}, "roomy",

@@ -90,6 +90,15 @@ GROUPS = {
             over_base(row, "Self-RLEF with real feedback", ALL, "self_rlef_executed", None),
             over_base(row, "single turn", ALL, SINGLE, None),
         )
+    ] + [
+        ("departure_step_rewards", f"{what}, over rewards for outputs", split,
+         ((1, "departure_step_rewards", figure), (-1, "departure_feedback", figure)), wanted)
+        for what, split, figure, wanted in (
+            ("Self-RLEF", ALL, FIXED, True),
+            ("Self-RLEF told of believed failures", ALL, BELIEVED, None),
+            ("single turn", ALL, SINGLE, None),
+            ("output prediction", CASES, OUTPUTS, None),
+        )
     ], evaluated=("eval.candidates=4", *WITH_BELIEF)),  # an episode each
     "steps": Group("early", [
         over_base(row, "output prediction", CASES, OUTPUTS) for row in ("step_rewards", "first_wrong_credit")
