@@ -203,7 +203,8 @@ ABLATIONS = {
                    {"belief.sure": 0.8}, "belief", over={"search": "search"}),
     "executing": Row(
         "Executing the likeliest program where that gains ten points brings most of what executing all would.",
-        {"belief.least_gains": (0.1,)}, "belief", over={"search_executing_from_0.1": "search"},
+        {"belief.least_gains": (0.1,)}, "belief",
+        over={"search_executing_from_0.1": "search", "best_at_K_executed": "search"},
     ),
     "abstaining": Row(
         "What is hardly likely to be right can be left unsubmitted for few right programs.",

@@ -262,6 +262,9 @@ def test_a_claim_is_compared_on_its_own_figures(tmp_path):
         "output_prediction": 0.0, "best_at_K_simulated": 0.0, "self_rlef": 0.0,
         "best_at_K_believed over best_at_K_simulated": 0.5, "search over best_at_K_simulated": 1.0,
     }  # fmt: skip
+    assert found["facts"]["its own figures"] == "9 + 1 read over 9 + 1 read; 9 + 1 read over 9 + 1 read"
+    alone = ablate_tool.compare("belief", "base", ablations.ABLATIONS["belief"], runs["base"], runs["base"])
+    assert list(alone["differences"]) == ["output_prediction", "best_at_K_simulated", "self_rlef"]  # it has no belief
 
 
 def test_figures_that_claims_are_about_are_those_of_evaluations():

@@ -142,6 +142,15 @@ def test_rows_are_compared_with_the_base_that_they_start_from(tmp_path, monkeypa
         assert found["outcomes"][group.rows[0]][0]["recall"] == 0.5
 
 
+def test_rows_that_some_seeds_lack_are_shown_of_the_others(tmp_path):
+    ends = dict.fromkeys(rows_of.LEARNING, {"first": 1.0, "last": 2.0, "most": 3.0})
+    lines = rows_of.steadiness({0: {"a": ends}, 1: {"a": ends, "b": ends}}).splitlines()
+    assert [line.count("1 to 2") for line in lines[2:]] == [2 * len(rows_of.LEARNING), len(rows_of.LEARNING)]
+    curves = {0: {"a": [(0, 0.1), (6, 0.2)]}, 1: {"a": [(0, 0.3), (6, 0.4)], "b": [(0, 0.5), (6, 0.6)]}}
+    assert rows_of.along(curves).splitlines()[1:] == ["a: 10.0, then 20.0; 30.0, then 40.0", "b: 50.0, then 60.0"]
+    rows_of.draw(curves, "base", tmp_path / "curves.png")
+
+
 def test_lengths_are_kept_as_text():
     rng = np.random.default_rng(0)
     right = (np.arange(40)[:, None] < [36, 24, 4]).astype(float)

@@ -8,6 +8,7 @@ from selfexec_jax.evals.looks import COLOURS, EXECUTED, GREY, SIMULATED, axis_of
 
 TOKENS = "tokens read and generated, a problem"
 
+
 def searches(canvas, report, _):
     rows = report.get("tables", {}).get("searches") or []
     if not rows:

@@ -288,7 +288,7 @@ def real_feedback(config, pool: SandboxPool, hosts: Hosts = ALONE):
                     for test, output in tests]  # fmt: skip
             found.append((source, zip(tests, runs, strict=True)))
         return [
-            [(output, told(config, words, run.result(), test.output, source) if run else "")
+            [(output, told(config, words, run.result(), output, test.output, source) if run else "")
              for (test, output), run in row]
             for source, row in found
         ]  # fmt: skip

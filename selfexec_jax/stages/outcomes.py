@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
 from selfexec_jax.problems import Problem
+from selfexec_jax.problems.endings import ending, ending_name
 from selfexec_jax.problems.judge import answer_of, limits_of, outcome_of
 from selfexec_jax.sandbox import Execution, Run, SandboxPool, Trace, TraceBudget
 from selfexec_jax.stages.verdicts import then
@@ -32,17 +33,16 @@ def _recorded(config, pool: SandboxPool, problem: Problem, run: Run, traced: Fut
     def seen(execution: Execution) -> Execution | Future[Execution]:
         if not config.tasks.outcomes or execution.status != "timeout" or execution.trace is None:
             return execution
-        trace = told_of(config, execution)
+        trace = told_of(config, execution.trace, ending("timeout"))
         alone = pool.submit(run, limits_of(problem, problem.public_tests + problem.private_tests))
         return then(alone, lambda real: dataclasses.replace(real, trace=trace if real.status == "timeout" else None))
 
     return then(traced, seen)
 
 
-def told_of(config, execution: Execution) -> Trace:
-    """What is told of a recorded run: of one that takes too long the beginning. One whose recording alone was cut off,
-    by its budget, came to an end, and is told as far as it was recorded."""
-    tasks, trace = config.tasks, execution.trace
-    if not tasks.outcomes or execution.status != "timeout":
+def told_of(config, trace: Trace, came_to: str | None) -> Trace:
+    """What is told of a recorded run that came to this: of one that takes too long the beginning. Any other is told as
+    far as it was recorded, though its recording alone took too long or was cut off."""
+    if ending_name(came_to) != "timeout":
         return trace
-    return limited(trace, tasks.most_rounds, tasks.told_rounds) or trace
+    return limited(trace, config.tasks.most_rounds, config.tasks.told_rounds) or trace

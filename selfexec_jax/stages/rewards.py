@@ -103,17 +103,20 @@ class Rewards:
                 return End(_done(self._outcome("infra_error")))
             return self._fix_or_end(problem, source, seen.outputs, said["words"])
 
-        ask = lambda: then(together(self._traced(problem, source)), lambda done: self._said(problem, source, done))  # noqa: E731
+        def ask() -> Future[dict | None]:
+            runs = together(self._traced(problem, source))
+            return then(runs, lambda done: self._said(problem, source, seen, done))
+
         return then(self.verdicts.remembered(("words", problem.id, source), ask), go_on)
 
     def _traced(self, problem: Problem, source: str) -> list[Future[Execution]]:
         return [self._pool.submit(traced(self._config, source, problem, t.input)) for t in problem.public_tests]
 
-    def _said(self, problem: Problem, source: str, done: Sequence[Execution]) -> dict | None:
+    def _said(self, problem: Problem, source: str, seen: Seen, done: Sequence[Execution]) -> dict | None:
         if any(execution.status == "infra_error" for execution in done):
             return None
-        pairs = zip(done, problem.public_tests, strict=True)
-        return {"words": [told(self._config, self._words, execution, test.output, source) for execution, test in pairs]}
+        runs = zip(done, seen.outputs, problem.public_tests, strict=True)
+        return {"words": [told(self._config, self._words, run, output, t.output, source) for run, output, t in runs]}
 
     def _fix_or_end(
         self, problem: Problem, source: str, outputs: Sequence[str | None], said: Sequence[str] | None = None
@@ -163,7 +166,8 @@ class Rewards:
                 return None
             if done.trace is None:
                 return {"first": 0, "held": 0.0}
-            trace, pieces = told_of(self._config, done), [predict.narration_of(t.sample.text) for t in turns]
+            pieces = [predict.narration_of(turn.sample.text) for turn in turns]
+            trace = told_of(self._config, done.trace, case.output)
             if trace.stop not in (None, TOO_LONG):  # what comes after its budget may be told, and be true
                 return {}
             said = "\n".join(pieces)

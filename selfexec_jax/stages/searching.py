@@ -148,9 +148,9 @@ def tables(
             *(("being right", _words(name), held(decided, name)[0], correct) for name in decided.believed),
         )
     ]
-    coverage, drawn = [], np.random.default_rng(seed).permutation(len(correct))
+    coverage, drawn = [], np.random.default_rng(seed).permutation(len(correct))  # the order of who are alike
     for by, of in (("share of votes", scores), ("belief", right)):
-        solved, order = ranked(of, correct, K), np.lexsort((drawn, -of.max(1)))  # who are alike, as it comes
+        solved, order = ranked(of, correct, K), np.lexsort((drawn, -of.max(1)))
         for share in _LEVELS:
             answered = order[: max(round(share * len(order)), 1)]
             value, low, high = bootstrap_ci(solved[answered], seed, resamples)

@@ -198,9 +198,7 @@ def save_values(
 ) -> None:
     """Every problem's values, and what is to be known of its candidates, for comparisons with other runs."""
     candidates = {"ids": ids, "lengths": _lengths(decided).tolist(), "prompts": _prompts(decided).tolist(),
-                  "correct": correct.tolist(), "shares": [r.scores for r in decided.rankings],
-                  "held": {name: [[held.right for held in row] for row in rows]
-                           for name, rows in decided.believed.items()}}  # fmt: skip
+                  "correct": correct.tolist()}  # fmt: skip
     workdir.write_rows(workdir.data / "candidates.jsonl.gz", [candidates])
     rows = [
         {"name": name, "ids": ids, "values": _rounded(s.values), "tokens": _rounded(s.tokens),

@@ -35,8 +35,8 @@ def traced(config, source: str, problem: Problem, text: str) -> Run:
     return run_on(source, problem, text, TraceBudget(of=recorded_for(config.tasks.style)))
 
 
-def told(config, words: Words, execution: Execution, wanted: str, source: str) -> str:
-    """The words on a real run; none where it was not recorded."""
+def told(config, words: Words, execution: Execution, came_to: str | None, wanted: str, source: str) -> str:
+    """The words on a real run that came to this; none where it was not recorded."""
     if execution.trace is None:
         return ""
-    return words(narrate(told_of(config, execution), config.tasks.style).text, wanted, source)
+    return words(narrate(told_of(config, execution.trace, came_to), config.tasks.style).text, wanted, source)

@@ -193,7 +193,8 @@ def compare(name: str, base: str, row: table.Row, ours: list[Run], bases: list[R
     """What a row changed, and what it cost."""
     mine, theirs = [values_of(r) for r in ours], [values_of(r) for r in bases]
     pairs = {f: (f, f) for f in FIGURES if all(f in v for v in (*mine, *theirs))}
-    pairs |= {a if a == b else f"{a} over {b}": (a, b) for a, b in row.over.items()}
+    own = {a: b for a, b in row.over.items() if all(a in m and b in t for m, t in zip(mine, theirs, strict=True))}
+    pairs |= {a if a == b else f"{a} over {b}": (a, b) for a, b in own.items()}
     differences = {name: compared.difference(mine, theirs, *pair) for name, pair in pairs.items()}
     seconds = [sum(Workdir(r.folder).facts(stage).get("seconds", 0.0) for stage in TIMED) for r in ours]
     lines = [line for r in ours for line in read_metrics(Workdir(r.folder))]
@@ -201,8 +202,9 @@ def compare(name: str, base: str, row: table.Row, ours: list[Run], bases: list[R
     facts = {
         "tokens trained on": short_number(trained),
         "minutes, all stages": f"{sum(seconds) / len(seconds) / 60:.0f}",
-        "tokens a problem, best@K": _cost(ours, f"best_at_{Workdir(ours[0].folder).facts('eval')['K']}_simulated"),
+        "tokens a problem, best@K": _cost(ours, "best_at_K_simulated"),
         "Self-RLEF": _cost(ours, "self_rlef"),
+        "its own figures": "; ".join(f"{_cost(ours, a)} over {_cost(bases, b)}" for a, b in own.items()),
     }
     return {"name": name, "base": base, "claim": row.claim, "expected_null": row.expected_null,
             "differences": differences, "facts": facts}  # fmt: skip
@@ -210,8 +212,9 @@ def compare(name: str, base: str, row: table.Row, ours: list[Run], bases: list[R
 
 def _cost(runs: list[Run], strategy: str) -> str:
     """Tokens that a strategy generated and read, a problem."""
+    names = {r: strategy.replace("_at_K_", f"_at_{Workdir(r.folder).facts('eval')['K']}_") for r in runs}
     rows = [row for r in runs for row in Workdir(r.folder).read_rows(r.folder / "data" / "values.jsonl.gz")
-            if row["name"] == strategy]  # fmt: skip
+            if row["name"] == names[r]]  # fmt: skip
     mean = lambda key: sum(sum(row[key]) for row in rows) / max(sum(len(row[key]) for row in rows), 1)  # noqa: E731
     return f"{short_number(mean('tokens'))} + {short_number(mean('prefilled'))} read"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from selfexec_jax.problems import syntax
 from selfexec_jax.problems.compare import answers_match
 from selfexec_jax.traces.claims import parse_claims
-from selfexec_jax.traces.steps import Bind, Limit, Op, Print, Raise, Return, Rounds, Step
+from selfexec_jax.traces.steps import Bind, Op, Print, Return, Rounds, Step
 
 _MOST = 8  # values that are told
 _LONGEST = 40  # characters of a value
@@ -40,19 +40,18 @@ def departure(text: str, style: str, wanted: str, source: str) -> str:
 
 
 def _unwanted(claims: Sequence[Step], wanted: str) -> int | None:
-    """The step that prints the first word that is not wanted; of what prints nothing and ends, the last value given
-    back."""
+    """The step that prints the first word that is not wanted; of what prints nothing, the value that it ends in
+    giving back."""
     words, n = wanted.split(), 0
     for place, step in enumerate(claims):
         for word in step.text.split() if isinstance(step, Print) else ():
             if n >= len(words) or not answers_match("stdio", words[n], word):
                 return place
             n += 1
-    last = next((i for i in reversed(range(len(claims))) if isinstance(claims[i], Return)), None)
-    is_over = not any(isinstance(step, (Raise, Limit)) for step in claims[-1:])  # else what it gave back was not all
-    if n or last is None or not is_over or answers_match("call", wanted, claims[last].value):
+    last = claims[-1] if claims else None
+    if n or not isinstance(last, Return) or answers_match("call", wanted, last.value):
         return None
-    return last
+    return len(claims) - 1
 
 
 def _sources(tree: ast.AST, step: Step) -> set[str]:

@@ -183,14 +183,20 @@ def ends_of(values: list[float]) -> dict[str, float]:
     return {"first": float(np.mean(values[:n])), "last": float(np.mean(values[-n:])), "most": max(values)}
 
 
+def by_row(seeds: dict[int, dict]) -> dict[str, list]:
+    """What each row gave on the seeds on which it was run."""
+    names = dict.fromkeys(name for of in seeds.values() for name in of)
+    return {name: [of[name] for of in seeds.values() if name in of] for name in names}
+
+
 def steadiness(learning: dict[int, dict[str, dict]]) -> str:
     """What became of a run's reward, entropy and the rest over RL: first and last fifth, by seed; and the most."""
     names = " | ".join(key.replace("_", " ") for key in LEARNING)
     lines = [f"| RL of | {names} |", "|---" * (1 + len(LEARNING)) + "|"]
-    for name in next(iter(learning.values())):
+    for name, runs in by_row(learning).items():
         cells = []
         for key in LEARNING:
-            each = [of[name][key] for of in learning.values()]
+            each = [run[key] for run in runs]
             ends = "; ".join(f"{e['first']:.3g} to {e['last']:.3g}" for e in each)
             cells.append(f"{ends}; at most {max(e['most'] for e in each):.3g}")
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
@@ -200,8 +206,8 @@ def steadiness(learning: dict[int, dict[str, dict]]) -> str:
 def along(curves: dict[int, dict[str, list]]) -> str:
     """Of each row the mean of its curve after the first checkpoint, by seed: what learns faster has a higher one."""
     lines = []
-    for name in next(iter(curves.values())):
-        each = [[100 * value for _, value in of[name]] for of in curves.values()]
+    for name, runs in by_row(curves).items():
+        each = [[100 * value for _, value in run] for run in runs]
         lines.append(f"{name}: " + "; ".join(f"{first:.1f}, then {np.mean(later):.1f}" for first, *later in each))
     return "validated outputs, at first and over all later checkpoints, %:\n" + "\n".join(lines)
 
@@ -215,8 +221,8 @@ def draw(curves: dict[int, dict[str, list]], base: str, path: Path) -> None:
     with matplotlib.rc_context(STYLE):
         canvas = Figure(figsize=(5.2, 3.4), layout="constrained")
         axes = canvas.subplots()
-        for name, colour in zip(next(iter(curves.values())), COLOURS, strict=False):
-            seeds = [np.array(of[name], float).T for of in curves.values()]
+        for (name, runs), colour in zip(by_row(curves).items(), COLOURS, strict=False):
+            seeds = [np.array(run, float).T for run in runs]
             for steps, values in seeds:
                 axes.plot(steps, 100 * values, color=colour, linewidth=0.8, alpha=0.35)
             axes.plot(seeds[0][0], 100 * np.mean([values for _, values in seeds], 0), color=colour, marker="o",

@@ -77,10 +77,11 @@ def test_a_run_that_only_its_recording_slows_down_is_no_timeout(pool):
 
 
 def test_a_run_whose_recording_alone_is_cut_off_is_not_told_as_too_long(pool):
+    """Nor one that its recording alone slows down."""
     (cut,) = pool.map([dataclasses.replace(Run(SLOW, "2000"), trace=TraceBudget(events=1000))])
     assert (cut.stdout, cut.trace.stop is None) == ("0\n", False)
-    assert told_of(config(), cut) is cut.trace
-    assert told_of(config(), dataclasses.replace(cut, status="timeout")).stop == TOO_LONG
+    assert told_of(config(), cut.trace, "0\n") is told_of(config(), cut.trace, None) is cut.trace
+    assert told_of(config(), cut.trace, ending("timeout")).stop == TOO_LONG
 
 
 def test_endings_are_narrated_where_the_config_asks(problems, rows):

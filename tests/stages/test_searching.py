@@ -62,7 +62,7 @@ def test_searches_stand_beside_every_way_to_choose_among_all(found):
     assert rows["best@2, all executed"]["of all runs"] == 1.0
 
 
-def test_who_are_equally_sure_are_left_out_as_it_comes(found):
+def test_who_are_equally_sure_are_left_out_by_a_draw(found):
     """In the order of the file the surest half would be the problems that were written first."""
     rows = [row for row in found[1]["coverage"] if row["by"] == "share of votes"]
     assert [row["n"] for row in rows] == [40, 36, 32, 28, 24, 20]

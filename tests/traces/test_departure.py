@@ -57,8 +57,10 @@ def test_where_lines_are_told_only_that_statement_counts(pool):
 def test_nothing_is_told_where_there_is_nothing_to_tell(pool):
     assert told(pool, LARGEST, "5 4 7 10 1\n", "5\n") == "" == told(pool, LARGEST, "5 4 7 10 1\n", " 5")
     assert told(pool, "print('no')\n", "", "yes\n") == ""
-    for crashing in ("f([2, 1, 3])\nint('a')\n", "f([2, 1, 3])\n[][0]\n"):  # what f gave back was never to be seen
-        assert told(pool, FUNCTION.split("\n\n")[0] + "\n" + crashing, "", "7\n") == ""
+    never = ("f([2, 1, 3])\nint('a')\n", "try:\n    f([2, 1, 3])\n    int('a')\nfinally:\n    z = 1\n",
+             "f([2, 1, 3])\nz = 0\nwhile True:\n    z += 1\n")  # what f gave back was never to be seen
+    for ending in never:
+        assert told(pool, FUNCTION.split("\n\n")[0] + "\n" + ending, "", "7\n") == ""
     assert told(pool, "print(1 / 3)\n", "", "0.33333333\n") == ""  # near enough for a test
     assert told(pool, "a = int(input())\nprint(a * 7)\n", "3\n", "20\n") == "a=3; 3*7=21"
     for text in ("", "print", "write 'x", "((", "x=1\nprint 2"):
