@@ -183,10 +183,15 @@ def values_of(run: Run) -> compared.Values:
     work = Workdir(run.folder)
     found: compared.Values = work.values()
     policy, K = (work.facts("eval")[key] for key in ("policy", "K"))
-    found |= {name.replace(f"_at_{K}_", "_at_K_"): values for name, values in found.items()}
+    found |= {_of_all(name, K): values for name, values in found.items()}
     alike = found[f"{OUTPUTS}_{policy}"].items()
     found[OUTPUTS] = {i: v for i, v in alike if not i.split("/")[-2].startswith("own")}  # the same for all models
     return found
+
+
+def _of_all(name: str, K: int) -> str:
+    """A strategy's name with K for the number of all candidates, which may differ between rows."""
+    return name.replace(f"_at_{K}_", "_at_K_")
 
 
 def compare(name: str, base: str, row: table.Row, ours: list[Run], bases: list[Run]) -> dict:
@@ -199,24 +204,30 @@ def compare(name: str, base: str, row: table.Row, ours: list[Run], bases: list[R
     seconds = [sum(Workdir(r.folder).facts(stage).get("seconds", 0.0) for stage in TIMED) for r in ours]
     lines = [line for r in ours for line in read_metrics(Workdir(r.folder))]
     trained = sum(line.get("tokens", 0) + line.get("learned_tokens", 0) for line in lines) / len(ours)
+    cost, cost_of_base = _costs(ours), _costs(bases)
     facts = {
         "tokens trained on": short_number(trained),
         "minutes, all stages": f"{sum(seconds) / len(seconds) / 60:.0f}",
-        "tokens a problem, best@K": _cost(ours, "best_at_K_simulated"),
-        "Self-RLEF": _cost(ours, "self_rlef"),
-        "its own figures": "; ".join(f"{_cost(ours, a)} over {_cost(bases, b)}" for a, b in own.items()),
+        "tokens a problem, best@K": cost["best_at_K_simulated"],
+        "Self-RLEF": cost["self_rlef"],
+        "its own figures": "; ".join(f"{cost[a]} over {cost_of_base[b]}" for a, b in own.items()),
     }
     return {"name": name, "base": base, "claim": row.claim, "expected_null": row.expected_null,
             "differences": differences, "facts": facts}  # fmt: skip
 
 
-def _cost(runs: list[Run], strategy: str) -> str:
-    """Tokens that a strategy generated and read, a problem."""
-    names = {r: strategy.replace("_at_K_", f"_at_{Workdir(r.folder).facts('eval')['K']}_") for r in runs}
-    rows = [row for r in runs for row in Workdir(r.folder).read_rows(r.folder / "data" / "values.jsonl.gz")
-            if row["name"] == names[r]]  # fmt: skip
-    mean = lambda key: sum(sum(row[key]) for row in rows) / max(sum(len(row[key]) for row in rows), 1)  # noqa: E731
-    return f"{short_number(mean('tokens'))} + {short_number(mean('prefilled'))} read"
+def _costs(runs: list[Run]) -> dict[str, str]:
+    """Tokens that each strategy generated and read, a problem."""
+    found: dict[str, list[dict]] = {}
+    for work in (Workdir(r.folder) for r in runs):
+        K = work.facts("eval")["K"]
+        for row in work.read_rows(work.data / "values.jsonl.gz"):
+            found.setdefault(_of_all(row["name"], K), []).append(row)
+    mean = lambda rows, key: sum(sum(row[key]) for row in rows) / sum(len(row[key]) for row in rows)  # noqa: E731
+    return {
+        name: f"{short_number(mean(rows, 'tokens'))} + {short_number(mean(rows, 'prefilled'))} read"
+        for name, rows in found.items()
+    }
 
 
 if __name__ == "__main__":
